@@ -1,0 +1,22 @@
+# Two commands for a fresh clone; each does all its own set-up in .venv (PYTHON=... chooses the interpreter).
+PYTHON ?= python3
+BIN = .venv/bin
+
+.PHONY: demo test check
+
+demo: .venv/installed
+	$(BIN)/cleanse fit --config ispl.yaml --config quick.yaml
+
+test: .venv/installed check
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+check: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# The stamp is newer than pyproject.toml when what it asks for is installed.
+.venv/installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	touch $@

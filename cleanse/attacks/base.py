@@ -1,0 +1,287 @@
+"""What every attack shares: whom it may poison, how many it does, and a frozen result that describes itself."""
+
+import logging
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cleanse.describe import Described
+
+log = logging.getLogger("cleanse")
+
+CLEAN, POISON, COVER = 0, 1, 2
+ROLES = ("clean", "poison", "cover")
+
+
+@dataclass(frozen=True)
+class Poisoned:
+    """A poisoned training set, frozen: the same images, labels and trigger for every stage and every epoch.
+
+    Attributes:
+        image: (N, C, H, W) uint8, triggers applied (SPEC C3: before any augmentation).
+        label: (N,) int64, as the defender is given it; -1 where withheld.
+        true_label: (N,) int64.
+        role: (N,) int8, an index into ``ROLES``.
+    """
+
+    image: Tensor
+    label: Tensor
+    true_label: Tensor
+    role: Tensor
+
+
+class Attack(Described, nn.Module):
+    """Poison a training set and trigger test images.
+
+    An attack draws its trigger and its rows once, from the data's seed, and keeps the trigger's state in buffers, so
+    that ``state_dict()`` is all that is needed to trigger the same way later (SPEC C2): a new instance that loads it
+    triggers the same without having poisoned anything. The rows come from a stream of random numbers of their own: for
+    one seed they are the same whatever the trigger, and the trigger is the same whatever the rate.
+
+    Exactly one of ``count``, ``poison_rate`` and ``class_rate`` says how many training images are poisoned:
+    ``count`` images; ``floor(poison_rate * N)`` of all N training images; or ``floor(class_rate * eligible)`` of those
+    that the attack may use (`eligible`): the source class where there is one, otherwise all images that are not of
+    the target class. With labels withheld from a part of the set, these numbers are those of the labelled part; the
+    rest has ``unlabeled_count`` or ``unlabeled_rate`` (of the eligible images there), and, with neither, the same
+    rate again, or nothing under a ``count``.
+
+    Args:
+        target: the class that the trigger stands for.
+        source: the only class whose images are poisoned and measured; None for all but the target.
+        count: poisoned images, an absolute number.
+        poison_rate: poisoned images / all training images, in [0, 1].
+        class_rate: poisoned images / eligible images, in [0, 1].
+        unlabeled_count: poisoned images in the unlabelled part.
+        unlabeled_rate: poisoned images / eligible images in the unlabelled part, in [0, 1].
+
+    Raises:
+        ValueError: not exactly one of the three numbers, both unlabelled ones, a number out of range, or a source
+            class that is the target.
+    """
+
+    def __init__(
+        self,
+        target: int = 0,
+        source: int | None = None,
+        count: int | None = None,
+        poison_rate: float | None = None,
+        class_rate: float | None = None,
+        unlabeled_count: int | None = None,
+        unlabeled_rate: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.target, self.source = target, source
+        self.count, self.poison_rate, self.class_rate = count, poison_rate, class_rate
+        self.unlabeled_count, self.unlabeled_rate = unlabeled_count, unlabeled_rate
+        given = {"count": count, "poison_rate": poison_rate, "class_rate": class_rate}
+        if sum(v is not None for v in given.values()) != 1:
+            shown = ", ".join(f"{k}={v}" for k, v in given.items())
+            raise ValueError(f"{type(self).__name__} takes exactly one of {shown}: set one and leave the others null")
+        if unlabeled_count is not None and unlabeled_rate is not None:
+            raise ValueError(f"set unlabeled_count ({unlabeled_count}) or unlabeled_rate ({unlabeled_rate}), not both")
+        for name, number in (("count", count), ("unlabeled_count", unlabeled_count)):
+            if number is not None and number < 0:
+                raise ValueError(f"{name} is a number of images, 0 or more, not {number}")
+        rates = {"poison_rate": poison_rate, "class_rate": class_rate, "unlabeled_rate": unlabeled_rate}
+        for name, rate in rates.items():
+            if rate is not None and not 0 <= rate <= 1:
+                raise ValueError(f"{name} is a fraction between 0 and 1, not {rate}")
+        if source == target:
+            raise ValueError(f"source and target are both class {target}: an attack needs two different classes")
+
+    @abstractmethod
+    def draw(self, shape: tuple[int, int, int], generator: torch.Generator) -> None:
+        """Draw the trigger's state for images of ``shape`` (C, H, W) into buffers; called once, before `trigger`.
+
+        Raises:
+            ValueError: the trigger does not fit the image.
+        """
+
+    @abstractmethod
+    def trigger(self, image: Tensor) -> Tensor:
+        """Trigger test images: (B, C, H, W) uint8 to the same, a copy."""
+
+    def poison_image(self, image: Tensor, generator: torch.Generator) -> Tensor:
+        """Trigger training images; the same as `trigger` unless the attack is asymmetric."""
+        return self.trigger(image)
+
+    def eligible(self, true_label: Tensor) -> Tensor:
+        """(N,) bool: the training images that may be poisoned."""
+        return self.measured(true_label)
+
+    def measured(self, true_label: Tensor) -> Tensor:
+        """(N,) bool: the test images that ASR is measured on, of the source class or not of the target (SPEC C4)."""
+        return true_label != self.target if self.source is None else true_label == self.source
+
+    def poison(self, image: Tensor, true_label: Tensor, labeled: Tensor, num_classes: int, seed: int) -> Poisoned:
+        """Freeze a poisoned copy of a training set.
+
+        Args:
+            image: (N, C, H, W) uint8, clean.
+            true_label: (N,) int64.
+            labeled: (N,) bool, False where the defender gets no label (the poison there keeps its place, unlabelled).
+            num_classes: number of classes.
+            seed: everything that is drawn comes from it.
+
+        Raises:
+            ValueError: a class out of range, a trigger larger than the image, more poison than eligible images.
+        """
+        for name, number in (("target", self.target), ("source", self.source)):
+            if number is not None and not 0 <= number < num_classes:
+                raise ValueError(f"{name} class {number} is out of range: the data has classes 0 to {num_classes - 1}")
+        generator = torch.Generator().manual_seed(seed)
+        rows_generator = torch.Generator().manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
+        self.draw((image.shape[1], image.shape[2], image.shape[3]), generator)
+        role = torch.full((len(image),), CLEAN, dtype=torch.int8)
+        for part, is_labeled in ((labeled, True), (~labeled, False)):
+            rows = (self.eligible(true_label) & part).nonzero().flatten()
+            n, why = self._how_many(len(rows), int(part.sum()), is_labeled)
+            if n > len(rows):
+                where = "labelled" if is_labeled else "unlabelled"
+                raise ValueError(
+                    f"{why} asks for {n} poisoned {where} images, but only {len(rows)} are eligible"
+                    f" ({self._eligible_name()}): lower it to at most what is there"
+                )
+            role[rows[torch.randperm(len(rows), generator=rows_generator)[:n]]] = POISON
+        self._add_covers(role, labeled, rows_generator)
+        poisoned, label = image.clone(), torch.where(labeled, true_label, -1)
+        for kind in (POISON, COVER):
+            rows = (role == kind).nonzero().flatten()
+            if len(rows):
+                poisoned[rows] = self._change(image[rows], kind, generator)
+        label[(role == POISON) & labeled] = self.target
+        result = Poisoned(poisoned, label, true_label, role)
+        log.info(self.describe_counts(result))
+        return result
+
+    def counts(self, poisoned: Poisoned, part: Tensor | None = None) -> dict[str, int]:
+        """How many training images are ``poisoned``, ``eligible``, ``all`` and ``cover``.
+
+        Args:
+            poisoned: what `poison` returned.
+            part: (N,) bool, the rows to count; None for all.
+        """
+        part = torch.ones_like(poisoned.label, dtype=torch.bool) if part is None else part
+        return {
+            "poisoned": int((part & (poisoned.role == POISON)).sum()),
+            "eligible": int((part & self.eligible(poisoned.true_label)).sum()),
+            "all": int(part.sum()),
+            "cover": int((part & (poisoned.role == COVER)).sum()),
+        }
+
+    def describe_counts(self, poisoned: Poisoned) -> str:
+        """One line with both the poison rate and the class rate, for the log; papers mean either (SPEC C5)."""
+        given = poisoned.label >= 0
+        parts: list[tuple[str, Tensor | None]] = [("", None)]
+        if not given.all():
+            parts += [("labelled: ", given), ("unlabelled: ", ~given)]
+        lines = []
+        for name, part in parts:
+            n = self.counts(poisoned, part)
+            poison_rate, class_rate = _percent(n["poisoned"], n["all"]), _percent(n["poisoned"], n["eligible"])
+            text = f"{n['poisoned']} of {n['all']} images poisoned (poison rate {poison_rate})"
+            text += f", of {n['eligible']} eligible (class rate {class_rate})"
+            lines.append(name + text + (f", {n['cover']} cover images" if n["cover"] else ""))
+        return f"{type(self).__name__} ({self._eligible_name()} -> {self.target}): {'; '.join(lines)}"
+
+    def _eligible_name(self) -> str:
+        return f"not of class {self.target}" if self.source is None else f"class {self.source}"
+
+    def _how_many(self, eligible: int, total: int, is_labeled: bool) -> tuple[int, str]:
+        """The number of images to poison in one part, and the argument that says so."""
+        if not is_labeled and self.unlabeled_count is not None:
+            return self.unlabeled_count, f"unlabeled_count={self.unlabeled_count}"
+        if not is_labeled and self.unlabeled_rate is not None:
+            return fraction(self.unlabeled_rate, eligible), f"unlabeled_rate={self.unlabeled_rate}"
+        if self.count is not None:
+            return (self.count if is_labeled else 0), f"count={self.count}"
+        if self.poison_rate is not None:
+            return fraction(self.poison_rate, total), f"poison_rate={self.poison_rate}"
+        return fraction(self.class_rate or 0.0, eligible), f"class_rate={self.class_rate}"
+
+    def _add_covers(self, role: Tensor, labeled: Tensor, generator: torch.Generator) -> None:
+        """Mark cover rows (trigger, true label) in ``role``; most attacks have none."""
+
+    def _change(self, image: Tensor, kind: int, generator: torch.Generator) -> Tensor:
+        return self.poison_image(image, generator)
+
+    def _require_drawn(self) -> None:
+        """Raises: ValueError if there is no trigger yet."""
+        if not self._buffers:
+            raise ValueError(
+                f"{type(self).__name__} has no trigger yet: poison a training set first, or load the state_dict of"
+                " the attack that did"
+            )
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
+        """Make room for another instance's trigger: buffers appear in `draw`, and their shapes depend on the images."""
+        fresh = not self._buffers
+        for key, value in state_dict.items():
+            name = key.removeprefix(prefix)
+            if not key.startswith(prefix) or "." in name or not isinstance(value, Tensor):
+                continue
+            mine = self._buffers.get(name)
+            if fresh or (mine is not None and (mine.shape, mine.dtype) != (value.shape, value.dtype)):
+                self.register_buffer(name, torch.empty_like(value))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def fraction(rate: float, total: int) -> int:
+    """``floor(rate * total)``, but of the decimal number that was written.
+
+    >>> int(0.29 * 100), fraction(0.29, 100)
+    (28, 29)
+    """
+    return int(rate * total + 1e-9)
+
+
+def stamp(image: Tensor, pattern: Tensor, mask: Tensor) -> Tensor:
+    """Copies of images that show a pattern wherever a mask says so.
+
+    Args:
+        image: (B, C, H, W) uint8.
+        pattern: (C, H, W) uint8.
+        mask: (H, W) bool.
+
+    Raises:
+        ValueError: the trigger was drawn for images of another shape.
+
+    >>> stamp(torch.zeros(1, 1, 1, 3), torch.full((1, 1, 3), 9.0), torch.tensor([[False, True, False]]))
+    tensor([[[[0., 9., 0.]]]])
+    """
+    if image.shape[1:] != pattern.shape:
+        drawn, given = tuple(pattern.shape), tuple(image.shape[1:])
+        raise ValueError(f"the trigger was drawn for images of {drawn} (channels, height, width), not of {given}")
+    return torch.where(mask.to(image.device), pattern.to(image.device), image)
+
+
+def match_channels(color: Tensor, channels: int) -> Tensor:
+    """Colours for images with ``channels`` channels: as they are for 3, their luminance (ITU-R 601) for 1.
+
+    Args:
+        color: (3, ...) red, green and blue in 0..255.
+        channels: 1 or 3.
+
+    Returns:
+        (channels, ...) uint8, rounded.
+
+    Raises:
+        ValueError: another number of channels.
+
+    >>> match_channels(torch.tensor([255, 0, 0]), 1).tolist()
+    [76]
+    """
+    if channels not in (1, 3):
+        raise ValueError(f"a trigger in colour goes on images with 1 or 3 channels, not {channels}")
+    color = color.double()
+    if channels == 1:
+        color = 0.299 * color[:1] + 0.587 * color[1:2] + 0.114 * color[2:]
+    return color.round().clamp(0, 255).to(torch.uint8)
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{part / whole:.2%}" if whole else "none"

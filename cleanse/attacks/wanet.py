@@ -1,0 +1,174 @@
+"""WaNet: a smooth warp of the whole image, too small to see, always the same."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from cleanse.attacks.base import CLEAN, COVER, Attack, fraction
+
+
+def warp_grid(control: Tensor, height: int, width: int, strength: float, scale: float = 1.0) -> Tensor:
+    """Where each pixel of a warped image looks in the original.
+
+    The control points become a field of mean absolute size 1 there, are interpolated (bicubic) and added to the
+    identity: ``clamp((identity + strength * field / size) * scale, -1, 1)``. From -1 to 1 is the whole image, so
+    ``strength`` is about two mean displacements in pixels.
+
+    Args:
+        control: (2, k, k) float32, x and y.
+        height: rows of the images.
+        width: columns of the images.
+        strength: SPEC's s.
+        scale: zooms out of the whole grid before it is clamped.
+
+    Returns:
+        (height, width, 2) float32 in [-1, 1], x then y.
+
+    >>> warp_grid(torch.ones(2, 2, 2), 3, 3, strength=0.3)[1, 1]
+    tensor([0.1000, 0.1000])
+    """
+    field = (control / control.abs().mean())[None]
+    field = nn.functional.interpolate(field, (height, width), mode="bicubic", align_corners=True)[0].permute(1, 2, 0)
+    y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
+    size = torch.tensor([width, height])
+    return ((torch.stack((x, y), 2) + strength * field / size) * scale).clamp(-1, 1)
+
+
+def warp(image: Tensor, grid: Tensor) -> Tensor:
+    """Images seen through a grid, bilinear, rounded to the nearest level.
+
+    Args:
+        image: (B, C, H, W) uint8.
+        grid: (H, W, 2) for all of them, or (B, H, W, 2), in [-1, 1]; -1 and 1 are the centres of the outer pixels.
+
+    Returns:
+        (B, C, H, W) uint8.
+
+    >>> mirrored = torch.tensor([[[1.0, 0.0], [0.0, 0.0], [-1.0, 0.0]]])
+    >>> warp(torch.tensor([[[[10, 20, 50]]]], dtype=torch.uint8), mirrored).tolist()
+    [[[[50, 20, 10]]]]
+    """
+    grid = grid.to(image.device).expand(len(image), -1, -1, -1)
+    return nn.functional.grid_sample(image.float(), grid, mode="bilinear", align_corners=True).round().to(torch.uint8)
+
+
+def jitter(grid: Tensor, images: int, generator: torch.Generator) -> Tensor:
+    """A grid with uniform noise of up to ``1 / size`` on it, half a pixel, drawn for each image: noise mode.
+
+    Args:
+        grid: (H, W, 2).
+        images: number of grids.
+        generator: the noise comes from it.
+
+    Returns:
+        (images, H, W, 2) in [-1, 1].
+
+    >>> jitter(torch.zeros(4, 4, 2), 3, torch.Generator()).abs().max() <= 1 / 4
+    tensor(True)
+    """
+    height, width, _ = grid.shape
+    noise = torch.rand(images, height, width, 2, generator=generator) * 2 - 1
+    return (grid + noise / torch.tensor([width, height])).clamp(-1, 1)
+
+
+class WaNet(Attack):
+    """Warp images, always the same way, and give them the target's label.
+
+    Nguyen, Tran, "WaNet - Imperceptible Warping-based Backdoor Attack", ICLR 2021, https://arxiv.org/abs/2102.10369, as
+    a poisoned data set (SPEC section 6): the grid is drawn once and saved, `warp_grid`, with a k x k control grid
+    uniform in [-1, 1]. Papers 002 and 003 have no cover images. The original attacks while it trains, with twice as many
+    cover images as poisoned ones (``poison_rate=0.1, cover_rate=0.2``): warped by the same grid with `jitter` on it, and
+    with their true label, so that a network cannot take just any warp for the trigger. Covers are drawn among all images
+    that are not poisoned, the target's own included.
+
+    Departures from the papers:
+
+    * The grid is saved; paper 003's code draws another one in every process (SPEC C2).
+    * Poison and cover images are chosen once, not anew in every batch, so a cover keeps its noise over all epochs.
+    * Warped in levels of 0 to 255 and rounded to the nearest, not in normalised floats.
+    * On images that are not square the field is divided by the width for x and by the height for y.
+
+    Args:
+        strength: s; papers: 0.5, and 1 on images of 224x224.
+        grid: k, control points a side; papers: 4, and 224 on images of 224x224.
+        scale: what the grid is multiplied by; the original's ``grid_rescale``.
+        cover_rate: cover images / all images, in the labelled and in the unlabelled part each.
+        noise: ``per_sample``, as in the original, or one noise for all cover images, ``shared``.
+        target: see `Attack`, as for all that follow.
+        source: the only class that is poisoned; None for all to one.
+        count: poisoned images; paper 002: 5000.
+        poison_rate: poisoned images / all training images.
+        class_rate: poisoned images / images that are not of the target class; paper 003: 0.1.
+        unlabeled_count: poisoned images in the unlabelled part.
+        unlabeled_rate: poisoned images / eligible images in the unlabelled part.
+
+    Raises:
+        ValueError: an argument out of range; while poisoning, more cover images than are left.
+
+    >>> attack = WaNet(class_rate=0.1)
+    >>> attack.draw((1, 8, 8), torch.Generator().manual_seed(0))
+    >>> attack.trigger(torch.arange(0, 256, 4, dtype=torch.uint8).view(1, 1, 8, 8))[0, 0, 4, :4].tolist()
+    [121, 126, 135, 142]
+    """
+
+    warp: Tensor  # (H, W, 2) float32, the grid of the trigger
+
+    def __init__(
+        self,
+        strength: float = 0.5,
+        grid: int = 4,
+        scale: float = 1.0,
+        cover_rate: float = 0.0,
+        noise: Literal["per_sample", "shared"] = "per_sample",
+        target: int = 0,
+        source: int | None = None,
+        count: int | None = None,
+        poison_rate: float | None = None,
+        class_rate: float | None = None,
+        unlabeled_count: int | None = None,
+        unlabeled_rate: float | None = None,
+    ) -> None:
+        super().__init__(target, source, count, poison_rate, class_rate, unlabeled_count, unlabeled_rate)
+        for name, number in (("strength", strength), ("scale", scale)):
+            if not number > 0:
+                raise ValueError(f"{name} is a number above 0, not {number}")
+        if grid < 2:
+            raise ValueError(f"grid is the number of control points a side, at least 2, not {grid}")
+        if not 0 <= cover_rate <= 1:
+            raise ValueError(f"cover_rate is a fraction between 0 and 1, not {cover_rate}")
+        if noise not in ("per_sample", "shared"):
+            raise ValueError(f"noise is one of per_sample, shared, not {noise!r}")
+        self.strength, self.grid, self.scale = strength, grid, scale
+        self.cover_rate, self.noise = cover_rate, noise
+
+    def draw(self, shape: tuple[int, int, int], generator: torch.Generator) -> None:
+        _, height, width = shape
+        control = torch.rand(2, self.grid, self.grid, generator=generator) * 2 - 1
+        self.register_buffer("warp", warp_grid(control, height, width, self.strength, self.scale))
+
+    def trigger(self, image: Tensor) -> Tensor:
+        self._require_drawn()
+        if image.shape[2:] != self.warp.shape[:2]:
+            drawn, given = tuple(self.warp.shape[:2]), tuple(image.shape[2:])
+            raise ValueError(f"the trigger was drawn for images of {drawn} (height, width), not of {given}")
+        return torch.cat([warp(part, self.warp) for part in image.split(512)])  # floats take four times the room
+
+    def _add_covers(self, role: Tensor, labeled: Tensor, generator: torch.Generator) -> None:
+        for part, name in ((labeled, "labelled"), (~labeled, "unlabelled")):
+            rows = ((role == CLEAN) & part).nonzero().flatten()
+            n = fraction(self.cover_rate, int(part.sum()))
+            if n > len(rows):
+                raise ValueError(
+                    f"cover_rate={self.cover_rate} asks for {n} {name} cover images, but only {len(rows)} are not"
+                    " poisoned: lower it to at most what is there"
+                )
+            role[rows[torch.randperm(len(rows), generator=generator)[:n]]] = COVER
+
+    def _change(self, image: Tensor, kind: int, generator: torch.Generator) -> Tensor:
+        if kind != COVER:
+            return super()._change(image, kind, generator)
+        if self.noise == "shared":
+            shared = jitter(self.warp, 1, generator)[0]
+            return torch.cat([warp(part, shared) for part in image.split(512)])
+        return torch.cat([warp(part, jitter(self.warp, len(part), generator)) for part in image.split(512)])

@@ -1,0 +1,229 @@
+"""The command line: a thin LightningCLI whose ``fit`` runs a recipe."""
+
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from jsonargparse import ActionConfigFile, Namespace
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_only
+
+import cleanse.data
+import cleanse.defenses
+import cleanse.networks  # noqa: F401  (their classes can be named without a module path)
+from cleanse.configs import find_config
+from cleanse.data.base import ImageDataModule
+from cleanse.defenses import Defense
+from cleanse.describe import hash_of
+from cleanse.evaluation import evaluate
+from cleanse.experiment import Comparison, prepare, run_experiment
+from cleanse.loggers import StageLoggers
+from cleanse.report import check_checkpoint, results_table
+from cleanse.runner import Runner
+from cleanse.screen import Screen, quiet
+from cleanse.version import __version__
+
+
+class UsageError(ValueError):
+    """A wrong argument or config; the message is for the user."""
+
+
+class Parser(LightningArgumentParser):
+    """Says what is wrong in one sentence instead of printing the usage of everything."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        raise UsageError(_sentence(message))
+
+
+class CleanseCLI(LightningCLI):
+    """LightningCLI with three commands: a `Defense` as model is run as a recipe, any other module is fitted."""
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        parser = Parser(dump_header=[f"cleanse {__version__}"], **kwargs)
+        parser.add_argument("-c", "--config", action=ActionConfigFile, help="A yaml file; later ones win.")
+        return parser
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        every = LightningCLI.subcommands()
+        return {name: every[name] for name in ("fit", "test", "predict")}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--root", type=str, default="runs", help="Directory of all runs and stages.")
+        parser.add_argument(
+            "--compare",
+            type=list[Comparison] | None,
+            default=None,
+            help="What to show beside the recipe: its final training on all images (none), on the clean ones only "
+            "(oracle). Default: both when an attack is simulated.",
+        )
+
+        parser.add_argument(
+            "--threads",
+            type=int | None,
+            default=None,
+            help="CPU threads of each process; one is best for tiny images, above all on a busy machine. Default: torch's.",
+        )
+
+    def before_instantiate_classes(self) -> None:
+        config = self.config[self.subcommand]
+        if config.threads is not None:
+            torch.set_num_threads(config.threads)
+        if config.trainer.precision is None:
+            config.trainer.precision = best_precision(config.trainer.accelerator)
+
+    def fit(self, model: LightningModule, datamodule: LightningDataModule | None = None, **kwargs: Any) -> None:
+        if not isinstance(model, Defense):
+            self.trainer.fit(model, datamodule=datamodule, **kwargs)
+            return
+        if not isinstance(datamodule, ImageDataModule):
+            raise ValueError("a recipe needs data: add --config data/cifar10.yaml, --config data/folder.yaml or another")
+        experiment = run_experiment(model, datamodule, self.runner(), self.settings.compare, self._config_text())
+        if rank_zero_only.rank == 0:
+            self.loggers.summarize(experiment.results)
+            sys.stdout.write(f"{experiment.table}\n{experiment.directory}\n")
+
+    def test(self, model: LightningModule, datamodule: LightningDataModule | None = None, **kwargs: Any) -> None:
+        if not isinstance(model, Defense):
+            self.trainer.test(model, datamodule=datamodule, **kwargs)
+            return
+        run = self._load(model, datamodule, kwargs.get("ckpt_path"))
+        figures = evaluate(model, datamodule, run)  # type: ignore[arg-type]
+        if rank_zero_only.rank == 0:
+            sys.stdout.write(results_table({type(model).__name__: figures}) + "\n" + json.dumps(figures) + "\n")
+
+    def predict(self, model: LightningModule, datamodule: LightningDataModule | None = None, **kwargs: Any) -> None:
+        if not isinstance(model, Defense):
+            self.trainer.predict(model, datamodule=datamodule, **{**kwargs, "return_predictions": False})
+            return
+        run = self._load(model, datamodule, kwargs.get("ckpt_path"))
+        view = datamodule.clean_test()  # type: ignore[union-attr]
+        table = run.predict("test", model, view)
+        path = Path(kwargs["ckpt_path"]).with_name("predictions.csv")
+        if rank_zero_only.rank == 0:
+            write_predictions(path, view.id, [view.classes[c] for c in table.prediction.tolist()], table.confidence.tolist())
+            sys.stdout.write(f"{path}\n")
+
+    # --- what the recipe runs with ---
+    @property
+    def settings(self) -> Namespace:
+        """The parsed config of this command."""
+        return self.config[self.subcommand]  # type: ignore[no-any-return]
+
+    @cached_property
+    def loggers(self) -> StageLoggers:
+        """The loggers the config asks for, made once per command."""
+        return StageLoggers(self._instantiate("logger"), Path(self.settings.root))
+
+    def runner(self, root: Path | None = None) -> Runner:
+        """A runner whose every stage gets a Trainer, callbacks and plugins built anew from the parsed config."""
+        arguments = {k: v for k, v in self.settings.trainer.as_dict().items() if v is not None}
+        return Runner(
+            root or self.settings.root, int(self.settings.seed_everything), self._fresh_trainer, arguments,
+            self.loggers.for_stage, Screen(),
+        )  # fmt: skip
+
+    def _fresh_trainer(self, **own: Any) -> Trainer:
+        made = {name: self._instantiate(name) for name in self.settings.trainer.as_dict() if name != "logger"}
+        callbacks = [*(made.pop("callbacks") or []), *own.pop("callbacks", [])]
+        return Trainer(**{**made, **own, "callbacks": callbacks})
+
+    def _instantiate(self, name: str) -> Any:
+        """One argument of the trainer section, built anew."""
+        parser = LightningArgumentParser()
+        parser.add_class_arguments(Trainer, "trainer", fail_untyped=False, instantiate=False, sub_configs=True)
+        config = Namespace(trainer=Namespace({name: self.settings.trainer.clone()[name]}))
+        return parser.instantiate(config).trainer[name]
+
+    def _load(self, model: Defense, data: LightningDataModule | None, checkpoint: str | None) -> Runner:
+        """Give a recipe the classifier of a checkpoint; a runner that keeps its tables beside the run."""
+        if checkpoint is None:
+            raise ValueError(f"say which run: cleanse {self.subcommand} RUN, or --config RUN/config.yaml --ckpt_path RUN/model.ckpt")
+        if not isinstance(data, ImageDataModule):
+            raise ValueError("the config names no data: use the config.yaml of the run")
+        path = Path(checkpoint)
+        content = check_checkpoint(path)
+        run = self.runner(path.absolute().parent.parent)
+        prepare(data, run)
+        model.model = model.final_classifier(data.training_view())()
+        try:
+            model.load_state_dict(content["state_dict"])
+        except RuntimeError:
+            raise ValueError(f"{path} does not fit this config: its recipe, network or number of classes is another") from None
+        model.model.stage_key = hash_of(dict(content["state_dict"]))  # type: ignore[assignment]
+        model.model.eval()
+        return run
+
+    def _config_text(self) -> str:
+        config = self.settings.clone()
+        for key in ("config", "ckpt_path", "weights_only"):
+            config.pop(key, None)
+        return self._subcommand_parsers[self.subcommand].dump(config, skip_none=False)  # type: ignore[no-any-return,index]
+
+
+def best_precision(accelerator: object) -> str:
+    """``bf16-mixed`` where the device computes in it faster, otherwise ``32-true``."""
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.backends.mps.is_available())
+    return "bf16-mixed" if on_cpu and torch.cpu._is_amx_tile_supported() else "32-true"  # type: ignore[attr-defined,no-untyped-call]
+
+
+def write_predictions(path: Path, ids: Sequence[str], names: Sequence[str], confidence: Sequence[float]) -> None:
+    """A CSV file with a line per image."""
+    aside = path.with_name(path.name + ".aside")
+    with aside.open("w", newline="", errors="surrogateescape") as file:
+        writer = csv.writer(file)
+        writer.writerow(("id", "prediction", "confidence"))
+        writer.writerows(zip(ids, names, (f"{c:.6f}" for c in confidence), strict=True))
+    aside.replace(path)
+
+
+def run(argv: Sequence[str]) -> None:
+    """Run one command.
+
+    Raises:
+        UsageError: the arguments or a config are wrong.
+        ValueError: the data or a combination of arguments cannot work.
+    """
+    quiet()
+    command = argv[0]
+    if command not in CleanseCLI.subcommands():
+        raise UsageError(f"there is no command {command!r}; there are fit, test and predict (see cleanse --help)")
+    CleanseCLI(
+        LightningModule, LightningDataModule, subclass_mode_model=True, subclass_mode_data=True,
+        args=expand(list(argv)), seed_everything_default=0, save_config_callback=None,
+        auto_configure_optimizers=False, load_from_checkpoint_support=False,
+    )  # fmt: skip
+
+
+def expand(argv: list[str]) -> list[str]:
+    """Look up config names, and turn ``test RUN`` into the run's config and checkpoint."""
+    if len(argv) > 1 and argv[0] in ("test", "predict") and not argv[1].startswith("-"):
+        directory = Path(argv[1])
+        if not (directory / "config.yaml").is_file():
+            raise UsageError(f"{argv[1]} is not the directory of a run: it has no config.yaml")
+        checkpoint = f"--ckpt_path={directory / 'model.ckpt'}"
+        return [argv[0], f"--config={directory / 'config.yaml'}", checkpoint, *expand([argv[0], *argv[2:]])[1:]]
+    out: list[str] = []
+    for previous, word in zip(["", *argv], argv, strict=False):
+        try:
+            if previous in ("--config", "-c"):
+                word = str(find_config(word))
+            elif word.startswith(("--config=", "-c=")):
+                word = f"--config={find_config(word.split('=', 1)[1])}"
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        out.append(word)
+    return out
+
+
+def _sentence(message: str) -> str:
+    """The part of a parser's message that a user can act on, on one line."""
+    return " ".join(message.split())

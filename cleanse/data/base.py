@@ -1,0 +1,243 @@
+"""What all data modules share: read once, limit, poison, and hand out views."""
+
+import logging
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from cleanse.attacks.base import CLEAN, POISON, Attack
+from cleanse.batch import Batch
+from cleanse.data.views import ImageSource, ImageView, TrainingView
+from cleanse.describe import Described, describe, hash_of
+
+log = logging.getLogger("cleanse")
+
+
+@dataclass(frozen=True)
+class Images:
+    """What a data set's files hold, before any attack.
+
+    Attributes:
+        image: (N, C, H, W) uint8.
+        label: (N,) int64.
+        id: a file path relative to the root, or the index as text.
+        unreadable: (id, label, why) of files that had to be left out.
+    """
+
+    image: Tensor
+    label: Tensor
+    id: tuple[str, ...]
+    unreadable: tuple[tuple[str, int, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What only the evaluation may know about the training rows.
+
+    Attributes:
+        true_label: (N,) int64.
+        role: (N,) int8, an index into `cleanse.attacks.ROLES`.
+    """
+
+    true_label: Tensor
+    role: Tensor
+
+    @property
+    def poisoned(self) -> Tensor:
+        """(N,) bool."""
+        return self.role == POISON
+
+    def count(self, role: int) -> int:
+        """How many rows have this role."""
+        return int((self.role == role).sum())
+
+
+class ImageDataModule(Described, LightningDataModule):
+    """Base of all data modules: training images, poisoned if an attack is given, and clean and triggered test images.
+
+    A subclass reads its files in `load`. `training_view` is what a recipe receives; `clean_test` and `triggered_test`
+    and ``truth`` are for the evaluation only.
+
+    Args:
+        attack: poisons the training set; None for data that is used as it is.
+        batch_size: over all processes together.
+        augment: batched training augmentations in order; None for the data set's own (`default_augment`).
+        limit_train: use a stratified subset of this many training images.
+        limit_test: the same for test images.
+        labeled: fraction of the training images whose label is given; None for all. Which ones: row numbers
+            modulo 10 (SPEC B.3.20), so that it is the same for every seed.
+        seed: of the subset and of everything the attack draws; None for the run's seed.
+
+    Raises:
+        ValueError: for arguments out of range.
+    """
+
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    undescribed = frozenset({"root", "download", "augment", "batch_size"})
+
+    def __init__(
+        self,
+        attack: Attack | None = None,
+        batch_size: int = 128,
+        augment: Sequence[nn.Module] | None = None,
+        limit_train: int | None = None,
+        limit_test: int | None = None,
+        labeled: float | None = None,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__()
+        for name, value in (("batch_size", batch_size), ("limit_train", limit_train), ("limit_test", limit_test)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is a number of images, at least 1, not {value}")
+        if labeled is not None and not 0 < labeled <= 1:
+            raise ValueError(f"labeled is the fraction of training images with a label, in (0, 1], not {labeled}")
+        self.attack, self.batch_size, self.augment = attack, batch_size, augment
+        self.limit_train, self.limit_test, self.labeled, self.seed = limit_train, limit_test, labeled, seed
+        self._train: TrainingView | None = None
+
+    @abstractmethod
+    def load(self, train: bool) -> Images:
+        """Read the whole training or test part.
+
+        Raises:
+            ValueError: the files are missing or cannot be used; says what to do.
+        """
+
+    @abstractmethod
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, in label order; called after `load`."""
+
+    def default_augment(self) -> list[nn.Module]:
+        """The training augmentation when none is given."""
+        return []
+
+    def fingerprint(self) -> Any:
+        """For data without a fixed content (a user's folder): what changes when the files change."""
+        return None
+
+    def spec(self) -> dict[str, Any]:
+        """Class, arguments, attack and seed: what decides every image and label; never a path."""
+        shown = {k: v for k, v in self.arguments.items() if k not in self.undescribed | {"limit_test"}}
+        return {"data": type(self).__qualname__, "with": describe({**shown, "seed": self.seed or 0}), "files": self.fingerprint()}
+
+    # --- reading and poisoning ---
+    def setup(self, stage: str | None = None) -> None:
+        """Read and poison, once."""
+        if self._train is not None:
+            return
+        seed, train = self.seed or 0, self.load(train=True)
+        classes = self.class_names()
+        _check_labels(train, classes)
+        chosen = stratified_subset(train.label, self.limit_train, seed)
+        image, label, ids = train.image[chosen], train.label[chosen], tuple(train.id[i] for i in chosen.tolist())
+        given = torch.ones(len(label), dtype=torch.bool)
+        if self.labeled is not None:
+            given = torch.arange(len(label)) % 10 < round(10 * self.labeled)
+        role, given_label = torch.full((len(label),), CLEAN, dtype=torch.int8), torch.where(given, label, -1)
+        if self.attack is not None:
+            poisoned = self.attack.poison(image, label, given, len(classes), seed)
+            image, given_label, role = poisoned.image, poisoned.label, poisoned.role
+        self.truth = Truth(label, role)
+        self.unreadable = train.unreadable
+        self.classes = classes
+        mean, std = (self.mean, self.std) if self.mean else _statistics(image)
+        self._source = ImageSource(image, ids, classes, mean, std, hash_of(self.spec()))
+        augment = self.default_augment() if self.augment is None else self.augment
+        self._train = TrainingView(self._source, torch.arange(len(image)), given_label, augment, self.batch_size)
+        self._test: ImageView | None = None
+
+    def training_view(self) -> TrainingView:
+        """The training set as the defender gets it."""
+        self.setup()
+        assert self._train is not None
+        return self._train
+
+    def clean_test(self) -> ImageView:
+        """All test images with their true labels."""
+        self.setup()
+        if self._test is None:
+            test = self.load(train=False)
+            _check_labels(test, self.classes)
+            chosen = stratified_subset(test.label, self.limit_test, self.seed or 0)
+            self._test = self._test_view(test.image[chosen], test.label[chosen], tuple(test.id[i] for i in chosen.tolist()))
+        return self._test
+
+    def triggered_test(self) -> ImageView | None:
+        """The test images that ASR is measured on, triggered, with their true labels; None without an attack."""
+        clean = self.clean_test()
+        if self.attack is None:
+            return None
+        rows = self.attack.measured(clean.label).nonzero().flatten()
+        if not len(rows):
+            raise ValueError(f"no test image may carry the trigger (source class {self.attack.source}): raise limit_test")
+        ids = tuple(clean.source.id[i] for i in rows.tolist())
+        return self._test_view(self.attack.trigger(clean.source.image[rows]), clean.label[rows], ids)
+
+    def _test_view(self, image: Tensor, label: Tensor, ids: tuple[str, ...]) -> ImageView:
+        train = self.training_view()
+        source = ImageSource(image, ids, self.classes, train.mean, train.std, {"test": describe(image)})
+        return ImageView(source, torch.arange(len(image)), label, (), self.batch_size)
+
+    # --- Lightning: a plain module given as `model` is fitted on the training view ---
+    def _lent(self, view: ImageView) -> ImageView:
+        view.trainer = self.trainer
+        return view
+
+    def train_dataloader(self) -> DataLoader[Tensor]:
+        return self._lent(self.training_view()).train_dataloader()
+
+    def test_dataloader(self) -> DataLoader[Tensor]:
+        return self._lent(self.clean_test()).predict_dataloader()
+
+    def predict_dataloader(self) -> DataLoader[Tensor]:
+        return self._lent(self.clean_test()).predict_dataloader()
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:
+        training = self.trainer is not None and self.trainer.training
+        return self._lent(self.training_view() if training else self.clean_test()).on_after_batch_transfer(batch, dataloader_idx)
+
+
+def stratified_subset(label: Tensor, limit: int | None, seed: int) -> Tensor:
+    """Sorted row numbers of a subset of ``limit`` images with the classes in (nearly) the same shares.
+
+    Args:
+        label: (N,) int64.
+        limit: how many; None or N and more for all.
+        seed: draws the rows.
+
+    >>> stratified_subset(torch.tensor([0] * 6 + [1] * 3), 3, seed=0).shape
+    torch.Size([3])
+    """
+    if limit is None or limit >= len(label):
+        return torch.arange(len(label))
+    generator = torch.Generator().manual_seed(seed)
+    shuffled = torch.randperm(len(label), generator=generator)
+    within = torch.zeros(len(label), dtype=torch.float64)
+    for c in label.unique():  # each image's place within its class, as a fraction: the lowest `limit` are a fair share
+        rows = shuffled[label[shuffled] == c]
+        within[rows] = (torch.arange(len(rows), dtype=torch.float64) + 0.5) / len(rows)
+    return shuffled[within[shuffled].argsort(stable=True)[:limit]].sort().values
+
+
+def _statistics(image: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel, in [0, 1], over all training images as they are (poison included)."""
+    counts = torch.stack([torch.bincount(image[:, c].reshape(-1), minlength=256) for c in range(image.shape[1])]).double()
+    level = torch.arange(256, dtype=torch.float64) / 255
+    mean = (counts * level).sum(1) / counts.sum(1)
+    std = ((counts * level**2).sum(1) / counts.sum(1) - mean**2).clamp_min(1e-8).sqrt()
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def _check_labels(images: Images, classes: tuple[str, ...]) -> None:
+    if not len(images.label):
+        raise ValueError("the data set has no image")
+    low, high = int(images.label.min()), int(images.label.max())
+    if low < 0 or high >= len(classes):
+        raise ValueError(f"labels run from {low} to {high}, but the data has {len(classes)} classes: 0 to {len(classes) - 1}")

@@ -1,0 +1,85 @@
+"""CIFAR-10."""
+
+import os
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from cleanse.attacks.base import Attack
+from cleanse.data.base import ImageDataModule, Images
+from cleanse.data.download import fetch, not_found, why_missing
+
+
+class CIFAR10(ImageDataModule):
+    """Colour photographs of 32x32 pixels, 10 classes: 50000 training and 10000 test images.
+
+    Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009,
+    https://www.cs.toronto.edu/~kriz/cifar.html. The files are the Python version, as torchvision keeps them, in
+    ``<root>/cifar-10-batches-py``; only files with the published checksums are opened (they are pickles).
+
+    Args:
+        root: folder that has, or gets, ``cifar-10-batches-py``.
+        download: fetch the files (170 MB) when they are missing or damaged.
+        attack: poisons the training set; None leaves it clean.
+        batch_size: over all processes together.
+        augment: batched training augmentations; None for a crop after padding by 4, then a horizontal flip.
+        limit_train: use a stratified subset of this many training images.
+        limit_test: the same for test images.
+        labeled: fraction of the training images whose label is given; None for all.
+        seed: of the subset and of the attack; None for the run's seed.
+
+    Shapes:
+        images (N, 3, 32, 32).
+
+    Raises:
+        ValueError: an argument out of range; in `load`, files that are missing or damaged.
+    """
+
+    mean = (0.4914, 0.4822, 0.4465)
+    std = (0.2470, 0.2435, 0.2616)
+
+    def __init__(
+        self,
+        root: str = "data",
+        download: bool = True,
+        attack: Attack | None = None,
+        batch_size: int = 128,
+        augment: list[nn.Module] | None = None,
+        limit_train: int | None = None,
+        limit_test: int | None = None,
+        labeled: float | None = None,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(attack, batch_size, augment, limit_train, limit_test, labeled, seed)
+        self.root, self.download = os.path.expanduser(root), download
+
+    def prepare_data(self) -> None:
+        """Download if need be; on one process only."""
+        from torchvision import datasets
+
+        if self.download:
+            fetch([lambda: datasets.CIFAR10(self.root, download=True)], self._not_found)
+
+    def load(self, train: bool) -> Images:
+        """50000 or 10000 images; an id is the image's number in the order of the files."""
+        from torchvision import datasets
+
+        try:
+            files = datasets.CIFAR10(self.root, train=train, download=False)
+        except RuntimeError as error:  # torchvision's word for a missing file and for a wrong checksum
+            raise self._not_found(f"missing or damaged; {why_missing(self.download)}") from error
+        image = torch.from_numpy(files.data).permute(0, 3, 1, 2).contiguous()
+        return Images(image, torch.tensor(files.targets), tuple(str(row) for row in range(len(image))))
+
+    def class_names(self) -> tuple[str, ...]:
+        return ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+    def default_augment(self) -> list[nn.Module]:
+        from cleanse.augment import Flip, PadCrop
+
+        return [PadCrop(padding=4), Flip()]
+
+    def _not_found(self, why: str) -> ValueError:
+        how = f"unpack https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz into {self.root}"
+        return not_found("CIFAR-10", [Path(self.root, "cifar-10-batches-py")], how, why)

@@ -1,0 +1,104 @@
+"""What every recipe shares: it is a LightningModule whose fit is a recipe of fits."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from cleanse.data.base import ImageDataModule, Truth
+from cleanse.data.views import TrainingView
+from cleanse.describe import Described
+from cleanse.modules.classifier import Classifier, NetworkFactory
+from cleanse.runner import Runner
+from cleanse.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a recipe returns.
+
+    Attributes:
+        verdict: one row per training image.
+        model: the classifier trained on what the verdict leaves.
+    """
+
+    verdict: Verdict
+    model: LightningModule
+
+
+class Defense(Described, LightningModule):
+    """A recipe: `cleanse` runs it, and ``forward`` is the cleansed classifier.
+
+    A subclass writes `cleanse` so that it reads like its paper's algorithm, sends every fit and predict through the
+    runner, and ends with ``Outcome(verdict, self.classify(train.with_verdict(verdict), run))``. It sees a
+    `TrainingView` and nothing else.
+
+    Args:
+        network: builds the network from (in_channels, num_classes).
+        epochs: of the final training.
+        lr, momentum, weight_decay: of its SGD.
+        milestones: epochs at which the learning rate is multiplied by ``gamma``.
+        gamma: see ``milestones``.
+    """
+
+    def __init__(
+        self,
+        network: NetworkFactory,
+        epochs: int,
+        lr: float,
+        momentum: float,
+        weight_decay: float,
+        milestones: Sequence[int],
+        gamma: float,
+    ) -> None:
+        super().__init__()
+        self.network, self.epochs = network, epochs
+        self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
+        self.milestones, self.gamma = tuple(milestones), gamma
+        self.model: LightningModule | None = None
+
+    @abstractmethod
+    def cleanse(self, train: TrainingView, run: Runner) -> Outcome:
+        """Judge every image of ``train`` and train on what is left."""
+
+    def stages(self) -> int:
+        """How many stages `cleanse` will ask the runner for, as far as one can say beforehand; 0 if one cannot."""
+        return 0
+
+    def classify(self, train: TrainingView, run: Runner) -> LightningModule:
+        """The final training, on labelled images; also what the recipe is compared with (no defense, clean only)."""
+        return run.fit("classifier", self.final_classifier(train), train, max_epochs=self.epochs)
+
+    def final_classifier(self, train: TrainingView) -> Callable[[], LightningModule]:
+        """Builds the classifier that the final training trains."""
+        return self.classifier(train, self.milestones)
+
+    def classifier(self, train: TrainingView, milestones: Sequence[int] = ()) -> "partial[Classifier]":
+        """Builds a classifier for this data with the recipe's optimiser; constant learning rate by default."""
+        return partial(
+            Classifier, self.network, train.channels, train.num_classes, train.mean, train.std,
+            lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay, milestones=milestones, gamma=self.gamma,
+        )  # fmt: skip
+
+    def setup(self, stage: str) -> None:
+        """Make the classifier that a checkpoint's weights belong to (``cleanse test``, ``cleanse predict``)."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if self.model is None and isinstance(data, ImageDataModule):
+            self.model = self.final_classifier(data.training_view())()
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, C, H, W) float images in [0, 1] to (B, classes) logits of the cleansed classifier."""
+        if self.model is None:
+            raise ValueError("this recipe has no classifier yet: fit it, or load a checkpoint of a run")
+        return self.model(image)  # type: ignore[no-any-return]
+
+
+class OracleDefense(Defense):
+    """A recipe that is given the truth, and whose results are marked as such."""
+
+    @abstractmethod
+    def cleanse(self, train: TrainingView, run: Runner, truth: Truth) -> Outcome:  # type: ignore[override]
+        """Judge every image with the help of the truth."""

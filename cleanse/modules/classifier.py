@@ -1,0 +1,79 @@
+"""A classifier trained with SGD on given labels: the undefended model, the final model and every teacher."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.optim import SGD
+from torch.optim.lr_scheduler import MultiStepLR
+
+from cleanse.batch import Batch
+from cleanse.networks.normalize import Normalize
+
+NetworkFactory = Callable[[int, int], nn.Module]
+"""(channels, classes) to a network; in a config, a class path with init_args."""
+
+
+class Classifier(LightningModule):
+    """Normalise, then classify.
+
+    Args:
+        network: builds the network from (in_channels, num_classes).
+        channels: of the images.
+        num_classes: of the labels.
+        mean, std: per channel, of images in [0, 1]; kept in the state dict.
+        lr: of SGD.
+        momentum: of SGD.
+        weight_decay: of SGD.
+        milestones: epochs (from 0) at which the learning rate is multiplied by ``gamma``.
+        gamma: see ``milestones``.
+
+    Shapes:
+        images (B, C, H, W) float in [0, 1] to logits (B, num_classes).
+    """
+
+    def __init__(
+        self,
+        network: NetworkFactory,
+        channels: int,
+        num_classes: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        lr: float = 0.02,
+        momentum: float = 0.9,
+        weight_decay: float = 5e-4,
+        milestones: Sequence[int] = (75, 90),
+        gamma: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.normalize = Normalize(mean, std)
+        self.network = network(channels, num_classes).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
+        self.milestones, self.gamma = tuple(milestones), gamma
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.network(self.normalize(image))  # type: ignore[no-any-return]
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        logits = self(batch["image"])
+        loss = cross_entropy(logits, batch["label"])
+        self.log("train/loss", loss.detach(), on_epoch=True, on_step=False, batch_size=len(logits), sync_dist=True)
+        return loss
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Index, predicted class and its probability."""
+        probability, prediction = self(batch["image"]).float().softmax(1).max(1)
+        return {"index": batch["index"], "prediction": prediction, "confidence": probability}
+
+    def configure_optimizers(self):  # type: ignore[no-untyped-def]  # noqa: ANN201
+        optimizer = SGD(self.parameters(), self.lr, self.momentum, weight_decay=self.weight_decay)
+        return {"optimizer": optimizer, "lr_scheduler": MultiStepLR(optimizer, list(self.milestones), self.gamma)}
+
+
+def warm_start(build: Callable[[], LightningModule], start: LightningModule) -> LightningModule:
+    """``build()`` with the weights of ``start``; for a stage that goes on from another one with a new optimiser."""
+    module = build()
+    module.load_state_dict(start.state_dict())
+    return module

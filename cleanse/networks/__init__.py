@@ -1,0 +1,21 @@
+"""Networks: plain ``nn.Module`` classifiers, each ``Net(in_channels, num_classes, <options>)``."""
+
+from cleanse.networks.base import Network
+from cleanse.networks.densenet121 import DenseNet121
+from cleanse.networks.micronnet import MicronNet
+from cleanse.networks.pre_act_resnet18 import PreActResNet18
+from cleanse.networks.resnet18 import ResNet18
+from cleanse.networks.small_cnn import SmallCNN
+from cleanse.networks.small_resnet import SmallResNet
+from cleanse.networks.vgg16_bn import VGG16BN
+
+__all__ = [
+    "VGG16BN",
+    "DenseNet121",
+    "MicronNet",
+    "Network",
+    "PreActResNet18",
+    "ResNet18",
+    "SmallCNN",
+    "SmallResNet",
+]

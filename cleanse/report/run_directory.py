@@ -1,0 +1,79 @@
+"""What a run leaves behind: config, verdict, results, checkpoint, links to its stages."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, __version__ as lightning_version
+
+from cleanse.verdict import Verdict
+from cleanse.version import __version__
+
+MARK = "cleanse_version"
+"""The checkpoint's entry that says whose it is."""
+
+
+def save_run(
+    directory: Path,
+    config: str,
+    verdict: Verdict,
+    classes: Sequence[str],
+    results: Mapping[str, Any],
+    model: LightningModule,
+    stages: Sequence[tuple[str, Path]],
+) -> None:
+    """Write a run's directory; each file aside and then renamed, so that a full disk leaves no half of one.
+
+    Args:
+        directory: of the run.
+        config: the yaml that repeats it.
+        verdict: one row per training image.
+        classes: class names, for the verdict's readable columns.
+        results: flat, JSON-ready.
+        model: the recipe, with its classifier.
+        stages: (name, directory) in order; linked relatively under ``stages/``.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    _write(directory / "config.yaml", config)
+    _write(directory / "results.json", json.dumps(results, indent=1) + "\n")
+    verdict.save(directory, classes=classes)
+    checkpoint = {
+        "state_dict": model.state_dict(), "pytorch-lightning_version": lightning_version, MARK: __version__,
+        "epoch": 0, "global_step": 0,
+    }  # fmt: skip
+    aside = directory / "model.ckpt.aside"
+    torch.save(checkpoint, aside)
+    aside.replace(directory / "model.ckpt")
+    links = directory / "stages"
+    links.mkdir(exist_ok=True)
+    for old in links.iterdir():
+        old.unlink()
+    width = len(str(len(stages)))
+    for i, (name, stage) in enumerate(stages, 1):
+        (links / f"{i:0{width}}-{name}").symlink_to(os.path.relpath(stage, links), target_is_directory=True)
+
+
+def check_checkpoint(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint of ours; anything else is refused before anything is made of it.
+
+    Raises:
+        ValueError: not there, not readable without running code, or without our mark.
+    """
+    if not path.is_file():
+        raise ValueError(f"there is no checkpoint {path}; a run's is RUN/model.ckpt")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # noqa: BLE001  (whatever a foreign file holds, the answer is no)
+        raise ValueError(f"{path} is damaged or not a checkpoint of cleanse: it was not loaded ({type(error).__name__})") from None
+    if not isinstance(content, dict) or MARK not in content or "state_dict" not in content:
+        raise ValueError(f"{path} was not written by cleanse: give the model.ckpt of a run")
+    return content
+
+
+def _write(path: Path, text: str) -> None:
+    aside = path.with_name(path.name + ".aside")
+    aside.write_text(text)
+    aside.replace(path)

@@ -1,0 +1,28 @@
+"""The table that a command ends with."""
+
+from collections.abc import Mapping, Sequence
+
+COLUMNS = ("sa", "asr", "ra", "tmr", "tpr", "fpr", "auroc")
+
+
+def results_table(rows: Mapping[str, Mapping[str, object]], columns: Sequence[str] = COLUMNS) -> str:
+    """One line per recipe, figures in per cent, a dash where one does not apply.
+
+    Args:
+        rows: name to figures (fractions).
+        columns: which figures, in order; one that no row has is left out.
+
+    >>> print(results_table({"none": {"sa": 0.5, "asr": None}}, ["sa", "asr"]))
+             SA
+    none  50.0
+    """
+    shown = [c for c in columns if any(isinstance(r.get(c), float) for r in rows.values())]
+    width = max(len(name) for name in rows)
+    lines = [" " * width + "".join(f"{c.upper():>7}" for c in shown)]
+    for name, figures in rows.items():
+        lines.append(f"{name:<{width}}" + "".join(_cell(figures.get(c)) for c in shown))
+    return "\n".join(lines)
+
+
+def _cell(value: object) -> str:
+    return f"{100 * value:7.1f}" if isinstance(value, float) else f"{'-':>7}"

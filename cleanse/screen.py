@@ -1,0 +1,144 @@
+"""What the user sees while a recipe runs: which stage of how many, a bar, and nothing that cannot be acted on."""
+
+import logging
+import os
+import sys
+import time
+import warnings
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import ProgressBar
+from tqdm import tqdm
+
+SILENCED = (  # third parties' remarks about things that this package decides, by the start of their message
+    r".*does not have many workers.*",
+    r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
+    r".*The number of training batches.*is smaller than the logging interval.*",
+    r".*You're resuming from a checkpoint that ended before the epoch ended.*",
+    r".*The dirpath has changed from.*",
+    r".*Checkpoint directory .* exists and is not empty.*",
+    r".*Experiment logs directory .* exists and is not empty.*",
+    r".*`LightningModule`s? in eval mode.*|.*Found \d+ module\(s\) in eval mode.*",
+    r".*No device id is provided via `init_process_group`.*",
+    r".*It is recommended to use `self.log.*sync_dist=True.*",
+    r".*Initializing zero-element tensors is a no-op.*",
+    r".*You have overridden `on_after_batch_transfer`.*|.*overridden.*on_after_batch_transfer.*",
+    r".*LightningCLI's args parameter is intended to run from within Python.*",
+    r".*GPU available but not used.*",
+    r".*srun.*command is available on your system but is not used.*",
+    r".*barrier\(\): using the device under current context.*",
+)
+
+
+def quiet() -> None:
+    """Silence third-party tips, device chatter and warnings that a user cannot act on; the one place where it is done."""
+    for message in SILENCED:
+        warnings.filterwarnings("ignore", message=message)
+    for category in (DeprecationWarning, FutureWarning, PendingDeprecationWarning):
+        warnings.filterwarnings("ignore", category=category)
+    os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
+    os.environ.setdefault("WANDB_SILENT", "true")
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning", "lightning_utilities", "wandb", "torch.distributed"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    log = logging.getLogger("cleanse")
+    if not log.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        log.addHandler(handler)
+        log.propagate = False
+    log.setLevel(logging.INFO if os.environ.get("LOCAL_RANK", os.environ.get("RANK", "0")) == "0" else logging.ERROR)
+
+
+class Screen:
+    """Counts the stages of a recipe and shows one bar for the stage at work, on standard error.
+
+    Args:
+        total: how many stages there will be; 0 if it is not known.
+        enabled: False shows nothing (tests, other processes than the first).
+    """
+
+    def __init__(self, total: int = 0, enabled: bool = True) -> None:
+        self.total, self.done = total, 0
+        self.enabled = enabled and os.environ.get("LOCAL_RANK", os.environ.get("RANK", "0")) == "0"
+        self.live = self.enabled and sys.stderr.isatty()
+        self._shown = -1.0
+
+    def started(self, name: str) -> "StageBar":
+        """A stage begins to compute; the bar goes into its Trainer."""
+        self.done += 1
+        return StageBar(f"{self._count()} {name}", self.live)
+
+    def finished(self, name: str, seconds: float) -> None:
+        """A computed stage is committed."""
+        if self.enabled:
+            tqdm.write(f"{self._count()} {name:<24} {seconds:8.1f} s", file=sys.stderr)
+
+    def skipped(self, name: str) -> None:
+        """A stage was read back."""
+        self.done += 1
+
+    def summary(self, read: int) -> None:
+        """After the last stage: say how many did not have to run."""
+        if self.enabled and read:
+            tqdm.write(f"{read} of {self.done} stages were on disk already", file=sys.stderr)
+
+    def _count(self) -> str:
+        width = len(str(self.total))
+        return f"[{self.done:>{width}}/{self.total}]" if self.total >= self.done else f"[{self.done}]"
+
+
+class StageBar(ProgressBar):
+    """One line for a whole stage: epochs done, the last loss, the time left."""
+
+    def __init__(self, title: str, live: bool) -> None:
+        super().__init__()
+        self.title, self.live, self.bar = title, live, None  # type: tuple[str, bool, tqdm[Any] | None]
+        self._next = 0.0
+
+    def disable(self) -> None:
+        self.live = False
+
+    def enable(self) -> None:
+        self.live = True
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._open(trainer, (trainer.max_epochs or 1) * 1000, trainer.current_epoch * 1000)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        if self.bar is not None and (now := time.monotonic()) >= self._next:
+            self._next = now + 0.2
+            part = 1000 * (self.trainer.fit_loop.epoch_loop.batch_progress.current.ready) / max(1, trainer.num_training_batches)
+            self.bar.n = int(trainer.current_epoch * 1000 + min(part, 1000))
+            self._show(trainer)
+
+    def on_train_end(self, *args: Any) -> None:
+        self._close()
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._open(trainer, int(sum(trainer.num_predict_batches)) * 1000, 0)
+
+    def on_predict_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        if self.bar is not None:
+            self.bar.update(1000)
+
+    def on_predict_end(self, *args: Any) -> None:
+        self._close()
+
+    def on_exception(self, *args: Any) -> None:
+        self._close()
+
+    def _open(self, trainer: pl.Trainer, total: int, done: int) -> None:
+        if self.live and trainer.is_global_zero:
+            form = "{desc} {percentage:3.0f}%|{bar:30}| {elapsed}<{remaining}{postfix}"
+            self.bar = tqdm(total=total, initial=done, desc=self.title, leave=False, bar_format=form, file=sys.stderr)
+
+    def _show(self, trainer: pl.Trainer) -> None:
+        shown = {k.rsplit("/", 1)[-1]: f"{float(v):.3f}" for k, v in trainer.callback_metrics.items()}
+        assert self.bar is not None
+        self.bar.set_postfix(epoch=f"{trainer.current_epoch + 1}/{trainer.max_epochs}", **shown)
+
+    def _close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None

@@ -1,0 +1,262 @@
+"""Counts, roles and labels, the log line, and a trigger that travels by its state dict."""
+
+import logging
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from cleanse.attacks import CLEAN, COVER, POISON, Attack, Poisoned
+from cleanse.attacks.base import fraction, match_channels, stamp
+
+
+class Dot(Attack):
+    """One pixel of a drawn level in the first row and column."""
+
+    level: Tensor
+
+    def draw(self, shape: tuple[int, int, int], generator: torch.Generator) -> None:
+        self.register_buffer("level", torch.randint(1, 256, (shape[0],), generator=generator, dtype=torch.uint8))
+
+    def trigger(self, image: Tensor) -> Tensor:
+        self._require_drawn()
+        out = image.clone()
+        out[:, :, 0, 0] = self.level
+        return out
+
+
+class CoveredDot(Dot):
+    def _add_covers(self, role: Tensor, labeled: Tensor, generator: torch.Generator) -> None:
+        role[(role == CLEAN).nonzero().flatten()[:5]] = COVER
+
+
+def images(label: Tensor, channels: int = 1, size: int = 2) -> Tensor:
+    return torch.zeros(len(label), channels, size, size, dtype=torch.uint8)
+
+
+def poison(attack: Attack, label: Tensor, labeled: Tensor | None = None, seed: int = 0, classes: int = 10) -> Poisoned:
+    labeled = torch.ones(len(label), dtype=torch.bool) if labeled is None else labeled
+    return attack.poison(images(label), label, labeled, classes, seed)
+
+
+CIFAR_LABELS = torch.arange(50_000) % 10
+LABELS = torch.arange(1000) % 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"class_rate": 0.1}, 4500),  # 10 % of the 45000 non-target images, paper 003
+        ({"poison_rate": 0.1}, 5000),
+        ({"count": 1000}, 1000),  # paper 002
+        ({"source": 7, "class_rate": 0.05}, 250),  # paper 004: 250, 500, 1000
+        ({"source": 7, "class_rate": 0.1}, 500),
+        ({"source": 7, "class_rate": 0.2}, 1000),
+        ({"class_rate": 0.0}, 0),
+        ({"count": 45_000}, 45_000),
+    ],
+)
+def test_counts_on_cifar_labels(arguments: dict[str, Any], expected: int) -> None:
+    attack = Dot(target=4, **arguments)
+    result = poison(attack, CIFAR_LABELS)
+    chosen = result.role == POISON
+    assert int(chosen.sum()) == expected
+    assert bool(attack.eligible(CIFAR_LABELS)[chosen].all())
+    assert attack.counts(result)["poisoned"] == expected
+
+
+def test_roles_labels_and_images_agree() -> None:
+    result = poison(Dot(target=3, class_rate=0.2), LABELS)
+    changed = (result.image != 0).flatten(1).any(1)
+    assert torch.equal(changed, result.role == POISON)
+    assert torch.equal(result.label, torch.where(changed, 3, LABELS))
+    assert torch.equal(result.true_label, LABELS)
+    assert (result.image.dtype, result.label.dtype, result.role.dtype) == (torch.uint8, torch.int64, torch.int8)
+
+
+def test_inputs_stay_as_they_are() -> None:
+    image, label = images(LABELS), LABELS.clone()
+    Dot(class_rate=0.5).poison(image, label, torch.ones(1000, dtype=torch.bool), 10, 0)
+    assert not image.any() and torch.equal(label, LABELS)
+
+
+def test_a_seed_decides_everything() -> None:
+    first, again, other = (poison(Dot(class_rate=0.1), LABELS, seed=s) for s in (1, 1, 2))
+    assert all(torch.equal(a, b) for a, b in zip(vars(first).values(), vars(again).values(), strict=True))
+    assert not torch.equal(first.role, other.role)
+    levels = set()
+    for seed in range(5):
+        attack = Dot(class_rate=0.1)
+        poison(attack, LABELS, seed=seed)
+        levels.add(int(attack.level))
+    assert len(levels) > 1
+
+
+def test_the_trigger_does_not_depend_on_the_rate_nor_the_rows_on_the_trigger() -> None:
+    few, many = Dot(count=1), Dot(count=300)
+    poison(few, LABELS), poison(many, LABELS)
+    assert torch.equal(few.level, many.level)
+
+    class Drawn(Dot):
+        def draw(self, shape: tuple[int, int, int], generator: torch.Generator) -> None:
+            torch.rand(77, generator=generator)
+            super().draw(shape, generator)
+
+    assert torch.equal(poison(Dot(count=50), LABELS).role, poison(Drawn(count=50), LABELS).role)
+
+
+GIVEN = torch.arange(1000) % 4 < 1  # 250 labelled: half of each even class, nothing of the odd ones
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given", "withheld"),
+    [
+        ({"class_rate": 0.1}, 20, 70),
+        ({"poison_rate": 0.1}, 25, 75),
+        ({"count": 12}, 12, 0),
+        ({"count": 12, "unlabeled_count": 34}, 12, 34),
+        ({"class_rate": 0.1, "unlabeled_rate": 0.01}, 20, 7),
+        ({"class_rate": 0.1, "unlabeled_rate": 0.0}, 20, 0),
+        ({"poison_rate": 0.0, "unlabeled_count": 3}, 0, 3),
+    ],
+)
+def test_labelled_and_unlabelled_counts(arguments: dict[str, Any], given: int, withheld: int) -> None:
+    result = poison(Dot(**arguments), LABELS, GIVEN)
+    chosen = result.role == POISON
+    assert (int((chosen & GIVEN).sum()), int((chosen & ~GIVEN).sum())) == (given, withheld)
+    assert bool((result.label[~GIVEN] == -1).all())
+    assert bool((result.label[chosen & GIVEN] == 0).all())
+    assert bool((result.image[chosen, 0, 0, 0] > 0).all())
+
+
+def test_covers_carry_the_trigger_and_their_own_label() -> None:
+    attack = CoveredDot(class_rate=0.1)
+    result = poison(attack, LABELS)
+    cover = result.role == COVER
+    assert int(cover.sum()) == 5
+    assert bool((result.image[cover, 0, 0, 0] > 0).all())
+    assert torch.equal(result.label[cover], LABELS[cover])
+    assert attack.describe_counts(result).endswith("of 900 eligible (class rate 10.00%), 5 cover images")
+
+
+def test_the_log_says_both_rates(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="cleanse"):
+        poison(Dot(class_rate=0.1), CIFAR_LABELS)
+    expected = "4500 of 50000 images poisoned (poison rate 9.00%), of 45000 eligible (class rate 10.00%)"
+    assert caplog.messages == [f"Dot (not of class 0 -> 0): {expected}"]
+
+
+def test_the_counts_of_both_parts_are_described() -> None:
+    attack = Dot(source=2, count=2, unlabeled_count=3)
+    assert attack.describe_counts(poison(attack, LABELS, GIVEN)) == (
+        "Dot (class 2 -> 0): 5 of 1000 images poisoned (poison rate 0.50%), of 100 eligible (class rate 5.00%); "
+        "labelled: 2 of 250 images poisoned (poison rate 0.80%), of 50 eligible (class rate 4.00%); "
+        "unlabelled: 3 of 750 images poisoned (poison rate 0.40%), of 50 eligible (class rate 6.00%)"
+    )
+
+
+def test_a_new_instance_loads_the_trigger() -> None:
+    attack, fresh = Dot(class_rate=0.1), Dot(class_rate=0.1)
+    poison(attack, LABELS, seed=3)
+    fresh.load_state_dict(attack.state_dict())
+    assert torch.equal(fresh.trigger(images(LABELS)), attack.trigger(images(LABELS)))
+    fresh.level += 1
+    assert not torch.equal(fresh.level, attack.level)  # a copy, not the same memory
+
+
+def test_a_drawn_instance_loads_a_trigger_of_another_shape_and_refuses_a_foreign_one() -> None:
+    attack, other = Dot(class_rate=0.1), Dot(class_rate=0.1)
+    attack.draw((3, 8, 8), torch.Generator().manual_seed(1))
+    other.draw((1, 4, 4), torch.Generator().manual_seed(2))
+    other.load_state_dict(attack.state_dict())
+    assert torch.equal(other.level, attack.level)
+    with pytest.raises(RuntimeError, match="secret"):
+        other.load_state_dict({**attack.state_dict(), "secret": torch.zeros(1)})
+
+
+def test_an_attack_inside_a_module_loads_too() -> None:
+    attack = Dot(class_rate=0.1)
+    attack.draw((1, 2, 2), torch.Generator().manual_seed(1))
+    holder = torch.nn.ModuleDict({"attack": Dot(class_rate=0.1), "other": torch.nn.Linear(2, 2)})
+    state = {**holder.state_dict(), "attack.level": attack.level}
+    holder.load_state_dict(state)
+    assert torch.equal(holder["attack"].level, attack.level)
+
+
+def test_no_trigger_yet() -> None:
+    with pytest.raises(ValueError, match="Dot has no trigger yet: poison a training set first"):
+        Dot(count=1).trigger(images(LABELS))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "Dot takes exactly one of count=None, poison_rate=None, class_rate=None"),
+        ({"count": 3, "class_rate": 0.1}, "exactly one of count=3, poison_rate=None, class_rate=0.1"),
+        ({"count": -1}, "count is a number of images, 0 or more, not -1"),
+        ({"count": 1, "unlabeled_count": -2}, "unlabeled_count is a number of images, 0 or more, not -2"),
+        ({"class_rate": 10.0}, "class_rate is a fraction between 0 and 1, not 10.0"),
+        ({"poison_rate": -0.1}, "poison_rate is a fraction between 0 and 1, not -0.1"),
+        ({"count": 1, "unlabeled_rate": 1.5}, "unlabeled_rate is a fraction between 0 and 1, not 1.5"),
+        ({"count": 1, "unlabeled_rate": 0.5, "unlabeled_count": 4}, r"\(4\) or unlabeled_rate \(0.5\), not both"),
+        ({"count": 1, "source": 2, "target": 2}, "source and target are both class 2"),
+    ],
+)
+def test_wrong_arguments(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Dot(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"target": 10, "count": 1}, "target class 10 is out of range: the data has classes 0 to 9"),
+        ({"target": -1, "count": 1}, "target class -1 is out of range"),
+        ({"source": 12, "count": 1}, "source class 12 is out of range: the data has classes 0 to 9"),
+        ({"count": 901}, r"asks for 901 poisoned labelled images, but only 900 are eligible \(not of class 0\)"),
+        ({"source": 3, "poison_rate": 0.2}, r"poison_rate=0.2 asks for 200 .* only 100 are eligible \(class 3\)"),
+    ],
+)
+def test_wrong_for_this_data(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        poison(Dot(**arguments), LABELS)
+
+
+def test_more_unlabelled_poison_than_eligible() -> None:
+    with pytest.raises(ValueError, match="unlabeled_count=701 asks for 701 poisoned unlabelled images, but only 700"):
+        poison(Dot(count=1, unlabeled_count=701), LABELS, GIVEN)
+
+
+def test_fraction_is_that_of_the_decimal_number() -> None:
+    for hundredths in range(101):
+        for total in (100, 5000, 45_000, 50_000):
+            assert fraction(hundredths / 100, total) == hundredths * total // 100
+    assert fraction(0.999, 1000) == 999 and fraction(0.1, 19) == 1
+
+
+def test_stamp_is_a_loop_over_pixels() -> None:
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randint(256, (2, 3, 4, 5), generator=generator, dtype=torch.uint8)
+    pattern = torch.randint(256, (3, 4, 5), generator=generator, dtype=torch.uint8)
+    mask = torch.rand(4, 5, generator=generator) < 0.5
+    before, out = image.clone(), stamp(image, pattern, mask)
+    for b, c, y, x in torch.cartesian_prod(*(torch.arange(n) for n in image.shape)).tolist():
+        assert out[b, c, y, x] == (pattern[c, y, x] if mask[y, x] else before[b, c, y, x])
+    assert torch.equal(image, before)
+    with pytest.raises(ValueError, match=r"images of \(3, 4, 5\) \(channels, height, width\), not of \(3, 5, 5\)"):
+        stamp(torch.zeros(1, 3, 5, 5, dtype=torch.uint8), pattern, mask)
+
+
+def test_match_channels_is_pillow_luminance() -> None:
+    from PIL import Image
+
+    color = torch.randint(256, (3, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    pillow = Image.fromarray(color.permute(1, 2, 0).numpy()).convert("L")
+    grey = torch.tensor(list(pillow.tobytes())).view(1, 16, 16)
+    assert int((match_channels(color, 1).long() - grey).abs().max()) <= 1
+    assert torch.equal(match_channels(color, 3), color)
+    level = torch.arange(256).expand(3, -1)
+    assert torch.equal(match_channels(level, 1)[0].long(), torch.arange(256))
+    with pytest.raises(ValueError, match="1 or 3 channels, not 4"):
+        match_channels(color, 4)

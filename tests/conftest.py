@@ -1,0 +1,54 @@
+"""Shared fixtures: small data that trains in a second, and the command line as a user calls it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+os.environ["OMP_NUM_THREADS"] = "1"  # tiny kernels on shared cores: two threads would wait for each other
+os.environ["WANDB_MODE"] = "offline"
+
+import torch  # noqa: E402
+
+from cleanse.data import Digits  # noqa: E402
+from cleanse.data.views import TrainingView  # noqa: E402
+from cleanse.runner import Runner  # noqa: E402
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def view() -> TrainingView:
+    """200 digits with their labels."""
+    return Digits(limit_train=200, batch_size=32, seed=0).training_view()
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Runner:
+    return Runner(tmp_path / "runs", arguments={"accelerator": "cpu", "devices": 1})
+
+
+Cleanse = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def cleanse(tmp_path: Path) -> Cleanse:
+    """``cleanse("fit", "--config", ...)`` in a process of its own, from a temporary working directory."""
+
+    def call(*arguments: str, check: bool = True, **environment: str) -> "subprocess.CompletedProcess[str]":
+        done = subprocess.run(
+            [sys.executable, "-m", "cleanse", *arguments],
+            cwd=tmp_path,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        if check and done.returncode:
+            raise AssertionError(f"cleanse {' '.join(arguments)} exited with {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    return call
