@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import sys
 from collections.abc import Sequence
 from functools import cached_property
@@ -71,6 +72,9 @@ class CleanseCLI(LightningCLI):
             help="CPU threads of each process; one is best for tiny images, above all on a busy machine. Default: torch's.",
         )
 
+    def _parse_ckpt_path(self) -> None:
+        """Not Lightning's way, which reads hyper-parameters out of any file: `check_checkpoint` has the first look."""
+
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
         if config.threads is not None:
@@ -94,7 +98,7 @@ class CleanseCLI(LightningCLI):
             self.trainer.test(model, datamodule=datamodule, **kwargs)
             return
         run = self._load(model, datamodule, kwargs.get("ckpt_path"))
-        figures = evaluate(model, datamodule, run)  # type: ignore[arg-type]
+        figures = evaluate(model.model, datamodule, run)  # type: ignore[arg-type]
         if rank_zero_only.rank == 0:
             sys.stdout.write(results_table({type(model).__name__: figures}) + "\n" + json.dumps(figures) + "\n")
 
@@ -104,7 +108,7 @@ class CleanseCLI(LightningCLI):
             return
         run = self._load(model, datamodule, kwargs.get("ckpt_path"))
         view = datamodule.clean_test()  # type: ignore[union-attr]
-        table = run.predict("test", model, view)
+        table = run.predict("test", model.model, view)  # type: ignore[arg-type]
         path = Path(kwargs["ckpt_path"]).with_name("predictions.csv")
         if rank_zero_only.rank == 0:
             write_predictions(path, view.id, [view.classes[c] for c in table.prediction.tolist()], table.confidence.tolist())
@@ -196,11 +200,16 @@ def run(argv: Sequence[str]) -> None:
     command = argv[0]
     if command not in CleanseCLI.subcommands():
         raise UsageError(f"there is no command {command!r}; there are fit, test and predict (see cleanse --help)")
-    CleanseCLI(
-        LightningModule, LightningDataModule, subclass_mode_model=True, subclass_mode_data=True,
-        args=expand(list(argv)), seed_everything_default=0, save_config_callback=None,
-        auto_configure_optimizers=False, load_from_checkpoint_support=False,
-    )  # fmt: skip
+    try:
+        CleanseCLI(
+            LightningModule, LightningDataModule, subclass_mode_model=True, subclass_mode_data=True,
+            args=expand(list(argv)), seed_everything_default=0, save_config_callback=None,
+            auto_configure_optimizers=False, load_from_checkpoint_support=False,
+        )  # fmt: skip
+    except ValueError as error:
+        if "Errors:" not in str(error):
+            raise
+        raise UsageError(_sentence(str(error))) from error  # a constructor's refusal, wrapped in the types that were tried
 
 
 def expand(argv: list[str]) -> list[str]:
@@ -220,10 +229,45 @@ def expand(argv: list[str]) -> list[str]:
                 word = f"--config={find_config(word.split('=', 1)[1])}"
         except ValueError as error:
             raise UsageError(str(error)) from None
-        out.append(word)
-    return out
+        if previous.startswith("--") and "=" not in previous and word in ("null", "~"):
+            out[-1] = f"{previous}={word}"
+        else:
+            out.append(word)
+    return _nested_null(out)
 
 
 def _sentence(message: str) -> str:
-    """The part of a parser's message that a user can act on, on one line."""
-    return " ".join(message.split())
+    """The part of a parser's message that a user can act on, on one line.
+
+    jsonargparse tells of every type it tried, from the outside in; the keys and the innermost reason are what helps.
+    """
+    keys = re.findall(r'Parser key "([^"]+)"', message)
+    where = ".".join(keys) + ": " if keys else ""
+    reasons = [line.strip(" -") for line in message.splitlines()]
+    noise = ("Errors:", "Subtypes:", "Given value", "Does not validate", "Expected a <class 'NoneType'>", "Parser key", "Expected a path")
+    told = [r for line in reasons if (r := re.sub(r'^(Parser key "[^"]+":\s*)+', "", line).strip(" -")) and not r.startswith(noise)]
+    short = " ".join(told) or " ".join(message.split())
+    if found := re.search(r"Option '([^']+)' is not accepted", short):
+        short = f"there is no argument {found[1]!r}; --model.help NAME, --data.help NAME and fit --help list them"
+    elif found := re.search(r"Expected a dot import path string: (\S+)", short):
+        short = f"there is no class {found[1]!r}; give its name, or a path such as cleanse.defenses.ISPL"
+    elif found := re.search(r"following arguments are required: (\S+)", short):
+        short = f"{found[1].removeprefix('fit.')} is missing: add a config such as --config ispl.yaml or --config data/cifar10.yaml"
+    elif found := re.search(r"Expected a <class '(\w+)'>\. Got value: (.*)", short):
+        short = f"{found[2]!r} is not of type {found[1]}"
+    return where + short
+
+
+def _nested_null(words: list[str]) -> list[str]:
+    """``--data.attack.class_rate null`` as an inline config: jsonargparse reads a nested null as the text "None"."""
+    out: list[str] = []
+    for word in words:
+        name, _, value = word.removeprefix("--").partition("=")
+        parts = [p for p in name.split(".") if p != "init_args"]
+        if word.startswith("--") and value in ("null", "~") and parts[0] in ("data", "model") and len(parts) > 2:
+            value = "null"
+            for part in reversed(parts[1:]):
+                value = f"{{init_args: {{{part}: {value}}}}}"
+            word = f"--config={{{parts[0]}: {value}}}"
+        out.append(word)
+    return out

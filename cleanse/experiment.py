@@ -72,6 +72,7 @@ def run_experiment(
     defense.model = outcome.model
     figures = {"sa": None, "asr": None, "ra": None, "tmr": None, **evaluate(outcome.model, data, run)}
     figures |= judge(outcome.verdict, data.truth) if simulated else dict.fromkeys(("tpr", "fpr", "auroc", "relabel_accuracy"))
+    verdict = outcome.verdict.with_dropped(data.unreadable, "unreadable: ")
     recipe = type(defense).__name__
     rows = {}
     for name in wanted:
@@ -79,7 +80,7 @@ def run_experiment(
         model = defense.classify(train.with_verdict(truth), run)
         rows["no defense" if name == "none" else "clean images only (oracle)"] = (name, evaluate(model, data, run) | judge(truth, data.truth))
     results: dict[str, Any] = {
-        **figures, **outcome.verdict.counts(), "unreadable": len(data.unreadable),
+        **figures, **verdict.counts(), "unreadable": len(data.unreadable),
         "poisoned": data.truth.count(POISON) if simulated else None, "cover": data.truth.count(COVER) if simulated else None,
         "train_images": len(train), "test_images": len(data.clean_test()),
         **{f"{short}_{k}": v for short, fig in rows.values() for k, v in fig.items() if k in ("sa", "asr", "ra", "tmr")},
@@ -90,7 +91,6 @@ def run_experiment(
     }  # fmt: skip
     ordered = {n: rows[n][1] for n in rows if rows[n][0] == "none"} | {recipe: figures}
     ordered |= {n: rows[n][1] for n in rows if rows[n][0] == "oracle"}
-    verdict = outcome.verdict.with_dropped(data.unreadable, "unreadable: ")
     name = "-".join(filter(None, (recipe.lower(), results["data"].lower(), (results["attack"] or "").lower())))
     directory = run.root / f"{name}-{hash_of([defense, data.spec(), run.seed, list(wanted), run.fixed()])}"
     if rank_zero_only.rank == 0:

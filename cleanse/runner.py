@@ -214,11 +214,10 @@ class Runner:
             module = build()
             last = resume.path if _is_sound(resume.path) else None
             begun = time.monotonic()
-            trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
+            with _interruptible():
+                trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
         for logger in trainer.loggers:
             logger.finalize("success")
-        if trainer.interrupted:
-            raise KeyboardInterrupt
         stage.seconds = resume.seconds + time.monotonic() - begun
         if rank_zero_only.rank == 0:
             _save({"state_dict": module.state_dict(), "cleanse_version": __version__}, part / "model.ckpt")
@@ -226,10 +225,8 @@ class Runner:
     def _tabulate(self, stage: "Stage", part: Path, module: LightningModule, data: Any) -> None:
         trainer = self._trainer(part, [self.screen.started(stage.name)], False, {})
         begun = time.monotonic()
-        with _seeded(stage.seed):
+        with _seeded(stage.seed), _interruptible():
             batches = trainer.predict(module, datamodule=data, return_predictions=True) or []
-        if trainer.interrupted:
-            raise KeyboardInterrupt
         columns = {k: torch.cat([b[k].cpu() for b in batches]) for k in batches[0]} if batches else {}  # type: ignore[index,call-overload]
         if _group():  # on a small set a process may have no batch at all
             shards: list[Any] = [None] * dist.get_world_size()
@@ -400,6 +397,15 @@ def _seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         seed_everything(seed, workers=True, verbose=False)
         yield
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Lightning turns Ctrl-C into an exit; the command line wants to say something first."""
+    try:
+        yield
+    except SystemExit as stop:
+        raise KeyboardInterrupt from stop
 
 
 def _group() -> bool:

@@ -73,7 +73,7 @@ class Blend(Attack):
     >>> attack = Blend("patch", size=1, class_rate=0.1)
     >>> attack.draw((1, 1, 1), torch.Generator().manual_seed(0))
     >>> attack.trigger_image.item(), attack.trigger(torch.full((1, 1, 1, 1), 100, dtype=torch.uint8)).item()
-    (44, 78)
+    (172, 129)
     """
 
     trigger_image: Tensor  # (C, H, W) uint8, the pattern in its place
@@ -131,7 +131,7 @@ class Blend(Attack):
 
     def trigger(self, image: Tensor) -> Tensor:
         self._require_drawn()
-        return torch.cat([self._mix(part) for part in image.split(512)])  # floats take four times the room
+        return torch.cat([self._mix(part) for part in torch.split(image, 512)])  # floats take four times the room
 
     def _mix(self, image: Tensor) -> Tensor:
         shown = stamp(image, self.trigger_image, self.trigger_mask)

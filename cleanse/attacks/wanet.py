@@ -7,13 +7,15 @@ from torch import Tensor, nn
 
 from cleanse.attacks.base import CLEAN, COVER, Attack, fraction
 
+CHUNK = 512  # images that are floats at the same time
+
 
 def warp_grid(control: Tensor, height: int, width: int, strength: float, scale: float = 1.0) -> Tensor:
     """Where each pixel of a warped image looks in the original.
 
     The control points become a field of mean absolute size 1 there, are interpolated (bicubic) and added to the
-    identity: ``clamp((identity + strength * field / size) * scale, -1, 1)``. From -1 to 1 is the whole image, so
-    ``strength`` is about two mean displacements in pixels.
+    identity: ``clamp((identity + strength * field / size) * scale, -1, 1)``. The whole image goes from -1 to 1, so
+    pixels move by about ``strength / 2`` along each axis.
 
     Args:
         control: (2, k, k) float32, x and y.
@@ -77,10 +79,10 @@ class WaNet(Attack):
 
     Nguyen, Tran, "WaNet - Imperceptible Warping-based Backdoor Attack", ICLR 2021, https://arxiv.org/abs/2102.10369, as
     a poisoned data set (SPEC section 6): the grid is drawn once and saved, `warp_grid`, with a k x k control grid
-    uniform in [-1, 1]. Papers 002 and 003 have no cover images. The original attacks while it trains, with twice as many
-    cover images as poisoned ones (``poison_rate=0.1, cover_rate=0.2``): warped by the same grid with `jitter` on it, and
-    with their true label, so that a network cannot take just any warp for the trigger. Covers are drawn among all images
-    that are not poisoned, the target's own included.
+    uniform in [-1, 1]. Papers 002 and 003 have no cover images. The original attacks while it trains, with twice as
+    many cover images as poisoned ones (``poison_rate=0.1, cover_rate=0.2``): warped by the same grid with `jitter` on
+    it, and with their true label, so that a network cannot take just any warp for the trigger. Covers are drawn among
+    all images that are not poisoned, the target's own included.
 
     Departures from the papers:
 
@@ -109,10 +111,10 @@ class WaNet(Attack):
     >>> attack = WaNet(class_rate=0.1)
     >>> attack.draw((1, 8, 8), torch.Generator().manual_seed(0))
     >>> attack.trigger(torch.arange(0, 256, 4, dtype=torch.uint8).view(1, 1, 8, 8))[0, 0, 4, :4].tolist()
-    [121, 126, 135, 142]
+    [128, 134, 141, 149]
     """
 
-    warp: Tensor  # (H, W, 2) float32, the grid of the trigger
+    warping_grid: Tensor  # (H, W, 2) float32, the grid of the trigger
 
     def __init__(
         self,
@@ -145,14 +147,14 @@ class WaNet(Attack):
     def draw(self, shape: tuple[int, int, int], generator: torch.Generator) -> None:
         _, height, width = shape
         control = torch.rand(2, self.grid, self.grid, generator=generator) * 2 - 1
-        self.register_buffer("warp", warp_grid(control, height, width, self.strength, self.scale))
+        self.register_buffer("warping_grid", warp_grid(control, height, width, self.strength, self.scale))
 
     def trigger(self, image: Tensor) -> Tensor:
         self._require_drawn()
-        if image.shape[2:] != self.warp.shape[:2]:
-            drawn, given = tuple(self.warp.shape[:2]), tuple(image.shape[2:])
+        if image.shape[2:] != self.warping_grid.shape[:2]:
+            drawn, given = tuple(self.warping_grid.shape[:2]), tuple(image.shape[2:])
             raise ValueError(f"the trigger was drawn for images of {drawn} (height, width), not of {given}")
-        return torch.cat([warp(part, self.warp) for part in image.split(512)])  # floats take four times the room
+        return torch.cat([warp(part, self.warping_grid) for part in torch.split(image, CHUNK)])
 
     def _add_covers(self, role: Tensor, labeled: Tensor, generator: torch.Generator) -> None:
         for part, name in ((labeled, "labelled"), (~labeled, "unlabelled")):
@@ -169,6 +171,8 @@ class WaNet(Attack):
         if kind != COVER:
             return super()._change(image, kind, generator)
         if self.noise == "shared":
-            shared = jitter(self.warp, 1, generator)[0]
-            return torch.cat([warp(part, shared) for part in image.split(512)])
-        return torch.cat([warp(part, jitter(self.warp, len(part), generator)) for part in image.split(512)])
+            shared = jitter(self.warping_grid, 1, generator)[0]
+            return torch.cat([warp(part, shared) for part in torch.split(image, CHUNK)])
+        return torch.cat(
+            [warp(part, jitter(self.warping_grid, len(part), generator)) for part in torch.split(image, CHUNK)]
+        )

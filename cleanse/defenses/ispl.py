@@ -50,6 +50,9 @@ class ISPL(Defense):
         rounds: components per pass.
         expansion: alpha, the part of the current subset that an iteration trains on, in (0, 1].
         momentum_loss: eta, of the smoothed losses, in [0, 1).
+        weak_batch_size: of the rounds and their voters, over all processes. None: what gives as many steps per epoch as
+            batches of 128 (the code's) do on CIFAR-10, but not less than 4 nor more than the data's; the paper does
+            not say, and on a small set voters with fewer steps learn nothing.
         epochs_per_iteration: of the first iteration and of the others; None for the profile's (2, 2) or (8, 4).
         voter_epochs: of each voter; None for the profile's (as many as the iterations had, or 40).
         self_training_epochs: None for the profile's: 40 at once, or 5 in each of 20 rounds.
@@ -73,6 +76,7 @@ class ISPL(Defense):
         rounds: int = 8,
         expansion: float = 0.25,
         momentum_loss: float = 0.9,
+        weak_batch_size: int | None = None,
         epochs_per_iteration: tuple[int, int] | None = None,
         voter_epochs: int | None = None,
         self_training_epochs: int | None = None,
@@ -94,6 +98,7 @@ class ISPL(Defense):
             raise ValueError(f"expansion is in (0, 1] and momentum_loss in [0, 1), not {expansion} and {momentum_loss}")
         self.profile, self.passes, self.rounds = profile, passes, rounds
         self.expansion, self.momentum_loss, self.eval_view = expansion, momentum_loss, eval_view
+        self.weak_batch_size = weak_batch_size
         self.epochs_per_iteration = epochs_per_iteration or ((2, 2) if paper else (8, 4))
         self.voter_epochs = voter_epochs or (None if paper else 40)
         self.self_training_epochs = self_training_epochs or (40 if paper else 5)
@@ -105,7 +110,9 @@ class ISPL(Defense):
     def cleanse(self, train: TrainingView, run: Runner) -> Outcome:
         labeled, everything = train.labeled, train
         train = train.subset(labeled)
-        votes = torch.stack([vote for i in range(self.passes) for vote in self._pass(i + 1, train, run)])
+        scaled = max(4, round(128 * len(train) / 50_000))
+        weak = train.with_batch_size(self.weak_batch_size or min(scaled, train.batch_size))
+        votes = torch.stack([vote for i in range(self.passes) for vote in self._pass(i + 1, weak, run)])
         keep = keep_by_vote(votes, train.label, run.generator("ties", train), 1 if self.profile == "v1" else 2)
         log.info("%d of %d images are kept by vote", int(keep.sum()), len(train))
         if not keep.any():

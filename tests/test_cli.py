@@ -1,0 +1,193 @@
+"""The command line as a user meets it: one sentence for every mistake, and nothing computed twice."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pandas as pd
+import pytest
+import torch
+
+Cleanse = Callable[..., "CompletedProcess[str]"]
+QUICK = ("--config", "quick.yaml", "--data.limit_train", "200", "--data.limit_test", "100", "--model.epochs", "2")
+NONE = ("fit", "--config", "none.yaml", *QUICK)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, "CompletedProcess[str]"]:
+    """A finished run of `none`, with its directory, and what the command printed."""
+    import os
+    import subprocess
+    import sys
+
+    where = tmp_path_factory.mktemp("finished")
+    done = subprocess.run(
+        [sys.executable, "-m", "cleanse", *NONE], cwd=where, env=dict(os.environ), capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return where / done.stdout.strip().splitlines()[-1], done
+
+
+def test_a_run_leaves_what_the_design_says(finished: tuple[Path, "CompletedProcess[str]"]) -> None:
+    run, _ = finished
+    names = {p.name for p in run.iterdir()}
+    assert {"config.yaml", "verdict.parquet", "verdict.csv", "results.json", "model.ckpt", "stages"} <= names
+    results = json.loads((run / "results.json").read_text())
+    keys = "sa asr ra tmr tpr fpr auroc relabel_accuracy kept relabelled dropped seconds seconds_classifier recipe attack data seed oracle version"
+    assert set(keys.split()) <= set(results)
+    assert all(v is None or isinstance(v, (bool, int, float, str)) for v in results.values())  # flat
+    assert results["recipe"] == "NoDefense" and results["data"] == "Digits" and results["oracle"] is False
+    assert results["tpr"] == 0 and results["kept"] == 200 and results["relabel_accuracy"] is None
+    verdict = pd.read_parquet(run / "verdict.parquet")
+    assert len(verdict) == 200 and set(verdict.action) == {"keep"}
+    links = sorted((run / "stages").iterdir())
+    assert links[0].name.endswith("classifier") and all((link / "stage.json").exists() for link in links)
+    assert not any(link.readlink().is_absolute() for link in links)
+
+
+def test_standard_output_is_the_table_and_last_the_run(finished: tuple[Path, "CompletedProcess[str]"]) -> None:
+    run, done = finished
+    lines = done.stdout.splitlines()
+    assert lines[0].split()[:4] == ["SA", "ASR", "RA", "TMR"]
+    assert [line.split("  ")[0] for line in lines[1:-1]] == ["no defense", "NoDefense", "clean images only (oracle)"]
+    assert lines[-1] == f"runs/{run.name}"
+
+
+def test_the_screen_shows_stages_and_no_third_party_chatter(finished: tuple[Path, "CompletedProcess[str]"]) -> None:
+    _, done = finished
+    for line in done.stderr.splitlines():
+        assert line.startswith(("[", "Digits: ", "DirtyLabel ")) or "stages were on disk already" in line, line
+
+
+def test_a_second_identical_command_trains_nothing_and_prints_the_same_table(
+    cleanse: Cleanse, finished: tuple[Path, "CompletedProcess[str]"]
+) -> None:
+    run, first = finished
+    again = cleanse(*NONE, "--root", str(run.parent))
+    assert again.stdout.splitlines()[:-1] == first.stdout.splitlines()[:-1]
+    assert "9 of 9 stages were on disk already" in again.stderr and "classifier " not in again.stderr
+
+
+def test_cleanse_test_loads_the_checkpoint(cleanse: Cleanse, finished: tuple[Path, "CompletedProcess[str]"]) -> None:
+    run, _ = finished
+    results = json.loads((run / "results.json").read_text())
+    for call in (("test", str(run)), ("test", "--config", f"{run}/config.yaml", "--ckpt_path", f"{run}/model.ckpt")):
+        out = cleanse(*call).stdout.splitlines()
+        assert json.loads(out[-1]) == {k: results[k] for k in ("sa", "asr", "ra", "tmr")}
+
+
+def test_the_checkpoint_is_a_plain_state_dict(finished: tuple[Path, "CompletedProcess[str]"]) -> None:
+    from cleanse.data import Digits
+    from cleanse.networks import SmallCNN
+
+    run, _ = finished
+    weights = torch.load(run / "model.ckpt", weights_only=True)["state_dict"]
+    network = SmallCNN(1, 10)
+    network.load_state_dict({k.removeprefix("model.network."): v for k, v in weights.items() if ".network." in k})
+    test = Digits(limit_test=100, seed=0).clean_test()
+    image = test.images(torch.arange(100)).float() / 255
+    mean, std = weights["model.normalize.mean"], weights["model.normalize.std"]
+    with torch.no_grad():
+        right = network.eval()((image - mean) / std).argmax(1) == test.label
+    assert right.float().mean().item() == pytest.approx(json.loads((run / "results.json").read_text())["sa"])
+
+
+def test_predict_writes_a_file(cleanse: Cleanse, finished: tuple[Path, "CompletedProcess[str]"]) -> None:
+    run, _ = finished
+    path = Path(cleanse("predict", str(run)).stdout.strip())
+    table = pd.read_csv(path)
+    assert list(table.columns) == ["id", "prediction", "confidence"] and len(table) == 100
+
+
+def test_help_explains_every_argument_of_a_recipe(cleanse: Cleanse) -> None:
+    text = cleanse("fit", "--model.help", "ISPL").stdout
+    said = " ".join(text.split())
+    for name in ("--model.profile {v1,iclr23}", "alpha, the part of the current subset that an iteration trains on"):
+        assert name in said, text
+
+
+def test_version_and_configs(cleanse: Cleanse) -> None:
+    assert cleanse("--version").stdout.startswith("cleanse 0.")
+    assert {"ispl.yaml", "none.yaml", "oracle.yaml", "quick.yaml", "attacks/badnets.yaml"} <= set(cleanse("configs").stdout.split())
+
+
+BAD = {
+    "command": (("fly",), "there is no command 'fly'"),
+    "config": (("fit", "--config", "nope.yaml"), "there is no config file 'nope.yaml'"),
+    "argument": ((*NONE, "--model.nope", "1"), "nope"),
+    "class": ((*NONE, "--model", "Nope"), "Nope"),
+    "value": ((*NONE, "--data.batch_size", "many"), "many"),
+    "class path": ((*NONE, "--model.network", "cleanse.networks.Nope"), "Nope"),
+    "target": ((*NONE, "--data.attack.target", "12"), "target class 12 is out of range: the data has classes 0 to 9"),
+    "too much poison": (
+        (*NONE, "--data.attack.class_rate", "null", "--data.attack.count", "5000"),
+        "asks for 5000 poisoned .* only 20 are eligible",
+    ),
+    "trigger": ((*NONE, "--config", "attacks/badnets.yaml", "--data.attack.size", "9"), "the trigger has 9 rows, but the images have only 8 rows"),
+    "rate": ((*NONE, "--data.attack.class_rate", "1.5"), "class_rate is a fraction"),
+    "no data": (("fit", "--model", "NoDefense"), "data is missing: add a config"),
+    "folder": ((*NONE, "--config", "data/folder.yaml", "--data.root", "nowhere"), "nowhere"),
+    "oracle": ((*NONE, "--data.attack", "null", "--compare", "[oracle]"), "leave 'oracle' out"),
+    "test without run": (("test", "--config", "none.yaml", "--config", "quick.yaml"), "say which run"),
+    "test of no run": (("test", "."), "is not the directory of a run"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_gets_one_sentence_and_no_traceback(cleanse: Cleanse, name: str) -> None:
+    import re
+
+    arguments, sentence = BAD[name]
+    done = cleanse(*arguments, check=False)
+    assert done.returncode in (1, 2), done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("cleanse: ") and re.search(sentence, last), done.stderr
+    assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) <= 3, done.stderr
+    assert done.stdout == ""
+
+
+def test_foreign_and_damaged_checkpoints_are_refused(
+    cleanse: Cleanse, finished: tuple[Path, "CompletedProcess[str]"], tmp_path: Path
+) -> None:
+    run, _ = finished
+
+    class Evil:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (print, ("this ran",))
+
+    torch.save({"state_dict": Evil()}, tmp_path / "evil.ckpt")
+    torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
+    (tmp_path / "damaged.ckpt").write_bytes((run / "model.ckpt").read_bytes()[:1000])
+    for name, sentence in (
+        ("evil", "not loaded"), ("foreign", "was not written by cleanse"), ("damaged", "damaged"), ("absent", "there is no checkpoint"),
+    ):  # fmt: skip
+        done = cleanse("test", "--config", f"{run}/config.yaml", "--ckpt_path", f"{name}.ckpt", check=False)
+        assert done.returncode == 1 and sentence in done.stderr.splitlines()[-1], done.stderr
+        assert "this ran" not in done.stdout + done.stderr
+
+
+def test_an_output_folder_that_cannot_be_written_is_a_sentence(cleanse: Cleanse, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = cleanse(*NONE, "--root", "file/runs", check=False)
+    assert done.returncode == 1 and "file" in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
+    import os
+    import signal
+    import subprocess
+    import sys
+    import time
+
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cleanse", "fit", "--config", "none.yaml", "--config", "quick.yaml"],
+        cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ),
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not list(tmp_path.glob("runs/*.part/last.ckpt")):
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and said.strip().splitlines()[-1].startswith("cleanse: interrupted"), said
+    assert list(tmp_path.glob("runs/*.part/last.ckpt"))

@@ -1,0 +1,99 @@
+"""Every yaml that ships runs end to end, at tiny size."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+import torch
+import yaml
+
+from cleanse.configs import CONFIGS, shipped
+
+Cleanse = Callable[..., "CompletedProcess[str]"]
+RECIPES = [name for name in shipped() if "/" not in name and name != "quick.yaml"]
+ATTACKS = [name for name in shipped() if name.startswith("attacks/")]
+DATA = [name for name in shipped() if name.startswith("data/")]
+TINY = (
+    "--config", "quick.yaml", "--data.limit_train", "150", "--data.limit_test", "50", "--data.batch_size", "32",
+    "--model.epochs", "1", "--compare", "[]",
+)  # fmt: skip
+SHORT = {"ispl.yaml": ("--model.passes", "1", "--model.rounds", "2", "--model.self_training_epochs", "1")}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_runs(cleanse: Cleanse, recipe: str, tmp_path: Path) -> None:
+    done = cleanse("fit", "--config", recipe, *TINY, *SHORT.get(recipe, ()))
+    results = json.loads((tmp_path / done.stdout.splitlines()[-1] / "results.json").read_text())
+    assert 0 <= results["sa"] <= 1 and 0 <= results["asr"] <= 1
+    assert results["oracle"] is (recipe == "oracle.yaml")
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_every_attack_runs_on_top_of_another(cleanse: Cleanse, attack: str, tmp_path: Path) -> None:
+    """A fragment says all that an earlier one may have said: nothing of the recipe's own attack is left."""
+    done = cleanse("fit", "--config", "none.yaml", *TINY[:2], "--config", attack, *TINY[2:])
+    run = tmp_path / done.stdout.splitlines()[-1]
+    made = yaml.safe_load((run / "config.yaml").read_text())["data"]["init_args"]["attack"]
+    meant = yaml.safe_load((CONFIGS / attack).read_text())["data"]["init_args"]["attack"]
+    assert made["class_path"] == meant["class_path"]
+    assert {k: made["init_args"][k] for k in meant["init_args"]} == meant["init_args"]
+    shared = {"source", "target", "count", "poison_rate", "class_rate", "unlabeled_count", "unlabeled_rate"}
+    assert shared <= set(meant["init_args"])
+
+
+@pytest.mark.parametrize("data", DATA)
+def test_every_data_fragment_names_a_data_module(data: str) -> None:
+    """Their files are tested in tests/data; here, that class and arguments fit together."""
+    from cleanse.cli import Parser
+    from cleanse.data import ImageDataModule
+
+    parser = Parser()
+    parser.add_subclass_arguments(ImageDataModule, "data")
+    made = parser.instantiate(parser.parse_path(CONFIGS / data)).data
+    assert isinstance(made, ImageDataModule)
+
+
+def test_the_attacks_ship_as_the_design_says() -> None:
+    for name in ATTACKS:
+        arguments = yaml.safe_load((CONFIGS / name).read_text())["data"]["init_args"]["attack"]["init_args"]
+        if name == "attacks/dirty_label.yaml":
+            expected = {"source": 7, "target": 4, "class_rate": 0.2, "shape": "L"}
+        else:
+            expected = {"source": None, "target": 0, "class_rate": 0.1}
+        assert {k: arguments[k] for k in expected} == expected, name
+
+
+def test_quick_changes_the_network_with_its_arguments(cleanse: Cleanse, tmp_path: Path) -> None:
+    """A class switch keeps arguments of the same name: quick.yaml says its own width, not PreActResNet18's."""
+    done = cleanse("fit", "--config", "none.yaml", *TINY)
+    run = tmp_path / done.stdout.splitlines()[-1]
+    weights = torch.load(run / "model.ckpt", weights_only=True)["state_dict"]
+    assert weights["model.network.body.0.weight"].shape[0] == 32
+
+
+def test_folder_without_an_attack(cleanse: Cleanse, tmp_path: Path) -> None:
+    """My own folder: no attack simulated, SA on the held-out part, an unreadable file is dropped and named."""
+    from PIL import Image
+
+    generator = torch.Generator().manual_seed(0)
+    for c in range(2):
+        folder = tmp_path / "photos" / f"class {c}"
+        folder.mkdir(parents=True)
+        for i in range(30):
+            pixels = (torch.rand(9, 11, 3, generator=generator) * 100 + 150 * c).clamp(0, 255).byte().numpy()
+            Image.fromarray(pixels).save(folder / f"{i}.png")
+    (tmp_path / "photos" / "class 0" / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\nnot really")
+    done = cleanse(
+        "fit", "--config", "none.yaml", "--config", "quick.yaml", "--config", "data/folder.yaml", "--data.root", "photos",
+        "--data.size", "8", "--model.epochs", "3",
+    )  # fmt: skip
+    run = tmp_path / done.stdout.splitlines()[-1]
+    results = json.loads((run / "results.json").read_text())
+    assert results["asr"] is None and results["attack"] is None and results["sa"] > 0.9
+    assert results["dropped"] == results["unreadable"] == 1
+    assert "torn.png" in done.stderr
+    line = next(row for row in (run / "verdict.csv").read_text().splitlines() if "torn.png" in row)
+    assert "drop" in line and "unreadable" in line
+    assert "ASR" not in done.stdout
