@@ -87,7 +87,9 @@ class CleanseCLI(LightningCLI):
             self.trainer.fit(model, datamodule=datamodule, **kwargs)
             return
         if not isinstance(datamodule, ImageDataModule):
-            raise ValueError("a recipe needs data: add --config data/cifar10.yaml, --config data/folder.yaml or another")
+            raise ValueError(
+                "a recipe needs data: add --config data/cifar10.yaml, --config data/folder.yaml or another"
+            )
         experiment = run_experiment(model, datamodule, self.runner(), self.settings.compare, self._config_text())
         if rank_zero_only.rank == 0:
             self.loggers.summarize(experiment.results)
@@ -111,7 +113,9 @@ class CleanseCLI(LightningCLI):
         table = run.predict("test", model.model, view)  # type: ignore[arg-type]
         path = Path(kwargs["ckpt_path"]).with_name("predictions.csv")
         if rank_zero_only.rank == 0:
-            write_predictions(path, view.id, [view.classes[c] for c in table.prediction.tolist()], table.confidence.tolist())
+            write_predictions(
+                path, view.id, [view.classes[c] for c in table.prediction.tolist()], table.confidence.tolist()
+            )
             sys.stdout.write(f"{path}\n")
 
     # --- what the recipe runs with ---
@@ -148,7 +152,9 @@ class CleanseCLI(LightningCLI):
     def _load(self, model: Defense, data: LightningDataModule | None, checkpoint: str | None) -> Runner:
         """Give a recipe the classifier of a checkpoint; a runner that keeps its tables beside the run."""
         if checkpoint is None:
-            raise ValueError(f"say which run: cleanse {self.subcommand} RUN, or --config RUN/config.yaml --ckpt_path RUN/model.ckpt")
+            raise ValueError(
+                f"say which run: cleanse {self.subcommand} RUN, or --config RUN/config.yaml --ckpt_path RUN/model.ckpt"
+            )
         if not isinstance(data, ImageDataModule):
             raise ValueError("the config names no data: use the config.yaml of the run")
         path = Path(checkpoint)
@@ -159,7 +165,9 @@ class CleanseCLI(LightningCLI):
         try:
             model.load_state_dict(content["state_dict"])
         except RuntimeError:
-            raise ValueError(f"{path} does not fit this config: its recipe, network or number of classes is another") from None
+            raise ValueError(
+                f"{path} does not fit this config: its recipe, network or number of classes is another"
+            ) from None
         model.model.stage_key = hash_of(dict(content["state_dict"]))  # type: ignore[assignment]
         model.model.eval()
         return run
@@ -209,7 +217,9 @@ def run(argv: Sequence[str]) -> None:
     except ValueError as error:
         if "Errors:" not in str(error):
             raise
-        raise UsageError(_sentence(str(error))) from error  # a constructor's refusal, wrapped in the types that were tried
+        raise UsageError(
+            _sentence(str(error))
+        ) from error  # a constructor's refusal, wrapped in the types that were tried
 
 
 def expand(argv: list[str]) -> list[str]:
@@ -244,8 +254,20 @@ def _sentence(message: str) -> str:
     keys = re.findall(r'Parser key "([^"]+)"', message)
     where = ".".join(keys) + ": " if keys else ""
     reasons = [line.strip(" -") for line in message.splitlines()]
-    noise = ("Errors:", "Subtypes:", "Given value", "Does not validate", "Expected a <class 'NoneType'>", "Parser key", "Expected a path")
-    told = [r for line in reasons if (r := re.sub(r'^(Parser key "[^"]+":\s*)+', "", line).strip(" -")) and not r.startswith(noise)]
+    noise = (
+        "Errors:",
+        "Subtypes:",
+        "Given value",
+        "Does not validate",
+        "Expected a <class 'NoneType'>",
+        "Parser key",
+        "Expected a path",
+    )
+    told = [
+        r
+        for line in reasons
+        if (r := re.sub(r'^(Parser key "[^"]+":\s*)+', "", line).strip(" -")) and not r.startswith(noise)
+    ]
     short = " ".join(told) or " ".join(message.split())
     if found := re.search(r"Option '([^']+)' is not accepted", short):
         short = f"there is no argument {found[1]!r}; --model.help NAME, --data.help NAME and fit --help list them"

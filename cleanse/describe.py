@@ -76,7 +76,9 @@ def describe(value: Any) -> Any:
         return _describe_module(value)
     if callable(value) and hasattr(value, "__qualname__"):
         if "<" in value.__qualname__:
-            raise ValueError(f"{value.__qualname__} has no name that lasts: give a class or a functools.partial instead")
+            raise ValueError(
+                f"{value.__qualname__} has no name that lasts: give a class or a functools.partial instead"
+            )
         return _name(value)
     if hasattr(value, "__dict__"):
         return {"class": _name(type(value)), "with": describe(vars(value))}

@@ -71,14 +71,19 @@ def run_experiment(
     outcome: Outcome = defense.cleanse(train, run, data.truth) if is_oracle else defense.cleanse(train, run)  # type: ignore[call-arg]
     defense.model = outcome.model
     figures = {"sa": None, "asr": None, "ra": None, "tmr": None, **evaluate(outcome.model, data, run)}
-    figures |= judge(outcome.verdict, data.truth) if simulated else dict.fromkeys(("tpr", "fpr", "auroc", "relabel_accuracy"))
+    figures |= (
+        judge(outcome.verdict, data.truth) if simulated else dict.fromkeys(("tpr", "fpr", "auroc", "relabel_accuracy"))
+    )
     verdict = outcome.verdict.with_dropped(data.unreadable, "unreadable: ")
     recipe = type(defense).__name__
     rows = {}
     for name in wanted:
         truth = oracle_verdict(train, data.truth) if name == "oracle" else Verdict.keep_all(train.id, train.label)
         model = defense.classify(train.with_verdict(truth), run)
-        rows["no defense" if name == "none" else "clean images only (oracle)"] = (name, evaluate(model, data, run) | judge(truth, data.truth))
+        rows["no defense" if name == "none" else "clean images only (oracle)"] = (
+            name,
+            evaluate(model, data, run) | judge(truth, data.truth),
+        )
     results: dict[str, Any] = {
         **figures, **verdict.counts(), "unreadable": len(data.unreadable),
         "poisoned": data.truth.count(POISON) if simulated else None, "cover": data.truth.count(COVER) if simulated else None,

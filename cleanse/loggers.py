@@ -26,12 +26,17 @@ class StageLoggers:
     def for_stage(self, directory: Path, name: str) -> list[Logger]:
         """Fresh loggers for one stage; a resumed stage goes on in a file of its own, so that nothing is overwritten."""
         taken = len(list(directory.glob("metrics-*"))) if directory.exists() else 0
-        return [CSVLogger(directory, name="", version=f"metrics-{taken + 1}"), *(Prefixed(c, name) for c in self.chosen)]
+        return [
+            CSVLogger(directory, name="", version=f"metrics-{taken + 1}"),
+            *(Prefixed(c, name) for c in self.chosen),
+        ]
 
     @rank_zero_only  # type: ignore[untyped-decorator]
     def summarize(self, results: Mapping[str, Any]) -> None:
         """Put a run's figures where each logger shows a run's summary, and close it."""
-        figures = {k: v for k, v in results.items() if isinstance(v, (int, float, str)) and not k.startswith("seconds_")}
+        figures = {
+            k: v for k, v in results.items() if isinstance(v, (int, float, str)) and not k.startswith("seconds_")
+        }
         for logger in self.chosen:
             if isinstance(logger, WandbLogger):
                 logger.experiment.summary.update(figures)

@@ -111,7 +111,9 @@ class Runner:
         self.computed = 0
 
     # --- what a recipe calls ---
-    def fit(self, name: str, build: Callable[[], Module], data: LightningDataModule, **trainer_arguments: Any) -> Module:
+    def fit(
+        self, name: str, build: Callable[[], Module], data: LightningDataModule, **trainer_arguments: Any
+    ) -> Module:
         """Train ``build()`` on ``data``, or read back the weights that this very call left behind.
 
         Args:
@@ -139,7 +141,9 @@ class Runner:
                 self._train(stage, part, build, data, trainer_arguments)
         with _seeded(stage.seed):
             module = build()
-        module.load_state_dict(torch.load(stage.directory / "model.ckpt", map_location="cpu", weights_only=True)["state_dict"])
+        module.load_state_dict(
+            torch.load(stage.directory / "model.ckpt", map_location="cpu", weights_only=True)["state_dict"]
+        )
         module.stage_key = stage.key  # type: ignore[assignment]
         return module.eval()
 
@@ -152,8 +156,12 @@ class Runner:
             ValueError: the module was not fitted by a runner, so that nobody knows what it is.
         """
         if getattr(module, "stage_key", None) is None:
-            raise ValueError(f"stage {name!r}: {type(module).__name__} was not fitted by a runner, so its table cannot be cached")
-        effective = {k: v for k, v in _effective(self.arguments).items() if k == "precision" or k.startswith("limit_predict")}
+            raise ValueError(
+                f"stage {name!r}: {type(module).__name__} was not fitted by a runner, so its table cannot be cached"
+            )
+        effective = {
+            k: v for k, v in _effective(self.arguments).items() if k == "precision" or k.startswith("limit_predict")
+        }
         stage = self._stage(name, {"predict": str(module.stage_key), "data": _spec(data), "trainer": effective})
         with self._computing(stage) as part:
             if part is not None:
@@ -253,7 +261,7 @@ class Runner:
             "enable_model_summary": False,
             "use_distributed_sampler": False,  # the views shard by themselves, exactly
             "num_sanity_val_steps": 0,
-            "sync_batchnorm": True,  # without effect on one process
+            "sync_batchnorm": torch.cuda.is_available(),  # exists for CUDA only; without effect on one process
         }
         return self.trainer(**own)
 

@@ -39,7 +39,14 @@ def quiet() -> None:
         warnings.filterwarnings("ignore", category=category)
     os.environ.setdefault("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
     os.environ.setdefault("WANDB_SILENT", "true")
-    for name in ("lightning.pytorch", "lightning.fabric", "lightning", "lightning_utilities", "wandb", "torch.distributed"):
+    for name in (
+        "lightning.pytorch",
+        "lightning.fabric",
+        "lightning",
+        "lightning_utilities",
+        "wandb",
+        "torch.distributed",
+    ):
         logging.getLogger(name).setLevel(logging.ERROR)
     log = logging.getLogger("cleanse")
     if not log.handlers:
@@ -108,7 +115,11 @@ class StageBar(ProgressBar):
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
         if self.bar is not None and (now := time.monotonic()) >= self._next:
             self._next = now + 0.2
-            part = 1000 * (self.trainer.fit_loop.epoch_loop.batch_progress.current.ready) / max(1, trainer.num_training_batches)
+            part = (
+                1000
+                * (self.trainer.fit_loop.epoch_loop.batch_progress.current.ready)
+                / max(1, trainer.num_training_batches)
+            )
             self.bar.n = int(trainer.current_epoch * 1000 + min(part, 1000))
             self._show(trainer)
 

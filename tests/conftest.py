@@ -48,7 +48,9 @@ def cleanse(tmp_path: Path) -> Cleanse:
             timeout=600,
         )
         if check and done.returncode:
-            raise AssertionError(f"cleanse {' '.join(arguments)} exited with {done.returncode}\n{done.stdout}\n{done.stderr}")
+            raise AssertionError(
+                f"cleanse {' '.join(arguments)} exited with {done.returncode}\n{done.stdout}\n{done.stderr}"
+            )
         return done
 
     return call

@@ -23,7 +23,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, "Completed
 
     where = tmp_path_factory.mktemp("finished")
     done = subprocess.run(
-        [sys.executable, "-m", "cleanse", *NONE], cwd=where, env=dict(os.environ), capture_output=True, text=True, timeout=300
+        [sys.executable, "-m", "cleanse", *NONE],
+        cwd=where,
+        env=dict(os.environ),
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     return where / done.stdout.strip().splitlines()[-1], done
@@ -109,7 +114,9 @@ def test_help_explains_every_argument_of_a_recipe(cleanse: Cleanse) -> None:
 
 def test_version_and_configs(cleanse: Cleanse) -> None:
     assert cleanse("--version").stdout.startswith("cleanse 0.")
-    assert {"ispl.yaml", "none.yaml", "oracle.yaml", "quick.yaml", "attacks/badnets.yaml"} <= set(cleanse("configs").stdout.split())
+    assert {"ispl.yaml", "none.yaml", "oracle.yaml", "quick.yaml", "attacks/badnets.yaml"} <= set(
+        cleanse("configs").stdout.split()
+    )
 
 
 BAD = {
@@ -124,7 +131,10 @@ BAD = {
         (*NONE, "--data.attack.class_rate", "null", "--data.attack.count", "5000"),
         "asks for 5000 poisoned .* only 20 are eligible",
     ),
-    "trigger": ((*NONE, "--config", "attacks/badnets.yaml", "--data.attack.size", "9"), "the trigger has 9 rows, but the images have only 8 rows"),
+    "trigger": (
+        (*NONE, "--config", "attacks/badnets.yaml", "--data.attack.size", "9"),
+        "the trigger has 9 rows, but the images have only 8 rows",
+    ),
     "rate": ((*NONE, "--data.attack.class_rate", "1.5"), "class_rate is a fraction"),
     "no data": (("fit", "--model", "NoDefense"), "data is missing: add a config"),
     "folder": ((*NONE, "--config", "data/folder.yaml", "--data.root", "nowhere"), "nowhere"),

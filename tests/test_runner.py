@@ -70,7 +70,9 @@ def test_a_fresh_trainer_with_callbacks_of_its_own_for_every_stage(tmp_path: Pat
 
 
 @pytest.mark.parametrize("argument", ["accelerator", "devices", "num_nodes", "strategy"])
-def test_a_stage_that_asks_for_devices_is_refused_with_a_sentence(runner: Runner, view: TrainingView, argument: str) -> None:
+def test_a_stage_that_asks_for_devices_is_refused_with_a_sentence(
+    runner: Runner, view: TrainingView, argument: str
+) -> None:
     """Rule 2."""
     with pytest.raises(ValueError, match=f"asks for {argument}.* hold for the whole run"):
         runner.fit("classifier", build(view), view, max_epochs=1, **{argument: 2})
@@ -140,7 +142,9 @@ def test_the_key_changes_with_every_argument(tmp_path: Path) -> None:
     ],
     ids=["root", "devices", "accelerator", "display", "test set"],
 )
-def test_the_key_stays_with_a_path_or_the_number_of_devices(change: Callable[[dict[str, Any]], None], tmp_path: Path) -> None:
+def test_the_key_stays_with_a_path_or_the_number_of_devices(
+    change: Callable[[dict[str, Any]], None], tmp_path: Path
+) -> None:
     """Rule 4."""
     assert keys_of(change, tmp_path) == keys_of(lambda m: None, tmp_path)
 
@@ -251,7 +255,8 @@ def test_two_commands_that_need_the_same_stage_make_it_once(tmp_path: Path) -> N
         "print('computed', r.computed)\n"
     )
     both = [
-        subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True) for _ in range(2)
+        subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
     ]
     said = sorted(p.communicate(timeout=300)[0].split()[-1] for p in both)
     assert said == ["0", "1"]
@@ -271,7 +276,9 @@ def test_kill_in_the_middle_of_a_stage_and_resume_gives_the_same_bits(tmp_path: 
     process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "killed")], env=environment)
     deadline, found = time.monotonic() + 120, None
     while time.monotonic() < deadline and process.poll() is None and found is None:
-        found = next(iter((tmp_path / "killed").glob("*.part/last.ckpt")), None) if (tmp_path / "killed").exists() else None
+        found = (
+            next(iter((tmp_path / "killed").glob("*.part/last.ckpt")), None) if (tmp_path / "killed").exists() else None
+        )
         time.sleep(0.02)
     time.sleep(0.3)
     process.kill()

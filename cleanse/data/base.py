@@ -125,7 +125,11 @@ class ImageDataModule(Described, LightningDataModule):
     def spec(self) -> dict[str, Any]:
         """Class, arguments, attack and seed: what decides every image and label; never a path."""
         shown = {k: v for k, v in self.arguments.items() if k not in self.undescribed | {"limit_test"}}
-        return {"data": type(self).__qualname__, "with": describe({**shown, "seed": self.seed or 0}), "files": self.fingerprint()}
+        return {
+            "data": type(self).__qualname__,
+            "with": describe({**shown, "seed": self.seed or 0}),
+            "files": self.fingerprint(),
+        }
 
     # --- reading and poisoning ---
     def setup(self, stage: str | None = None) -> None:
@@ -166,7 +170,9 @@ class ImageDataModule(Described, LightningDataModule):
             test = self.load(train=False)
             _check_labels(test, self.classes)
             chosen = stratified_subset(test.label, self.limit_test, self.seed or 0)
-            self._test = self._test_view(test.image[chosen], test.label[chosen], tuple(test.id[i] for i in chosen.tolist()))
+            self._test = self._test_view(
+                test.image[chosen], test.label[chosen], tuple(test.id[i] for i in chosen.tolist())
+            )
         return self._test
 
     def triggered_test(self) -> ImageView | None:
@@ -176,7 +182,9 @@ class ImageDataModule(Described, LightningDataModule):
             return None
         rows = self.attack.measured(clean.label).nonzero().flatten()
         if not len(rows):
-            raise ValueError(f"no test image may carry the trigger (source class {self.attack.source}): raise limit_test")
+            raise ValueError(
+                f"no test image may carry the trigger (source class {self.attack.source}): raise limit_test"
+            )
         ids = tuple(clean.source.id[i] for i in rows.tolist())
         return self._test_view(self.attack.trigger(clean.source.image[rows]), clean.label[rows], ids)
 
@@ -201,7 +209,9 @@ class ImageDataModule(Described, LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:
         training = self.trainer is not None and self.trainer.training
-        return self._lent(self.training_view() if training else self.clean_test()).on_after_batch_transfer(batch, dataloader_idx)
+        return self._lent(self.training_view() if training else self.clean_test()).on_after_batch_transfer(
+            batch, dataloader_idx
+        )
 
 
 def stratified_subset(label: Tensor, limit: int | None, seed: int) -> Tensor:
@@ -228,7 +238,9 @@ def stratified_subset(label: Tensor, limit: int | None, seed: int) -> Tensor:
 
 def _statistics(image: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation per channel, in [0, 1], over all training images as they are (poison included)."""
-    counts = torch.stack([torch.bincount(image[:, c].reshape(-1), minlength=256) for c in range(image.shape[1])]).double()
+    counts = torch.stack(
+        [torch.bincount(image[:, c].reshape(-1), minlength=256) for c in range(image.shape[1])]
+    ).double()
     level = torch.arange(256, dtype=torch.float64) / 255
     mean = (counts * level).sum(1) / counts.sum(1)
     std = ((counts * level**2).sum(1) / counts.sum(1) - mean**2).clamp_min(1e-8).sqrt()
@@ -240,4 +252,6 @@ def _check_labels(images: Images, classes: tuple[str, ...]) -> None:
         raise ValueError("the data set has no image")
     low, high = int(images.label.min()), int(images.label.max())
     if low < 0 or high >= len(classes):
-        raise ValueError(f"labels run from {low} to {high}, but the data has {len(classes)} classes: 0 to {len(classes) - 1}")
+        raise ValueError(
+            f"labels run from {low} to {high}, but the data has {len(classes)} classes: 0 to {len(classes) - 1}"
+        )

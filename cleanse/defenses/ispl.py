@@ -51,7 +51,7 @@ class ISPL(Defense):
         expansion: alpha, the part of the current subset that an iteration trains on, in (0, 1].
         momentum_loss: eta, of the smoothed losses, in [0, 1).
         weak_batch_size: of the rounds and their voters, over all processes. None: what gives as many steps per epoch as
-            batches of 128 (the code's) do on CIFAR-10, but not less than 4 nor more than the data's; the paper does
+            batches of 128 (the code's) do on CIFAR-10, but not less than 8 nor more than the data's; the paper does
             not say, and on a small set voters with fewer steps learn nothing.
         epochs_per_iteration: of the first iteration and of the others; None for the profile's (2, 2) or (8, 4).
         voter_epochs: of each voter; None for the profile's (as many as the iterations had, or 40).
@@ -110,13 +110,15 @@ class ISPL(Defense):
     def cleanse(self, train: TrainingView, run: Runner) -> Outcome:
         labeled, everything = train.labeled, train
         train = train.subset(labeled)
-        scaled = max(4, round(128 * len(train) / 50_000))
+        scaled = max(8, round(128 * len(train) / 50_000))
         weak = train.with_batch_size(self.weak_batch_size or min(scaled, train.batch_size))
         votes = torch.stack([vote for i in range(self.passes) for vote in self._pass(i + 1, weak, run)])
         keep = keep_by_vote(votes, train.label, run.generator("ties", train), 1 if self.profile == "v1" else 2)
         log.info("%d of %d images are kept by vote", int(keep.sum()), len(train))
         if not keep.any():
-            raise ValueError("the voters agree with no label at all: train longer, or with smaller batches (--data.batch_size)")
+            raise ValueError(
+                "the voters agree with no label at all: train longer, or with smaller batches (--data.batch_size)"
+            )
         keep = self._add_back(keep, train, run) if self.profile == "v1" else self._exchange(keep, train, run)
         verdict = _verdict(everything, labeled, keep, votes)
         return Outcome(verdict, self.classify(everything.with_verdict(verdict), run))
@@ -142,7 +144,12 @@ class ISPL(Defense):
             active = active & ~found.component
         same = (modal_vote(torch.stack(votes), run.generator("a", train))[0] == train.label).float().mean()
         other = (modal_vote(torch.stack(reused), run.generator("a", train))[0] == train.label).float().mean()
-        log.info("pass %d: its voters keep %.1f %%; the rounds' own networks would keep %.1f %%", number, 100 * same, 100 * other)
+        log.info(
+            "pass %d: its voters keep %.1f %%; the rounds' own networks would keep %.1f %%",
+            number,
+            100 * same,
+            100 * other,
+        )
         return votes
 
     def _add_back(self, keep: Tensor, train: TrainingView, run: Runner) -> Tensor:
@@ -173,7 +180,10 @@ def _verdict(train: TrainingView, labeled: Tensor, keep: Tensor, votes: Tensor) 
     everywhere[labeled], score[labeled] = keep, vote_disagreement(votes, train.label[labeled]).float()
     rows, voters = labeled.nonzero().flatten().tolist(), len(votes)
     against = (score * voters).round().int().tolist()
-    reasons = ["" if k else f"{a} of {voters} voters against its label" for k, a in zip(everywhere.tolist(), against, strict=True)]
+    reasons = [
+        "" if k else f"{a} of {voters} voters against its label"
+        for k, a in zip(everywhere.tolist(), against, strict=True)
+    ]
     for row in set(range(len(train))) - set(rows):
         reasons[row] = "no label"
     return Verdict.keep_mask(train.id, train.label, everywhere, score, tuple(reasons))

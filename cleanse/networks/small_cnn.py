@@ -6,30 +6,30 @@ from cleanse.networks.base import Network
 
 
 class SmallCNN(Network):
-    """A three-layer net for 8x8 digits: conv, max-pooling, conv, average pooling to 2x2, linear.
+    """A three-layer net for 8x8 digits: conv, conv, max-pooling to 4x4, linear.
 
-    Shapes: images (B, in_channels, H, W) from 2x2 -> features (B, 8 * width) -> logits (B, num_classes).
+    Without batch normalisation on purpose: with it, weak learners of a few dozen steps pick up a trigger about as fast
+    as the classes, and ISPL no longer tells the two apart (see "When not to use ISPL" in the README).
+
+    Shapes: images (B, in_channels, H, W) from 4x4 -> features (B, 16 * width) -> logits (B, num_classes).
 
     Args:
         in_channels: 1 for grey, 3 for colour images.
         num_classes: number of classes.
-        width: channels of the first convolution; the second has twice as many.
+        width: channels of both convolutions.
 
     >>> sum(p.numel() for p in SmallCNN(1, 10).parameters())
-    21482
+    14698
     """
 
     def __init__(self, in_channels: int, num_classes: int, width: int = 32) -> None:
-        super().__init__(8 * width, num_classes)
+        super().__init__(16 * width, num_classes)
         self.body = nn.Sequential(
-            nn.Conv2d(in_channels, width, 3, padding=1, bias=False),
-            nn.BatchNorm2d(width),
+            nn.Conv2d(in_channels, width, 3, padding=1),
             nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Conv2d(width, 2 * width, 3, padding=1, bias=False),
-            nn.BatchNorm2d(2 * width),
+            nn.Conv2d(width, width, 3, padding=1),
             nn.ReLU(),
-            nn.AdaptiveAvgPool2d(2),  # 2x2 cells, not 1: where a stroke lies tells digits apart
+            nn.AdaptiveMaxPool2d(4),
             nn.Flatten(),
         )
 

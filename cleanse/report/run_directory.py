@@ -67,7 +67,9 @@ def check_checkpoint(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # noqa: BLE001  (whatever a foreign file holds, the answer is no)
-        raise ValueError(f"{path} is damaged or not a checkpoint of cleanse: it was not loaded ({type(error).__name__})") from None
+        raise ValueError(
+            f"{path} is damaged or not a checkpoint of cleanse: it was not loaded ({type(error).__name__})"
+        ) from None
     if not isinstance(content, dict) or MARK not in content or "state_dict" not in content:
         raise ValueError(f"{path} was not written by cleanse: give the model.ckpt of a run")
     return content

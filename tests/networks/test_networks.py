@@ -39,8 +39,8 @@ CASES: list[tuple[Make, int, int]] = [  # network, image size, features
     (SmallResNet, 8, 64),
     (partial(SmallResNet, width=4, blocks=2), 28, 16),
     (SmallResNet, 32, 64),
-    (SmallCNN, 8, 256),
-    (partial(SmallCNN, width=4), 32, 32),
+    (SmallCNN, 8, 512),
+    (partial(SmallCNN, width=4), 32, 64),
 ]
 
 

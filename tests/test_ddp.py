@@ -1,0 +1,88 @@
+"""Two processes: every row once, one writer, whoever starts them. In processes of their own (DESIGN rule 11)."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+FIT = (
+    "fit", "--config", "ispl.yaml", "--config", "quick.yaml", "--data.limit_train", "101", "--data.limit_test", "37",
+    "--data.batch_size", "16", "--model.passes", "1", "--model.rounds", "2", "--model.self_training_epochs", "1",
+    "--model.epochs", "2", "--compare", "[none]", "--trainer.accelerator", "cpu", "--trainer.devices", "2",
+    "--trainer.strategy", "ddp",
+)  # fmt: skip
+LAUNCHERS = {
+    "lightning": [sys.executable, "-m", "cleanse"],
+    "torchrun": [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        "-m",
+        "cleanse",
+    ],
+}
+
+
+def run(launcher: str, where: Path, *more: str) -> "subprocess.CompletedProcess[str]":
+    done = subprocess.run(
+        [*LAUNCHERS[launcher], *FIT, *more],
+        cwd=where,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module", params=list(LAUNCHERS))
+def two(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, Path]:
+    where = tmp_path_factory.mktemp(request.param)
+    done = run(request.param, where)
+    return request.param, where, where / done.stdout.strip().splitlines()[-1]
+
+
+def test_two_processes_end_with_one_table_and_one_run(two: tuple[str, Path, Path]) -> None:
+    launcher, where, directory = two
+    results = json.loads((directory / "results.json").read_text())
+    assert results["kept"] + results["dropped"] == 101 and 0 <= results["sa"] <= 1
+    assert not list((where / "runs").glob("*.part")) and not list((where / "runs").glob(".*.lock"))
+    assert len([p for p in (where / "runs").iterdir() if (p / "results.json").exists()]) == 1
+
+
+def test_every_row_is_in_every_table_once(two: tuple[str, Path, Path]) -> None:
+    """101 and 37 are odd: a sampler that pads would show."""
+    _, where, _ = two
+    sizes = set()
+    for table in (where / "runs").glob("*/table.pt"):
+        index = torch.load(table, weights_only=True)["index"]
+        assert torch.equal(index, torch.arange(len(index))), table
+        sizes.add(len(index))
+    assert {101, 37} <= sizes
+
+
+def test_the_round_measured_every_active_row_over_both_processes(two: tuple[str, Path, Path]) -> None:
+    _, where, _ = two
+    (first,) = (where / "runs").glob("round-1.1-*/model.ckpt")
+    found = torch.load(first, weights_only=True)["state_dict"]
+    assert (found["loss"] > 0).all() and (found["alternative"] >= 0).all()
+
+
+def test_a_second_run_on_other_devices_reads_everything_back(two: tuple[str, Path, Path]) -> None:
+    """The number of devices is not part of a key."""
+    launcher, where, directory = two
+    again = subprocess.run(
+        [sys.executable, "-m", "cleanse", *FIT[:-4], "--trainer.devices", "1"], cwd=where, capture_output=True, text=True, timeout=300
+    )  # fmt: skip
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.strip().splitlines()[-1] == f"runs/{directory.name}"
+    count = len(list((directory / "stages").iterdir()))
+    assert f"{count} of {count} stages were on disk already" in again.stderr
