@@ -127,7 +127,7 @@ class CleanseCLI(LightningCLI):
     @cached_property
     def loggers(self) -> StageLoggers:
         """The loggers the config asks for, made once per command."""
-        return StageLoggers(self._instantiate("logger"), Path(self.settings.root))
+        return StageLoggers(self._instantiate("logger"))
 
     def runner(self, root: Path | None = None) -> Runner:
         """A runner whose every stage gets a Trainer, callbacks and plugins built anew from the parsed config."""

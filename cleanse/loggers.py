@@ -1,9 +1,11 @@
 """Loggers of a run of many stages: CSV for each stage always, and what the user chose, with one prefix per stage."""
 
+import netrc
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
@@ -14,14 +16,15 @@ class StageLoggers:
 
     Args:
         chosen: what the trainer section's ``logger`` came to: a logger, a list of them, a bool or None.
-        root: where a W&B run is kept on disk when its logger does not say.
     """
 
-    def __init__(self, chosen: Any, root: Path) -> None:
+    def __init__(self, chosen: Any) -> None:
         listed = chosen if isinstance(chosen, (list, tuple)) else [chosen]
         self.chosen = [logger for logger in listed if isinstance(logger, Logger)]
-        if any(isinstance(logger, WandbLogger) for logger in self.chosen):
-            _never_ask(root)
+        for logger in self.chosen:
+            if isinstance(logger, WandbLogger):
+                logger._wandb_init.pop("anonymous", None)  # W&B warns about it, and Lightning always passes it
+                _never_ask()
 
     def for_stage(self, directory: Path, name: str) -> list[Logger]:
         """Fresh loggers for one stage; a resumed stage goes on in a file of its own, so that nothing is overwritten."""
@@ -81,11 +84,18 @@ class Prefixed(Logger):
         self.inner.experiment.log({**named, f"{self.stage}/step": step})
 
 
-def _never_ask(root: Path) -> None:
+def _never_ask() -> None:
     """W&B online when a key is configured, offline otherwise; never a prompt."""
-    import wandb
+    if not os.environ.get("WANDB_MODE") and not _has_key():
+        os.environ["WANDB_MODE"] = "offline"  # read by W&B at its first use, which is later
 
-    root.mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault("WANDB_DIR", str(root.absolute()))
-    if "WANDB_MODE" not in os.environ and not wandb.login(prompt=False, verify=False):
-        os.environ["WANDB_MODE"] = "offline"
+
+def _has_key() -> bool:
+    """Whether a W&B key is in the environment or, after ``wandb login``, in the netrc file."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    server = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
+    try:
+        return server in netrc.netrc(os.environ.get("NETRC")).hosts
+    except (OSError, netrc.NetrcParseError):
+        return False

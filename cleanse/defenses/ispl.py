@@ -89,6 +89,8 @@ class ISPL(Defense):
         milestones: Sequence[int] | None = None,
         gamma: float = 0.1,
     ) -> None:
+        if profile not in ("v1", "iclr23"):
+            raise ValueError(f"profile is v1 (the paper) or iclr23 (the released code), not {profile!r}")
         paper = profile == "v1"
         steps = ((75, 90) if paper else (100, 150, 180)) if milestones is None else milestones
         super().__init__(network, epochs or (100 if paper else 200), lr, momentum, weight_decay, steps, gamma)
