@@ -1,7 +1,7 @@
 """One epoch of ResNet-18 training on CIFAR-10-sized images: this package's way against the usual way, in one run.
 
-The usual way: torchvision's PIL transforms in DataLoader workers, float32, NCHW. Ours: uint8 images on the device, batched
-augmentation, channels-last, and bf16 where the device computes in it faster (AMX, CUDA). Both under Lightning.
+The usual way: torchvision's PIL transforms in DataLoader workers, float32, NCHW. Ours: uint8 images on the device,
+batched augmentation, channels-last, and bf16 where the device computes in it faster (AMX, CUDA). Both under Lightning.
 
     python benchmarks/epoch.py [IMAGES] [ROUNDS]        # prints images/s of both and the ratio, medians over rounds
 """

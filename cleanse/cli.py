@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from jsonargparse import ActionConfigFile, Namespace
+from jsonargparse import ActionConfigFile, Namespace  # type: ignore[attr-defined]
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities import rank_zero_only
 
 import cleanse.data
 import cleanse.defenses
@@ -26,7 +26,7 @@ from cleanse.evaluation import evaluate
 from cleanse.experiment import Comparison, prepare, run_experiment
 from cleanse.loggers import StageLoggers
 from cleanse.report import check_checkpoint, results_table
-from cleanse.runner import Runner
+from cleanse.runner import Runner, is_rank_zero
 from cleanse.screen import Screen, quiet
 from cleanse.version import __version__
 
@@ -69,11 +69,17 @@ class CleanseCLI(LightningCLI):
             "--threads",
             type=int | None,
             default=None,
-            help="CPU threads of each process; one is best for tiny images, above all on a busy machine. Default: torch's.",
+            help="CPU threads of each process; one is best for tiny images on a busy machine. Default: torch's.",
         )
 
     def _parse_ckpt_path(self) -> None:
         """Not Lightning's way, which reads hyper-parameters out of any file: `check_checkpoint` has the first look."""
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (TypeError, ImportError, MisconfigurationException) as error:
+            raise UsageError(f"trainer: {' '.join(str(error).split())}") from error
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
@@ -91,7 +97,7 @@ class CleanseCLI(LightningCLI):
                 "a recipe needs data: add --config data/cifar10.yaml, --config data/folder.yaml or another"
             )
         experiment = run_experiment(model, datamodule, self.runner(), self.settings.compare, self._config_text())
-        if rank_zero_only.rank == 0:
+        if is_rank_zero():
             self.loggers.summarize(experiment.results)
             sys.stdout.write(f"{experiment.table}\n{experiment.directory}\n")
 
@@ -101,7 +107,7 @@ class CleanseCLI(LightningCLI):
             return
         run = self._load(model, datamodule, kwargs.get("ckpt_path"))
         figures = evaluate(model.model, datamodule, run)  # type: ignore[arg-type]
-        if rank_zero_only.rank == 0:
+        if is_rank_zero():
             sys.stdout.write(results_table({type(model).__name__: figures}) + "\n" + json.dumps(figures) + "\n")
 
     def predict(self, model: LightningModule, datamodule: LightningDataModule | None = None, **kwargs: Any) -> None:
@@ -112,7 +118,7 @@ class CleanseCLI(LightningCLI):
         view = datamodule.clean_test()  # type: ignore[union-attr]
         table = run.predict("test", model.model, view)  # type: ignore[arg-type]
         path = Path(kwargs["ckpt_path"]).with_name("predictions.csv")
-        if rank_zero_only.rank == 0:
+        if is_rank_zero():
             write_predictions(
                 path, view.id, [view.classes[c] for c in table.prediction.tolist()], table.confidence.tolist()
             )
@@ -146,7 +152,7 @@ class CleanseCLI(LightningCLI):
         """One argument of the trainer section, built anew."""
         parser = LightningArgumentParser()
         parser.add_class_arguments(Trainer, "trainer", fail_untyped=False, instantiate=False, sub_configs=True)
-        config = Namespace(trainer=Namespace({name: self.settings.trainer.clone()[name]}))
+        config = Namespace(trainer=Namespace({name: self.settings.trainer.clone()[name]}))  # type: ignore[no-untyped-call]
         return parser.instantiate(config).trainer[name]
 
     def _load(self, model: Defense, data: LightningDataModule | None, checkpoint: str | None) -> Runner:
@@ -184,7 +190,7 @@ def best_precision(accelerator: object) -> str:
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
     on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.backends.mps.is_available())
-    return "bf16-mixed" if on_cpu and torch.cpu._is_amx_tile_supported() else "32-true"  # type: ignore[attr-defined,no-untyped-call]
+    return "bf16-mixed" if on_cpu and torch.cpu._is_amx_tile_supported() else "32-true"
 
 
 def write_predictions(path: Path, ids: Sequence[str], names: Sequence[str], confidence: Sequence[float]) -> None:
@@ -274,7 +280,9 @@ def _sentence(message: str) -> str:
     elif found := re.search(r"Expected a dot import path string: (\S+)", short):
         short = f"there is no class {found[1]!r}; give its name, or a path such as cleanse.defenses.ISPL"
     elif found := re.search(r"following arguments are required: (\S+)", short):
-        short = f"{found[1].removeprefix('fit.')} is missing: add a config such as --config ispl.yaml or --config data/cifar10.yaml"
+        short = (
+            f"{found[1].removeprefix('fit.')} is missing: add --config ispl.yaml, --config data/cifar10.yaml or another"
+        )
     elif found := re.search(r"Expected a <class '(\w+)'>\. Got value: (.*)", short):
         short = f"{found[2]!r} is not of type {found[1]}"
     return where + short

@@ -113,9 +113,8 @@ def _describe_call(call: "partial[Any]") -> dict[str, Any]:
         made = next(i for i, a in enumerate(args) if isinstance(a, type))  # a factory of the CLI: (how, Class, ...)
         target, args = args[made], args[made + 1 :]
     try:
-        bound = inspect.signature(target.__init__ if isinstance(target, type) else target).bind_partial(
-            *([None] if isinstance(target, type) else []), *args, **kwargs
-        )
+        made_by, first = (getattr(target, "__init__"), [None]) if isinstance(target, type) else (target, [])  # noqa: B009
+        bound = inspect.signature(made_by).bind_partial(*first, *args, **kwargs)
         bound.apply_defaults()
         named = dict(bound.arguments)
         if isinstance(target, type):

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lightning.pytorch.utilities import rank_zero_only
-
 from cleanse.attacks.base import COVER, POISON
 from cleanse.data.base import ImageDataModule
 from cleanse.defenses import Defense, OracleDefense, Outcome
@@ -16,13 +14,15 @@ from cleanse.defenses.oracle import oracle_verdict
 from cleanse.describe import hash_of
 from cleanse.evaluation import evaluate, judge
 from cleanse.report import results_table, save_run
-from cleanse.runner import Runner
+from cleanse.runner import Runner, is_rank_zero
 from cleanse.verdict import Verdict
 from cleanse.version import __version__
 
 log = logging.getLogger("cleanse")
 
 Comparison = Literal["none", "oracle"]
+CLASSIFIER = ("sa", "asr", "ra", "tmr")
+"""The figures of a classifier, which a comparison has too."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def run_experiment(
     is_oracle = isinstance(defense, OracleDefense)
     outcome: Outcome = defense.cleanse(train, run, data.truth) if is_oracle else defense.cleanse(train, run)  # type: ignore[call-arg]
     defense.model = outcome.model
-    figures = {"sa": None, "asr": None, "ra": None, "tmr": None, **evaluate(outcome.model, data, run)}
+    figures = {**dict.fromkeys(CLASSIFIER), **evaluate(outcome.model, data, run)}
     figures |= (
         judge(outcome.verdict, data.truth) if simulated else dict.fromkeys(("tpr", "fpr", "auroc", "relabel_accuracy"))
     )
@@ -86,9 +86,10 @@ def run_experiment(
         )
     results: dict[str, Any] = {
         **figures, **verdict.counts(), "unreadable": len(data.unreadable),
-        "poisoned": data.truth.count(POISON) if simulated else None, "cover": data.truth.count(COVER) if simulated else None,
+        "poisoned": data.truth.count(POISON) if simulated else None,
+        "cover": data.truth.count(COVER) if simulated else None,
         "train_images": len(train), "test_images": len(data.clean_test()),
-        **{f"{short}_{k}": v for short, fig in rows.values() for k, v in fig.items() if k in ("sa", "asr", "ra", "tmr")},
+        **{f"{short}_{k}": v for short, fig in rows.values() for k, v in fig.items() if k in CLASSIFIER},
         "seconds": round(sum(run.seconds.values()), 3), "seconds_now": round(time.monotonic() - begun, 3),
         **{f"seconds_{name}": round(s, 3) for name, s in run.seconds.items()},
         "recipe": recipe, "attack": type(data.attack).__name__ if data.attack else None, "data": type(data).__name__,
@@ -96,9 +97,9 @@ def run_experiment(
     }  # fmt: skip
     ordered = {n: rows[n][1] for n in rows if rows[n][0] == "none"} | {recipe: figures}
     ordered |= {n: rows[n][1] for n in rows if rows[n][0] == "oracle"}
-    name = "-".join(filter(None, (recipe.lower(), results["data"].lower(), (results["attack"] or "").lower())))
-    directory = run.root / f"{name}-{hash_of([defense, data.spec(), run.seed, list(wanted), run.fixed()])}"
-    if rank_zero_only.rank == 0:
+    title = "-".join(filter(None, (recipe.lower(), results["data"].lower(), (results["attack"] or "").lower())))
+    directory = run.root / f"{title}-{hash_of([defense, data.spec(), run.seed, list(wanted), run.fixed()])}"
+    if is_rank_zero():
         save_run(directory, config, verdict, data.classes, results, defense, run.stages)
     run.screen.summary(len(run.stages) - run.computed)
     return Experiment(directory, results, verdict, results_table(ordered))

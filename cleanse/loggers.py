@@ -34,7 +34,7 @@ class StageLoggers:
             *(Prefixed(c, name) for c in self.chosen),
         ]
 
-    @rank_zero_only  # type: ignore[untyped-decorator]
+    @rank_zero_only
     def summarize(self, results: Mapping[str, Any]) -> None:
         """Put a run's figures where each logger shows a run's summary, and close it."""
         figures = {
@@ -72,7 +72,7 @@ class Prefixed(Logger):
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """A stage's modules keep none; the run's config is in its directory."""
 
-    @rank_zero_only  # type: ignore[untyped-decorator]
+    @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         named = {f"{self.stage}/{k}": v for k, v in metrics.items()}
         if not isinstance(self.inner, WandbLogger):

@@ -15,10 +15,10 @@ from typing import Any, Protocol, TypeVar
 import torch
 import torch.distributed as dist
 from filelock import FileLock, Timeout
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
@@ -33,9 +33,9 @@ OF_THE_RUN = ("accelerator", "devices", "num_nodes", "strategy")
 """Trainer arguments that hold for a whole run and never change a result (the batch size is global)."""
 WITHOUT_EFFECT = frozenset(
     {
-        *OF_THE_RUN, "logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing", "default_root_dir",
-        "log_every_n_steps", "profiler", "barebones", "use_distributed_sampler", "num_sanity_val_steps", "detect_anomaly",
-        "sync_batchnorm", "plugins", "model_registry", "fast_dev_run",
+        *OF_THE_RUN, "logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing",
+        "default_root_dir", "log_every_n_steps", "profiler", "barebones", "use_distributed_sampler",
+        "num_sanity_val_steps", "detect_anomaly", "sync_batchnorm", "model_registry",
     }
 )  # fmt: skip
 """Trainer arguments that are not part of a stage's key."""
@@ -169,14 +169,14 @@ class Runner:
         return Table(torch.load(stage.directory / "table.pt", map_location="cpu", weights_only=True))
 
     def generator(self, name: str, data: LightningDataModule) -> torch.Generator:
-        """Randomness for a recipe's own use (ties), from the run's seed, a name and the data; the same in every process."""
+        """Randomness for a recipe's own use (ties), from the run's seed, a name and the data."""
         key = _key({"generator": name, "data": _spec(data), "seed": self.seed})
         return torch.Generator().manual_seed(_seed_of(key))
 
     def prepare(self, data: LightningDataModule) -> None:
         """Let rank zero download what ``data`` needs, before anybody reads it."""
         self._join_group()
-        if rank_zero_only.rank == 0:
+        if is_rank_zero():
             data.prepare_data()
         _barrier()
 
@@ -198,11 +198,11 @@ class Runner:
         with _only_one(stage.lock):
             if not _from_rank_zero(stage.is_committed):
                 self.computed += 1
-                if rank_zero_only.rank == 0:
+                if is_rank_zero():
                     stage.part.mkdir(parents=True, exist_ok=True)
                 _barrier()
                 yield stage.part
-                if rank_zero_only.rank == 0:
+                if is_rank_zero():
                     stage.commit()
                 _barrier()
                 self.screen.finished(stage.name, stage.seconds)
@@ -227,7 +227,7 @@ class Runner:
         for logger in trainer.loggers:
             logger.finalize("success")
         stage.seconds = resume.seconds + time.monotonic() - begun
-        if rank_zero_only.rank == 0:
+        if is_rank_zero():
             _save({"state_dict": module.state_dict(), "cleanse_version": __version__}, part / "model.ckpt")
 
     def _tabulate(self, stage: "Stage", part: Path, module: LightningModule, data: Any) -> None:
@@ -235,7 +235,7 @@ class Runner:
         begun = time.monotonic()
         with _seeded(stage.seed), _interruptible():
             batches = trainer.predict(module, datamodule=data, return_predictions=True) or []
-        columns = {k: torch.cat([b[k].cpu() for b in batches]) for k in batches[0]} if batches else {}  # type: ignore[index,call-overload]
+        columns = {k: torch.cat([b[k].cpu() for b in batches]) for k in batches[0]} if batches else {}
         if _group():  # on a small set a process may have no batch at all
             shards: list[Any] = [None] * dist.get_world_size()
             dist.all_gather_object(shards, columns)
@@ -247,7 +247,7 @@ class Runner:
             raise RuntimeError(f"stage {stage.name!r} predicted {len(order)} rows for {len(data)} images")
         stage.seconds = time.monotonic() - begun
         module.cpu()
-        if rank_zero_only.rank == 0:
+        if is_rank_zero():
             _save(columns, part / "table.pt")
 
     def _trainer(self, part: Path, callbacks: list[Callback], loggers: Any, arguments: Mapping[str, Any]) -> Trainer:
@@ -357,7 +357,11 @@ class ResumePoint(Checkpoint):
         self.seconds = float(state_dict["seconds"])
 
 
-# --- small helpers ---
+def is_rank_zero() -> bool:
+    """Whether this process is the one that writes."""
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
 def _spec(data: Any) -> Any:
     if not callable(getattr(data, "spec", None)):
         raise ValueError(f"{type(data).__name__} does not describe itself: the data of a stage needs a spec() method")
@@ -393,7 +397,7 @@ def _is_sound(path: Path) -> bool:
         return False
     try:
         torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # noqa: BLE001  (whatever is wrong with a resume point, the stage can begin afresh)
+    except Exception as error:  # whatever is wrong with a resume point, the stage can begin afresh
         log.warning("%s cannot be read (%s): the stage begins afresh", path, type(error).__name__)
         return False
     return True
@@ -444,7 +448,7 @@ def _only_one(path: Path) -> Iterator[None]:
     lock = FileLock(path)
 
     def taken() -> bool:
-        if rank_zero_only.rank != 0:
+        if not is_rank_zero():
             return True
         try:
             lock.acquire(timeout=1.0)
@@ -461,5 +465,5 @@ def _only_one(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-        if rank_zero_only.rank == 0:
+        if is_rank_zero():
             path.unlink(missing_ok=True)

@@ -32,7 +32,7 @@ SILENCED = (  # third parties' remarks about things that this package decides, b
 
 
 def quiet() -> None:
-    """Silence third-party tips, device chatter and warnings that a user cannot act on; the one place where it is done."""
+    """Silence third-party tips, device chatter and warnings that a user cannot act on; here and nowhere else."""
     for message in SILENCED:
         warnings.filterwarnings("ignore", message=message)
     for category in (DeprecationWarning, FutureWarning, PendingDeprecationWarning):
@@ -147,7 +147,7 @@ class StageBar(ProgressBar):
     def _show(self, trainer: pl.Trainer) -> None:
         shown = {k.rsplit("/", 1)[-1]: f"{float(v):.3f}" for k, v in trainer.callback_metrics.items()}
         assert self.bar is not None
-        self.bar.set_postfix(epoch=f"{trainer.current_epoch + 1}/{trainer.max_epochs}", **shown)
+        self.bar.set_postfix({"epoch": f"{trainer.current_epoch + 1}/{trainer.max_epochs}", **shown})
 
     def _close(self) -> None:
         if self.bar is not None:

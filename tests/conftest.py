@@ -11,11 +11,11 @@ import pytest
 os.environ["OMP_NUM_THREADS"] = "1"  # tiny kernels on shared cores: two threads would wait for each other
 os.environ["WANDB_MODE"] = "offline"
 
-import torch  # noqa: E402
+import torch
 
-from cleanse.data import Digits  # noqa: E402
-from cleanse.data.views import TrainingView  # noqa: E402
-from cleanse.runner import Runner  # noqa: E402
+from cleanse.data import Digits
+from cleanse.data.views import TrainingView
+from cleanse.runner import Runner
 
 torch.set_num_threads(1)
 

@@ -39,8 +39,8 @@ def test_a_run_leaves_what_the_design_says(finished: tuple[Path, "CompletedProce
     names = {p.name for p in run.iterdir()}
     assert {"config.yaml", "verdict.parquet", "verdict.csv", "results.json", "model.ckpt", "stages"} <= names
     results = json.loads((run / "results.json").read_text())
-    keys = "sa asr ra tmr tpr fpr auroc relabel_accuracy kept relabelled dropped seconds seconds_classifier recipe attack data seed oracle version"
-    assert set(keys.split()) <= set(results)
+    keys = "sa asr ra tmr tpr fpr auroc relabel_accuracy kept relabelled dropped seconds seconds_classifier"
+    assert set(keys.split()) | {"recipe", "attack", "data", "seed", "oracle", "version"} <= set(results)
     assert all(v is None or isinstance(v, (bool, int, float, str)) for v in results.values())  # flat
     assert results["recipe"] == "NoDefense" and results["data"] == "Digits" and results["oracle"] is False
     assert results["tpr"] == 0 and results["kept"] == 200 and results["relabel_accuracy"] is None
@@ -136,10 +136,12 @@ BAD = {
         "the trigger has 9 rows, but the images have only 8 rows",
     ),
     "rate": ((*NONE, "--data.attack.class_rate", "1.5"), "class_rate is a fraction"),
-    "no data": (("fit", "--model", "NoDefense"), "data is missing: add a config"),
+    "no data": (("fit", "--model", "NoDefense"), "data is missing: add --config"),
     "folder": ((*NONE, "--config", "data/folder.yaml", "--data.root", "nowhere"), "nowhere"),
     "oracle": ((*NONE, "--data.attack", "null", "--compare", "[oracle]"), "leave 'oracle' out"),
     "test without run": (("test", "--config", "none.yaml", "--config", "quick.yaml"), "say which run"),
+    "devices": ((*NONE, "--trainer.accelerator", "cpu", "--trainer.devices", "many"), "trainer: .*devices"),
+    "no GPU": ((*NONE, "--trainer.accelerator", "tpu"), "trainer: .*torch_xla"),
     "test of no run": (("test", "."), "is not the directory of a run"),
 }
 
@@ -169,9 +171,13 @@ def test_foreign_and_damaged_checkpoints_are_refused(
     torch.save({"state_dict": Evil()}, tmp_path / "evil.ckpt")
     torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
     (tmp_path / "damaged.ckpt").write_bytes((run / "model.ckpt").read_bytes()[:1000])
-    for name, sentence in (
-        ("evil", "not loaded"), ("foreign", "was not written by cleanse"), ("damaged", "damaged"), ("absent", "there is no checkpoint"),
-    ):  # fmt: skip
+    refusals = {
+        "evil": "not loaded",
+        "foreign": "not written by cleanse",
+        "damaged": "damaged",
+        "absent": "there is no checkpoint",
+    }
+    for name, sentence in refusals.items():
         done = cleanse("test", "--config", f"{run}/config.yaml", "--ckpt_path", f"{name}.ckpt", check=False)
         assert done.returncode == 1 and sentence in done.stderr.splitlines()[-1], done.stderr
         assert "this ran" not in done.stdout + done.stderr

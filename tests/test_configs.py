@@ -86,8 +86,8 @@ def test_folder_without_an_attack(cleanse: Cleanse, tmp_path: Path) -> None:
             Image.fromarray(pixels).save(folder / f"{i}.png")
     (tmp_path / "photos" / "class 0" / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\nnot really")
     done = cleanse(
-        "fit", "--config", "none.yaml", "--config", "quick.yaml", "--config", "data/folder.yaml", "--data.root", "photos",
-        "--data.size", "8", "--model.epochs", "3",
+        "fit", "--config", "none.yaml", "--config", "quick.yaml", "--config", "data/folder.yaml",
+        "--data.root", "photos", "--data.size", "8", "--model.epochs", "3",
     )  # fmt: skip
     run = tmp_path / done.stdout.splitlines()[-1]
     results = json.loads((run / "results.json").read_text())

@@ -51,7 +51,7 @@ def two(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 
 def test_two_processes_end_with_one_table_and_one_run(two: tuple[str, Path, Path]) -> None:
-    launcher, where, directory = two
+    _, where, directory = two
     results = json.loads((directory / "results.json").read_text())
     assert results["kept"] + results["dropped"] == 101 and 0 <= results["sa"] <= 1
     assert not list((where / "runs").glob("*.part")) and not list((where / "runs").glob(".*.lock"))
@@ -78,10 +78,14 @@ def test_the_round_measured_every_active_row_over_both_processes(two: tuple[str,
 
 def test_a_second_run_on_other_devices_reads_everything_back(two: tuple[str, Path, Path]) -> None:
     """The number of devices is not part of a key."""
-    launcher, where, directory = two
+    _, where, directory = two
     again = subprocess.run(
-        [sys.executable, "-m", "cleanse", *FIT[:-4], "--trainer.devices", "1"], cwd=where, capture_output=True, text=True, timeout=300
-    )  # fmt: skip
+        [*LAUNCHERS["lightning"], *FIT[:-4], "--trainer.devices", "1"],
+        cwd=where,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert again.returncode == 0, again.stderr
     assert again.stdout.strip().splitlines()[-1] == f"runs/{directory.name}"
     count = len(list((directory / "stages").iterdir()))

@@ -12,7 +12,8 @@ import pytest
 Cleanse = Callable[..., "CompletedProcess[str]"]
 TINY = (
     "fit", "--config", "ispl.yaml", "--config", "quick.yaml", "--data.limit_train", "150", "--data.limit_test", "50",
-    "--model.passes", "1", "--model.rounds", "2", "--model.self_training_epochs", "1", "--model.epochs", "2", "--compare", "[]",
+    "--model.passes", "1", "--model.rounds", "2", "--model.self_training_epochs", "1", "--model.epochs", "2",
+    "--compare", "[]",
 )  # fmt: skip
 
 
@@ -34,7 +35,9 @@ def records(path: Path) -> Iterator[bytes]:
 def test_wandb_offline_holds_every_stage_and_the_summary(cleanse: Cleanse, tmp_path: Path) -> None:
     """Nothing is asked, nothing needs an account; each stage has its prefix and step, the figures are the summary."""
     pb = pytest.importorskip("wandb.proto.wandb_internal_pb2")
-    done = cleanse(*TINY, "--trainer.logger", "WandbLogger", WANDB_MODE="", WANDB_API_KEY="", NETRC=str(tmp_path / "none"))
+    done = cleanse(
+        *TINY, "--trainer.logger", "WandbLogger", WANDB_MODE="", WANDB_API_KEY="", NETRC=str(tmp_path / "none")
+    )
     assert "anonymous" not in done.stderr
     (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")  # one run per command
     history: dict[str, list[Any]] = {}

@@ -19,7 +19,13 @@ README = (Path(__file__).parent.parent / "README.md").read_text()
 
 def test_the_two_classes_of_the_readme_work(runner: Runner) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
-    names: dict[str, Any] = {"Attack": Attack, "Defense": Defense, "Outcome": Outcome, "Verdict": Verdict, "torch": torch}
+    names: dict[str, Any] = {
+        "Attack": Attack,
+        "Defense": Defense,
+        "Outcome": Outcome,
+        "Verdict": Verdict,
+        "torch": torch,
+    }
     exec(code, names)
     data = Digits(attack=names["Stripe"](count=10), limit_train=200, limit_test=50, batch_size=32, seed=0)
     defense = names["KeepConfident"](SmallCNN, 1, 0.02, 0.9, 5e-4, (), 0.1)

@@ -13,7 +13,8 @@ from cleanse.verdict import Verdict
 
 FIT = (
     "fit", "--config", "ispl.yaml", "--config", "quick.yaml", "--data.limit_train", "200", "--data.limit_test", "50",
-    "--model.passes", "1", "--model.rounds", "4", "--model.self_training_epochs", "20", "--model.epochs", "20", "--compare", "[]",
+    "--model.passes", "1", "--model.rounds", "4", "--model.self_training_epochs", "20", "--model.epochs", "20",
+    "--compare", "[]",
 )  # fmt: skip
 
 

@@ -84,7 +84,8 @@ def keys_of(change: Callable[[dict[str, Any]], None], tmp_path: Path) -> str:
     made: dict[str, Any] = {
         "data": {"limit_train": 100, "batch_size": 32, "seed": 0},
         "attack": {"pattern": "checkerboard", "class_rate": 0.1, "target": 0},
-        "model": {}, "trainer": {"max_epochs": 1}, "run": {"seed": 0, "arguments": dict(ARGUMENTS)}, "root": "a", "name": "x",
+        "model": {}, "trainer": {"max_epochs": 1}, "run": {"seed": 0, "arguments": dict(ARGUMENTS)},
+        "root": "a", "name": "x",
     }  # fmt: skip
     change(made)
     view = Digits(attack=BadNets(**made["attack"]), **made["data"]).training_view()
@@ -247,7 +248,8 @@ def test_no_directory_name_holds_a_time_stamp(runner: Runner, view: TrainingView
 
 def test_two_commands_that_need_the_same_stage_make_it_once(tmp_path: Path) -> None:
     script = (
-        "import sys; from functools import partial; from cleanse.data import Digits; from cleanse.runner import Runner\n"
+        "import sys; from functools import partial; from cleanse.data import Digits\n"
+        "from cleanse.runner import Runner\n"
         "from cleanse.modules import Classifier; from cleanse.networks import SmallCNN\n"
         "v = Digits(limit_train=200, seed=0, batch_size=8).training_view()\n"
         "r = Runner(sys.argv[1], arguments={'accelerator': 'cpu', 'devices': 1})\n"
@@ -266,11 +268,14 @@ def test_two_commands_that_need_the_same_stage_make_it_once(tmp_path: Path) -> N
 def test_kill_in_the_middle_of_a_stage_and_resume_gives_the_same_bits(tmp_path: Path, view: TrainingView) -> None:
     """Rule 3 and 5: kill -9 after some epochs, run again, same weights as without."""
     script = (
-        "import sys; from functools import partial; from cleanse.data import Digits; from cleanse.runner import Runner\n"
-        "from cleanse.modules import Classifier; from cleanse.networks import SmallCNN; import torch; torch.set_num_threads(1)\n"
+        "import sys; from functools import partial; from cleanse.data import Digits\n"
+        "from cleanse.runner import Runner\n"
+        "from cleanse.modules import Classifier; from cleanse.networks import SmallCNN\n"
+        "import torch; torch.set_num_threads(1)\n"
         "v = Digits(limit_train=200, batch_size=32, seed=0).training_view()\n"
         "r = Runner(sys.argv[1], arguments={'accelerator': 'cpu', 'devices': 1})\n"
-        "r.fit('classifier', partial(Classifier, SmallCNN, 1, 10, v.mean, v.std, milestones=(10,)), v, max_epochs=200)\n"
+        "make = partial(Classifier, SmallCNN, 1, 10, v.mean, v.std, milestones=(10,))\n"
+        "r.fit('classifier', make, v, max_epochs=200)\n"
     )
     environment = {**os.environ, "CLEANSE_CHECKPOINT_SECONDS": "0"}
     process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "killed")], env=environment)

@@ -230,7 +230,8 @@ def stratified_subset(label: Tensor, limit: int | None, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     shuffled = torch.randperm(len(label), generator=generator)
     within = torch.zeros(len(label), dtype=torch.float64)
-    for c in label.unique():  # each image's place within its class, as a fraction: the lowest `limit` are a fair share
+    # each image's place within its class, as a fraction: the lowest `limit` are a fair share
+    for c in torch.unique(label):
         rows = shuffled[label[shuffled] == c]
         within[rows] = (torch.arange(len(rows), dtype=torch.float64) + 0.5) / len(rows)
     return shuffled[within[shuffled].argsort(stable=True)[:limit]].sort().values

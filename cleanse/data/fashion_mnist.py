@@ -1,19 +1,16 @@
 """Fashion-MNIST."""
 
-import os
 from pathlib import Path
 
 from torch import nn
 
-from cleanse.attacks.base import Attack
-from cleanse.data.base import ImageDataModule, Images
-from cleanse.data.download import fetch, not_found, why_missing
-from cleanse.data.idx import find_idx, load_idx
+from cleanse.data.download import not_found
+from cleanse.data.mnist import MNIST
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # of the package dataset-fashion-mnist
 
 
-class FashionMNIST(ImageDataModule):
+class FashionMNIST(MNIST):
     """Articles of clothing in 28x28 grey levels, 10 classes: 60000 training and 10000 test images.
 
     Xiao, Rasul, Vollgraf, "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms", 2017,
@@ -39,37 +36,9 @@ class FashionMNIST(ImageDataModule):
         ValueError: an argument out of range; in `load`, files that are missing or damaged.
     """
 
+    source = "FashionMNIST"
     mean = (0.2860,)
     std = (0.3530,)
-
-    def __init__(
-        self,
-        root: str = "data",
-        download: bool = True,
-        attack: Attack | None = None,
-        batch_size: int = 128,
-        augment: list[nn.Module] | None = None,
-        limit_train: int | None = None,
-        limit_test: int | None = None,
-        labeled: float | None = None,
-        seed: int | None = None,
-    ) -> None:
-        super().__init__(attack, batch_size, augment, limit_train, limit_test, labeled, seed)
-        self.root, self.download = os.path.expanduser(root), download
-
-    def prepare_data(self) -> None:
-        """Download if need be; on one process only."""
-        from torchvision import datasets
-
-        if self.download and find_idx(self._folders()) is None:
-            fetch([lambda: datasets.FashionMNIST(self.root, download=True)], self._not_found)
-
-    def load(self, train: bool) -> Images:
-        """60000 or 10000 images; an id is the image's number in its file."""
-        folder = find_idx(self._folders())
-        if folder is None:
-            raise self._not_found(why_missing(self.download))
-        return load_idx(folder, train)
 
     def class_names(self) -> tuple[str, ...]:
         return (
@@ -83,7 +52,7 @@ class FashionMNIST(ImageDataModule):
         return [PadCrop(padding=2), Flip()]
 
     def _folders(self) -> list[Path]:
-        return [Path(self.root, "FashionMNIST", "raw"), Path(self.root), DEBIAN]
+        return [*super()._folders(), DEBIAN]
 
     def _not_found(self, why: str) -> ValueError:
         folders = self._folders()

@@ -35,6 +35,8 @@ class MNIST(ImageDataModule):
         ValueError: an argument out of range; in `load`, files that are missing or damaged.
     """
 
+    source = "MNIST"
+    """torchvision's class, and the folder that it reads."""
     mean = (0.1307,)
     std = (0.3081,)
 
@@ -58,7 +60,7 @@ class MNIST(ImageDataModule):
         from torchvision import datasets
 
         if self.download and find_idx(self._folders()) is None:
-            fetch([lambda: datasets.MNIST(self.root, download=True)], self._not_found)
+            fetch([lambda: getattr(datasets, self.source)(self.root, download=True)], self._not_found)
 
     def load(self, train: bool) -> Images:
         """60000 or 10000 images; an id is the image's number in its file."""
@@ -76,7 +78,7 @@ class MNIST(ImageDataModule):
         return [PadCrop(padding=2)]
 
     def _folders(self) -> list[Path]:
-        return [Path(self.root, "MNIST", "raw"), Path(self.root)]
+        return [Path(self.root, self.source, "raw"), Path(self.root)]
 
     def _not_found(self, why: str) -> ValueError:
         folders = self._folders()

@@ -180,7 +180,7 @@ class ImageView(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Tensor]:
         trainer, rows, epoch = self.trainer, torch.arange(len(self)), 0
         if trainer is not None:
-            epoch = trainer.fit_loop.epoch_progress.current.processed
+            epoch = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
             if isinstance(trainer.lightning_module, ChoosesRows):
                 rows = trainer.lightning_module.training_rows(epoch)
         return self._loader(EpochBatches(rows, self.batch_size, self.seed, self.drop_last, *self._place(), epoch=epoch))

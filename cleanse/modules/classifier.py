@@ -49,7 +49,7 @@ class Classifier(LightningModule):
     ) -> None:
         super().__init__()
         self.normalize = Normalize(mean, std)
-        self.network = network(channels, num_classes).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = network(channels, num_classes).to(memory_format=torch.channels_last)
         self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
         self.milestones, self.gamma = tuple(milestones), gamma
 
@@ -67,7 +67,7 @@ class Classifier(LightningModule):
         probability, prediction = self(batch["image"]).float().softmax(1).max(1)
         return {"index": batch["index"], "prediction": prediction, "confidence": probability}
 
-    def configure_optimizers(self):  # type: ignore[no-untyped-def]  # noqa: ANN201
+    def configure_optimizers(self):  # type: ignore[no-untyped-def]
         optimizer = SGD(self.parameters(), self.lr, self.momentum, weight_decay=self.weight_decay)
         return {"optimizer": optimizer, "lr_scheduler": MultiStepLR(optimizer, list(self.milestones), self.gamma)}
 

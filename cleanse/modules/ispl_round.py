@@ -5,6 +5,7 @@ Algorithm 2 and appendix B.1.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -99,8 +100,8 @@ class ISPLRound(LightningModule):
     ) -> None:
         super().__init__()
         self.normalize = Normalize(mean, std)
-        self.build = lambda: network(channels, num_classes).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.network = self.build()
+        self.make = partial(network, channels, num_classes)
+        self.network = self.make().to(memory_format=torch.channels_last)
         self.fraction, self.first, self.profile = fraction, first, profile
         self.expansion, self.momentum_loss = expansion, momentum_loss
         self.eval_view, self.lr, self.momentum, self.weight_decay = eval_view, lr, momentum, weight_decay
@@ -159,10 +160,10 @@ class ISPLRound(LightningModule):
         return image
 
     def _begin_anew(self) -> None:
-        """Turn the network into the voter's: fresh weights, the same in every process, and an optimiser without past."""
+        """Make the network the voter's: fresh weights, the same in every process, an optimiser without past."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._view.seed + 1)
-            fresh = self.build()
+            fresh = self.make()
         self.network.load_state_dict(fresh.state_dict())
         self.optimizers().optimizer.state.clear()  # type: ignore[union-attr]
 
@@ -186,7 +187,7 @@ class ISPLRound(LightningModule):
         loss = torch.zeros(len(self.active), dtype=torch.float64, device=self.device)
         prediction = torch.zeros(len(self.active), dtype=torch.int64, device=self.device)
         self.eval()
-        for part in rows[self.trainer.global_rank :: self.trainer.world_size].split(1280):
+        for part in rows[self.trainer.global_rank :: self.trainer.world_size].split(1280):  # type: ignore[no-untyped-call]
             batch = self._view.batch(part.to(self.device), augmented=self.eval_view == "train_aug")
             with self.trainer.precision_plugin.forward_context():
                 logits = self(batch["image"]).float()

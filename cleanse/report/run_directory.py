@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule, __version__ as lightning_version
+from lightning import __version__ as lightning_version
+from lightning.pytorch import LightningModule
 
 from cleanse.verdict import Verdict
 from cleanse.version import __version__
@@ -66,7 +67,7 @@ def check_checkpoint(path: Path) -> dict[str, Any]:
         raise ValueError(f"there is no checkpoint {path}; a run's is RUN/model.ckpt")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # noqa: BLE001  (whatever a foreign file holds, the answer is no)
+    except Exception as error:  # whatever a foreign file holds, the answer is no
         raise ValueError(
             f"{path} is damaged or not a checkpoint of cleanse: it was not loaded ({type(error).__name__})"
         ) from None

@@ -22,7 +22,15 @@ Cleanse = Callable[..., "CompletedProcess[str]"]
 def test_ispl_removes_the_backdoor_from_the_digits(cleanse: Cleanse, tmp_path: Path) -> None:
     """The paper's kind of attack and settings, trained for real: 8 -> 6, 20 % of the source class."""
     done = cleanse(
-        "fit", "--config", "ispl.yaml", "--config", "quick.yaml", "--data.attack.source", "8", "--data.attack.target", "6"
+        "fit",
+        "--config",
+        "ispl.yaml",
+        "--config",
+        "quick.yaml",
+        "--data.attack.source",
+        "8",
+        "--data.attack.target",
+        "6",
     )
     results = json.loads((tmp_path / done.stdout.splitlines()[-1] / "results.json").read_text())
     assert results["none_asr"] > 0.9 and results["none_tmr"] > 0.9, results
@@ -79,7 +87,8 @@ def test_the_reason_says_how_many_voters_object(runner: Runner) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"passes": 0}, {"rounds": 0}, {"expansion": 0.0}, {"expansion": 1.5}, {"momentum_loss": 1.0}, {"profile": "v2"}]
+    "wrong",
+    [{"passes": 0}, {"rounds": 0}, {"expansion": 0.0}, {"expansion": 1.5}, {"momentum_loss": 1.0}, {"profile": "v2"}],
 )
 def test_arguments_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):

@@ -56,8 +56,8 @@ def components(run: Runner) -> list[Tensor]:
 def test_toy_end_to_end(runner: Runner) -> None:
     """A-T10: the vote excludes at least 90 % of the poison and keeps the clean; the poison comes last.
 
-    SPEC proposes 95 % for the vote and for the purity of every component. The poison is 4 % of the set and a component 12.5 %, so the one that
-    holds it cannot be pure; what is asserted instead is that all others are.
+    SPEC proposes 95 % for the vote and for the purity of every component. The poison is 4 % of the set and a
+    component 12.5 %, so the one that holds it cannot be pure; what is asserted instead is that all others are.
     """
     view, poisoned = points(n=1200)
     defense = ISPL(network=MLP, weak_batch_size=16)
@@ -148,8 +148,8 @@ def test_every_process_takes_its_part_of_the_same_global_batch() -> None:
     whole = list(EpochBatches(rows, 10, 7, True, 0, 1, epoch=3))
     parts = [list(EpochBatches(rows, 10, 7, True, rank, 3, epoch=3)) for rank in range(3)]
     for i, batch in enumerate(whole):
-        assert sorted(batch.tolist()) == sorted(sum((p[i].tolist() for p in parts), []))
-    assert not torch.equal(whole[0], list(EpochBatches(rows, 10, 7, True, 0, 1, epoch=4))[0])
+        assert sorted(batch.tolist()) == sorted(torch.cat([p[i] for p in parts]).tolist())
+    assert not torch.equal(whole[0], next(iter(EpochBatches(rows, 10, 7, True, 0, 1, epoch=4))))
 
 
 def test_every_process_gets_a_row_of_a_tiny_batch() -> None:
