@@ -144,8 +144,10 @@ class ISPL(Defense):
             votes.append(run.predict(f"votes-{number}.{i}", found, train).vote)
             reused.append(found.alternative if (found.alternative >= 0).all() else votes[-1])
             active = active & ~found.component
-        same = (modal_vote(torch.stack(votes), run.generator("a", train))[0] == train.label).float().mean()
-        other = (modal_vote(torch.stack(reused), run.generator("a", train))[0] == train.label).float().mean()
+        if not votes:
+            raise ValueError(f"min_active={self.min_active} stops before the first round: there are only {len(train)} images")
+        same = (modal_vote(torch.stack(votes), run.generator("reused", train))[0] == train.label).float().mean()
+        other = (modal_vote(torch.stack(reused), run.generator("reused", train))[0] == train.label).float().mean()
         log.info(
             "pass %d: its voters keep %.1f %%; the rounds' own networks would keep %.1f %%",
             number,

@@ -103,3 +103,8 @@ def test_the_profiles_are_the_paper_s_and_the_code_s(profile: Any, n: int, expec
     assert (defense.passes, defense.rounds, defense.expansion, defense.momentum_loss) == (3, 8, 0.25, 0.9)
     assert (defense.lr, defense.momentum, defense.weight_decay) == (0.02, 0.9, 5e-4)
     assert defense.milestones == ((75, 90) if profile == "v1" else (100, 150, 180))
+
+
+def test_a_set_too_small_for_the_code_s_profile_is_a_sentence(runner: Runner) -> None:
+    with pytest.raises(ValueError, match="min_active=2000 stops before the first round: there are only 200 images"):
+        ISPL(profile="iclr23", **SHORT).cleanse(digits().training_view(), runner)
