@@ -31,6 +31,14 @@ SILENCED = (  # third parties' remarks about things that this package decides, b
 )
 
 
+class _ToStandardError(logging.StreamHandler):  # type: ignore[type-arg]
+    """To whatever standard error is at the moment: a notebook or a test may have exchanged it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
 def quiet() -> None:
     """Silence third-party tips, device chatter and warnings that a user cannot act on; here and nowhere else."""
     for message in SILENCED:
@@ -50,7 +58,7 @@ def quiet() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     log = logging.getLogger("cleanse")
     if not log.handlers:
-        handler = logging.StreamHandler(sys.stderr)
+        handler = _ToStandardError()
         handler.setFormatter(logging.Formatter("%(message)s"))
         log.addHandler(handler)
         log.propagate = False

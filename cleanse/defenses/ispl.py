@@ -145,7 +145,8 @@ class ISPL(Defense):
             reused.append(found.alternative if (found.alternative >= 0).all() else votes[-1])
             active = active & ~found.component
         if not votes:
-            raise ValueError(f"min_active={self.min_active} stops before the first round: there are only {len(train)} images")
+            only = f"there are only {len(train)} images"
+            raise ValueError(f"min_active={self.min_active} stops before the first round: {only}")
         same = (modal_vote(torch.stack(votes), run.generator("reused", train))[0] == train.label).float().mean()
         other = (modal_vote(torch.stack(reused), run.generator("reused", train))[0] == train.label).float().mean()
         log.info(
