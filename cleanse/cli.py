@@ -190,7 +190,7 @@ def best_precision(accelerator: object) -> str:
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
     on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.backends.mps.is_available())
-    return "bf16-mixed" if on_cpu and torch.cpu._is_amx_tile_supported() else "32-true"
+    return "bf16-mixed" if on_cpu and getattr(torch.cpu, "_is_amx_tile_supported", bool)() else "32-true"
 
 
 def write_predictions(path: Path, ids: Sequence[str], names: Sequence[str], confidence: Sequence[float]) -> None:

@@ -215,3 +215,13 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130 and said.strip().splitlines()[-1].startswith("cleanse: interrupted"), said
     assert list(tmp_path.glob("runs/*.part/last.ckpt"))
+
+
+def test_runs_that_differ_in_anything_do_not_share_a_directory(
+    cleanse: Cleanse, finished: tuple[Path, "CompletedProcess[str]"]
+) -> None:
+    run, _ = finished
+    names = {run.name}
+    for change in (("--data.batch_size", "16"), ("--data.limit_test", "90"), ("--seed_everything", "1")):
+        names.add(cleanse(*NONE, "--root", str(run.parent), "--compare", "[]", *change).stdout.splitlines()[-1])
+    assert len(names) == 4

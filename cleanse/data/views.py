@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from cleanse.batch import Batch
-from cleanse.describe import describe, hash_of
+from cleanse.describe import describe
 from cleanse.verdict import Verdict
 
 
@@ -258,10 +258,3 @@ class TrainingView(ImageView):
     def with_batch_size(self, batch_size: int) -> Self:
         """The same with another (global) batch size."""
         return self._like(self.rows, self.label, batch_size)
-
-    def fingerprint(self) -> str:
-        """A short hash of the whole view."""
-        return hash_of(self)
-
-
-__all__ = ["ChoosesRows", "EpochBatches", "ImageSource", "ImageView", "TrainingView"]

@@ -112,6 +112,10 @@ class ISPLRound(LightningModule):
         self.register_buffer("loss", torch.zeros(len(active), dtype=torch.float64))
         self.register_buffer("alternative", torch.full((len(active),), -1))
 
+    def setup(self, stage: str) -> None:
+        if self.trainer.strategy.root_device.type == "mps":  # has no float64
+            self.loss = self.loss.float()
+
     def forward(self, image: Tensor) -> Tensor:
         return self.network(self.normalize(image))  # type: ignore[no-any-return]
 
@@ -184,14 +188,14 @@ class ISPLRound(LightningModule):
     @torch.no_grad()
     def _measure(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Loss (N,) float64 and predicted class (N,) of ``rows``, gathered over processes; zeros elsewhere."""
-        loss = torch.zeros(len(self.active), dtype=torch.float64, device=self.device)
+        loss = torch.zeros(len(self.active), dtype=self.loss.dtype, device=self.device)
         prediction = torch.zeros(len(self.active), dtype=torch.int64, device=self.device)
         self.eval()
         for part in rows[self.trainer.global_rank :: self.trainer.world_size].split(1280):  # type: ignore[no-untyped-call]
             batch = self._view.batch(part.to(self.device), augmented=self.eval_view == "train_aug")
             with self.trainer.precision_plugin.forward_context():
                 logits = self(batch["image"]).float()
-            loss[part] = cross_entropy(logits, batch["label"].clamp_min(0), reduction="none").double()
+            loss[part] = cross_entropy(logits, batch["label"].clamp_min(0), reduction="none").to(loss.dtype)
             prediction[part] = logits.argmax(1)
         self.train()
         if self.trainer.world_size > 1:
