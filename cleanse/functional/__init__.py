@@ -2,7 +2,11 @@
 
 from cleanse.functional.agreement import add_back, keep_by_agreement, start_agreement, update_agreement
 from cleanse.functional.boost import boost_components
+from cleanse.functional.combine import combine
+from cleanse.functional.energy_scores import energy_scores, energy_vote
+from cleanse.functional.knn_vote import knn_vote
 from cleanse.functional.momentum import smooth
+from cleanse.functional.relabel_confident import Relabelling, relabel_confident
 from cleanse.functional.schedule import (
     Profile,
     beta_multiplier,
@@ -16,16 +20,22 @@ from cleanse.functional.vote import keep_by_vote, modal_vote, vote_disagreement
 
 __all__ = [
     "Profile",
+    "Relabelling",
     "add_back",
     "beta_multiplier",
     "boost_components",
     "class_fraction",
+    "combine",
     "component_fraction",
+    "energy_scores",
+    "energy_vote",
     "fill_nan",
     "keep_by_agreement",
     "keep_by_vote",
+    "knn_vote",
     "modal_vote",
     "num_iterations",
+    "relabel_confident",
     "smooth",
     "start_agreement",
     "trim",

@@ -60,7 +60,8 @@ def test_toy_end_to_end(runner: Runner) -> None:
     """A-T10: the vote excludes at least 90 % of the poison and keeps the clean; the poison comes last.
 
     SPEC proposes 95 % for the vote and for the purity of every component. The poison is 4 % of the set and a
-    component 12.5 %, so the one that holds it cannot be pure; what is asserted instead is that the first five of eight are.
+    component 12.5 %, so the one that holds it cannot be pure; what is asserted instead is that at least three quarters
+    of it are in the last three of eight components.
     """
     view, poisoned = points(n=1200)
     defense = ISPL(network=MLP, weak_batch_size=16)
@@ -68,10 +69,10 @@ def test_toy_end_to_end(runner: Runner) -> None:
     keep = keep_by_vote(votes, view.label, torch.Generator().manual_seed(0))
     assert (keep & poisoned).sum() <= 0.1 * poisoned.sum()
     assert (keep & ~poisoned).sum() >= 0.95 * (~poisoned).sum()
-    shares = [poisoned[c].float().mean().item() for c in components(runner)]
-    assert len(shares) == 24
-    for pass_ in (shares[:8], shares[8:16], shares[16:]):
-        assert max(pass_[:5]) <= 0.05 and sum(pass_[5:]) >= 0.25, shares
+    late = [int(poisoned[c].sum()) for c in components(runner)]
+    for i in range(3):
+        of_pass = late[8 * i : 8 * i + 8]
+        assert sum(of_pass) == int(poisoned.sum()) and sum(of_pass[5:]) >= 0.75 * sum(of_pass), late
 
 
 def test_components_are_disjoint_and_exhaust_the_set(runner: Runner) -> None:

@@ -1,0 +1,45 @@
+"""Two methods on the same images: trust what both say."""
+
+import torch
+
+from cleanse.functional.relabel_confident import Relabelling
+
+
+def combine(first: Relabelling, second: Relabelling) -> Relabelling:
+    """Accept what both accept, relabel what both relabel to the same class, drop the rest (002, App. G; SPEC C.3.11).
+
+    Each method has found its own threshold on the images that it accepts itself; both are handed on.
+
+    Args:
+        first: of one method, n images.
+        second: of the other method, the same images and given labels.
+
+    Returns:
+        Masks and labels as of one method, the thresholds of both in turn.
+
+    Raises:
+        ValueError: another number of images, or images that both accept with different labels.
+
+    >>> from cleanse.functional import relabel_confident
+    >>> label, confidence = torch.tensor([0, 1, 1]), torch.tensor([0.5, 0.9, 0.9])
+    >>> first = relabel_confident(label, torch.tensor([0, 0, 0]), confidence)
+    >>> both = combine(first, relabel_confident(label, torch.tensor([0, 0, 2]), confidence))
+    >>> both.accepted.tolist(), both.relabelled.tolist(), both.label.tolist()
+    ([True, False, False], [False, True, False], [0, 0, -1])
+    """
+    if first.accepted.shape != second.accepted.shape:
+        raise ValueError(
+            f"both methods judge the same images, not {len(first.accepted)} and {len(second.accepted)} of them"
+        )
+    accepted = first.accepted & second.accepted
+    same = first.label == second.label
+    if not same[accepted].all():
+        raise ValueError(f"both methods get the same labels, but {int((~same & accepted).sum())} accepted ones differ")
+    relabelled = first.relabelled & second.relabelled & same
+    return Relabelling(
+        accepted=accepted,
+        relabelled=relabelled,
+        dropped=~accepted & ~relabelled,
+        label=torch.where(accepted | relabelled, first.label, -1),
+        threshold=torch.cat([first.threshold, second.threshold]),
+    )

@@ -1,0 +1,84 @@
+"""Accept, relabel or drop, by what a method on the embedding says of each image and how sure it is."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Relabelling(NamedTuple):
+    """What becomes of every image; each is in exactly one of the three masks."""
+
+    accepted: Tensor
+    """(n,) bool: the prediction is the given label, which stays."""
+
+    relabelled: Tensor
+    """(n,) bool: another class is predicted, with confidence above the threshold."""
+
+    dropped: Tensor
+    """(n,) bool: the rest."""
+
+    label: Tensor
+    """(n,) int64: the given label where accepted, the predicted one where relabelled, -1 where dropped."""
+
+    threshold: Tensor
+    """(m,) float: T of each of the m methods that were asked, one unless combined."""
+
+
+def relabel_confident(label: Tensor, prediction: Tensor, confidence: Tensor, percentile: float = 80.0) -> Relabelling:
+    """Accept where prediction and label agree, relabel where the rest is sure enough (002, Algorithm 1; SPEC C.4).
+
+    T is a percentile, linearly interpolated, of the confidences of all accepted images together. A rejected image is
+    relabelled when its confidence is strictly above T; shares of k votes often equal it (SPEC C.3.8).
+
+    Args:
+        label: (n,) int64, as given; a withheld one (-1) is never accepted.
+        prediction: (n,) int64.
+        confidence: (n,) float.
+        percentile: lambda, in [0, 100].
+
+    Returns:
+        The masks, the labels after relabelling, and T.
+
+    Raises:
+        ValueError: nothing is accepted, so that there is no T, a confidence that is not finite, another number of
+            labels than of predictions or confidences, or a percentile out of range.
+
+    >>> label, prediction = torch.tensor([0, 0, 1, 1, 1]), torch.tensor([0, 0, 1, 0, 0])
+    >>> result = relabel_confident(label, prediction, torch.tensor([0.5, 0.75, 1.0, 0.8, 0.95]))
+    >>> result.accepted.tolist(), result.dropped.tolist(), result.label.tolist()
+    ([True, True, True, False, False], [False, False, False, True, False], [0, 0, 1, -1, 0])
+    >>> round(result.threshold.item(), 4)
+    0.9
+    """
+    if label.ndim != 1 or not label.shape == prediction.shape == confidence.shape:
+        shapes = f"{tuple(label.shape)}, {tuple(prediction.shape)} and {tuple(confidence.shape)}"
+        raise ValueError(f"label, prediction and confidence are all (n,), not {shapes}")
+    if not 0 <= percentile <= 100:
+        raise ValueError(f"percentile is between 0 and 100, not {percentile}")
+    if not confidence.isfinite().all():
+        raise ValueError(f"{int((~confidence.isfinite()).sum())} of {len(confidence)} confidences are not finite")
+    accepted = label == prediction
+    if not accepted.any():
+        raise ValueError(
+            f"none of the {len(label)} predictions is the given label, so that no confidence can be the threshold: "
+            "check that features and labels are in the same order, or take an encoder that separates the classes"
+        )
+    threshold = _percentile(confidence[accepted], percentile)
+    relabelled = ~accepted & (confidence > threshold)
+    return Relabelling(
+        accepted=accepted,
+        relabelled=relabelled,
+        dropped=~accepted & ~relabelled,
+        label=torch.where(accepted | relabelled, prediction, -1),
+        threshold=threshold[None],
+    )
+
+
+def _percentile(value: Tensor, percentile: float) -> Tensor:
+    """Linearly interpolated, without `torch.quantile`'s limit of 16 million values and its float32 positions."""
+    ascending, position = value.sort().values, percentile / 100 * (len(value) - 1)
+    below = math.floor(position + 1e-9)
+    low, high = ascending[below], ascending[min(below + 1, len(value) - 1)]
+    return low + max(0.0, position - below) * (high - low)
