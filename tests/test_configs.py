@@ -65,14 +65,6 @@ def test_the_attacks_ship_as_the_design_says() -> None:
         assert {k: arguments[k] for k in expected} == expected, name
 
 
-def test_quick_changes_the_network_with_its_arguments(cleanse: Cleanse, tmp_path: Path) -> None:
-    """A class switch keeps arguments of the same name: quick.yaml says its own width, not PreActResNet18's."""
-    done = cleanse("fit", "--config", "none.yaml", *TINY)
-    run = tmp_path / done.stdout.splitlines()[-1]
-    weights = torch.load(run / "model.ckpt", weights_only=True)["state_dict"]
-    assert weights["model.network.body.0.weight"].shape[0] == 32
-
-
 def test_folder_without_an_attack(cleanse: Cleanse, tmp_path: Path) -> None:
     """My own folder: no attack simulated, SA on the held-out part, an unreadable file is dropped and named."""
     from PIL import Image
