@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities import rank_zero_only
 from numpy.typing import NDArray
 from torch import Tensor
+
+from cleanse.runner import is_rank_zero
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -93,7 +94,7 @@ def decode_files(paths: Sequence[str], size: int, crop: bool = True) -> tuple[Te
                 why[i] = str(error)
         return len(block)
 
-    hidden = len(paths) <= PROGRESS_FROM or rank_zero_only.rank != 0  # type: ignore[attr-defined]
+    hidden = len(paths) <= PROGRESS_FROM or not is_rank_zero()
     with (
         ThreadPoolExecutor(min(32, os.cpu_count() or 1)) as pool,  # Pillow decodes and scales without the GIL
         tqdm(total=len(paths), desc="reading images", unit=" images", mininterval=1, disable=hidden) as bar,
