@@ -25,6 +25,7 @@ SILENCED = (  # third parties' remarks about things that this package decides, b
     r".*Initializing zero-element tensors is a no-op.*",
     r".*You have overridden `on_after_batch_transfer`.*|.*overridden.*on_after_batch_transfer.*",
     r".*LightningCLI's args parameter is intended to run from within Python.*",
+    r".*`tensorboardX` has been removed as a dependency.*",
     r".*GPU available but not used.*",
     r".*srun.*command is available on your system but is not used.*",
     r".*barrier\(\): using the device under current context.*",

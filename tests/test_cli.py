@@ -88,7 +88,7 @@ def test_the_checkpoint_is_a_plain_state_dict(finished: tuple[Path, "CompletedPr
 
     run, _ = finished
     weights = torch.load(run / "model.ckpt", weights_only=True)["state_dict"]
-    network = SmallCNN(1, 10)
+    network = SmallCNN(1, 10, width=64)
     network.load_state_dict({k.removeprefix("model.network."): v for k, v in weights.items() if ".network." in k})
     test = Digits(limit_test=100, seed=0).clean_test()
     image = test.images(torch.arange(100)).float() / 255
