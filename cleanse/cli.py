@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
+import yaml
 from jsonargparse import ActionConfigFile, Namespace  # type: ignore[attr-defined]
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
@@ -17,8 +18,9 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 import cleanse.data
 import cleanse.defenses
+import cleanse.modules
 import cleanse.networks  # noqa: F401  (their classes can be named without a module path)
-from cleanse.configs import find_config
+from cleanse.configs import CONFIGS, find_config
 from cleanse.data.base import ImageDataModule
 from cleanse.defenses import Defense
 from cleanse.describe import hash_of
@@ -87,10 +89,16 @@ class CleanseCLI(LightningCLI):
             torch.set_num_threads(config.threads)
         if config.trainer.precision is None:
             config.trainer.precision = best_precision(config.trainer.accelerator)
+        if config.trainer.default_root_dir is None:
+            config.trainer.default_root_dir = config.root
 
     def fit(self, model: LightningModule, datamodule: LightningDataModule | None = None, **kwargs: Any) -> None:
         if not isinstance(model, Defense):
+            if isinstance(datamodule, ImageDataModule):
+                prepare(datamodule, self.runner())
             self.trainer.fit(model, datamodule=datamodule, **kwargs)
+            if is_rank_zero() and self.trainer.checkpoint_callback is not None:
+                sys.stdout.write(f"{self.trainer.checkpoint_callback.best_model_path}\n")  # type: ignore[attr-defined]
             return
         if not isinstance(datamodule, ImageDataModule):
             raise ValueError(
@@ -108,7 +116,7 @@ class CleanseCLI(LightningCLI):
         run = self._load(model, datamodule, kwargs.get("ckpt_path"))
         figures = evaluate(model.model, datamodule, run)  # type: ignore[arg-type]
         if is_rank_zero():
-            sys.stdout.write(results_table({type(model).__name__: figures}) + "\n" + json.dumps(figures) + "\n")
+            sys.stdout.write(results_table({model.title: figures}) + "\n" + json.dumps(figures) + "\n")
 
     def predict(self, model: LightningModule, datamodule: LightningDataModule | None = None, **kwargs: Any) -> None:
         if not isinstance(model, Defense):
@@ -249,7 +257,41 @@ def expand(argv: list[str]) -> list[str]:
             out[-1] = f"{previous}={word}"
         else:
             out.append(word)
-    return _nested_null(out)
+    return _nested_null(_with_quick(out))
+
+
+def _with_quick(words: list[str]) -> list[str]:
+    """Once quick.yaml is there, let ``quick/<Class>.yaml`` follow every recipe, module and attack that has one."""
+    out: list[str] = []
+    named: dict[str, str] = {}
+    quick = False
+    for previous, word in zip(["", *words], words, strict=False):
+        out.append(word)
+        new: dict[str, str] = {}
+        if previous == "--model" or word.startswith("--model="):
+            new["model"] = word.removeprefix("--model=")
+        elif previous in ("--config", "-c") or word.startswith("--config="):
+            path = Path(word.removeprefix("--config="))
+            new = _classes_in(path)
+            if path == CONFIGS / "quick.yaml":
+                quick, new = True, named
+        named |= new
+        for name in new.values() if quick else ():
+            more = CONFIGS / "quick" / f"{name.rsplit('.', 1)[-1]}.yaml"
+            out += [f"--config={more}"] if more.is_file() else []
+    return out
+
+
+def _classes_in(path: Path) -> dict[str, str]:
+    """The classes that a config gives the model and the attack."""
+    try:
+        config = yaml.safe_load(path.read_text()) or {}
+        data, model = config.get("data") or {}, config.get("model")
+        found = {"attack": (data.get("init_args") or {}).get("attack"), "model": model}
+    except (OSError, ValueError, AttributeError, yaml.YAMLError):
+        return {}  # whoever reads it for good will say what is wrong
+    names = {k: v if isinstance(v, str) else (v or {}).get("class_path") for k, v in found.items()}
+    return {k: v for k, v in names.items() if v}
 
 
 def _sentence(message: str) -> str:

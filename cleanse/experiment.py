@@ -62,19 +62,25 @@ def run_experiment(
     if "oracle" in wanted and not simulated:
         raise ValueError("there is no attack to know the truth about: leave 'oracle' out of --compare")
     prepare(data, run)
+    attacked = dict(run.seconds)  # what the attack trained
     train = data.training_view()
     _describe_data(data)
-    run.screen.total = defense.stages() + (1 + len(wanted)) * (2 if simulated else 1) + len(wanted)
+    run.screen.total = (
+        len(attacked)
+        + defense.stages()
+        + (1 + len(wanted)) * (2 if simulated else 1)
+        + len(wanted) * defense.final_stages
+    )
     is_oracle = isinstance(defense, OracleDefense)
     outcome: Outcome = defense.cleanse(train, run, data.truth) if is_oracle else defense.cleanse(train, run)  # type: ignore[call-arg]
     defense.model = outcome.model
-    seconds = dict(run.seconds)  # of the recipe; what follows is evaluation and comparison
+    seconds = {k: v for k, v in run.seconds.items() if k not in attacked}  # of the recipe: evaluation follows
     figures = {**dict.fromkeys(CLASSIFIER), **evaluate(outcome.model, data, run)}
     figures |= (
         judge(outcome.verdict, data.truth) if simulated else dict.fromkeys(("tpr", "fpr", "auroc", "relabel_accuracy"))
     )
     verdict = outcome.verdict.with_dropped(data.unreadable, "unreadable: ")
-    recipe = type(defense).__name__
+    recipe = defense.title
     rows = {}
     for name in wanted:
         truth = oracle_verdict(train, data.truth) if name == "oracle" else Verdict.keep_all(train.id, train.label)
@@ -106,9 +112,10 @@ def run_experiment(
 
 
 def prepare(data: ImageDataModule, run: Runner) -> None:
-    """Download what is missing, and let the data's own draws follow the run's seed unless it has one."""
+    """Download what is missing, let the data's own draws follow the run's seed, and let the attack train its models."""
     run.prepare(data)
     data.seed = run.seed if data.seed is None else data.seed
+    data.learn_attack(run)
 
 
 def _describe_data(data: ImageDataModule) -> None:

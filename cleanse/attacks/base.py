@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cleanse.describe import Described
+from cleanse.runner import Runner
 
 log = logging.getLogger("cleanse")
 
@@ -93,6 +94,19 @@ class Attack(Described, nn.Module):
         if source == target:
             raise ValueError(f"source and target are both class {target}: an attack needs two different classes")
 
+    def learn(self, clean: Any, run: Runner) -> None:
+        """Train whatever the trigger needs (a surrogate model), before anything is poisoned; most attacks need nothing.
+
+        Args:
+            clean: the training view without any attack, all labels true.
+            run: makes each training a stage of the run.
+        """
+
+    @property
+    def learned(self) -> Tensor | None:
+        """What `learn` found, for the description of the poisoned data; None if nothing."""
+        return None
+
     @abstractmethod
     def draw(self, shape: tuple[int, int, int], generator: torch.Generator) -> None:
         """Draw the trigger's state for images of ``shape`` (C, H, W) into buffers; called once, before `trigger`.
@@ -147,7 +161,7 @@ class Attack(Described, nn.Module):
                     f" ({self._eligible_name()}): lower it to at most what is there"
                 )
             role[rows[torch.randperm(len(rows), generator=rows_generator)[:n]]] = POISON
-        self._add_covers(role, labeled, rows_generator)
+        self._mark_covers(role, true_label, labeled, rows_generator)
         poisoned, label = image.clone(), torch.where(labeled, true_label, -1)
         for kind in (POISON, COVER):
             rows = (role == kind).nonzero().flatten()
@@ -203,6 +217,10 @@ class Attack(Described, nn.Module):
             return fraction(self.poison_rate, total), f"poison_rate={self.poison_rate}"
         return fraction(self.class_rate or 0.0, eligible), f"class_rate={self.class_rate}"
 
+    def _mark_covers(self, role: Tensor, true_label: Tensor, labeled: Tensor, generator: torch.Generator) -> None:
+        """The same as `_add_covers`, for attacks whose covers depend on the class."""
+        self._add_covers(role, labeled, generator)
+
     def _add_covers(self, role: Tensor, labeled: Tensor, generator: torch.Generator) -> None:
         """Mark cover rows (trigger, true label) in ``role``; most attacks have none."""
 
@@ -237,6 +255,35 @@ def fraction(rate: float, total: int) -> int:
     (28, 29)
     """
     return int(rate * total + 1e-9)
+
+
+def draw_covers(role: Tensor, allowed: Tensor, labeled: Tensor, rate: float, generator: torch.Generator) -> None:
+    """Make ``fraction(rate, images)`` rows of each part, labelled or not, cover images.
+
+    Args:
+        role: (N,) int8, changed in place.
+        allowed: (N,) bool, the rows that may be drawn; of these, those that are clean so far.
+        labeled: (N,) bool.
+        rate: cover images / all images of a part; the attack's ``cover_rate``.
+        generator: the rows come from it.
+
+    Raises:
+        ValueError: fewer rows are left than are asked for.
+
+    >>> role, every = torch.tensor([POISON, CLEAN, CLEAN]), torch.ones(3, dtype=torch.bool)
+    >>> draw_covers(role, torch.tensor([True, False, True]), every, 0.34, torch.Generator())
+    >>> role.tolist()
+    [1, 0, 2]
+    """
+    for part, name in ((labeled, "labelled"), (~labeled, "unlabelled")):
+        rows = ((role == CLEAN) & allowed & part).nonzero().flatten()
+        n = fraction(rate, int(part.sum()))
+        if n > len(rows):
+            raise ValueError(
+                f"cover_rate={rate} asks for {n} {name} cover images, but only {len(rows)} are not poisoned and may be"
+                " covers: lower it to at most what is there"
+            )
+        role[rows[torch.randperm(len(rows), generator=generator)[:n]]] = COVER
 
 
 def stamp(image: Tensor, pattern: Tensor, mask: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import logging
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from cleanse.attacks.base import CLEAN, POISON, Attack
+from cleanse.augment import SimCLRAugment
 from cleanse.batch import Batch
 from cleanse.data.views import ImageSource, ImageView, TrainingView
 from cleanse.describe import Described, describe, hash_of
+from cleanse.runner import Runner
 
 log = logging.getLogger("cleanse")
 
@@ -101,6 +103,7 @@ class ImageDataModule(Described, LightningDataModule):
         self.attack, self.batch_size, self.augment = attack, batch_size, augment
         self.limit_train, self.limit_test, self.labeled, self.seed = limit_train, limit_test, labeled, seed
         self._train: TrainingView | None = None
+        self._read: Images | None = None
 
     @abstractmethod
     def load(self, train: bool) -> Images:
@@ -118,6 +121,10 @@ class ImageDataModule(Described, LightningDataModule):
         """The training augmentation when none is given."""
         return []
 
+    def contrastive_augment(self) -> nn.Module:
+        """What makes two views of an image for contrastive learning: SimCLR's, unless that would change a class."""
+        return SimCLRAugment()
+
     def fingerprint(self) -> Any:
         """For data without a fixed content (a user's folder): what changes when the files change."""
         return None
@@ -125,37 +132,58 @@ class ImageDataModule(Described, LightningDataModule):
     def spec(self) -> dict[str, Any]:
         """Class, arguments, attack and seed: what decides every image and label; never a path."""
         shown = {k: v for k, v in self.arguments.items() if k not in self.undescribed | {"limit_test"}}
+        learned = None if self.attack is None else self.attack.learned
         return {
             "data": type(self).__qualname__,
             "with": describe({**shown, "seed": self.seed or 0}),
             "files": self.fingerprint(),
+            **({} if learned is None else {"learned": describe(learned)}),
         }
 
     # --- reading and poisoning ---
+    def learn_attack(self, run: Runner) -> None:
+        """Let an attack that trains something do so, on the clean training set and before anything else happens."""
+        if self.attack is not None and self._train is None:
+            self.attack.learn(self._view(self._clean(), None), run)
+
     def setup(self, stage: str | None = None) -> None:
         """Read and poison, once."""
         if self._train is not None:
             return
-        seed, train = self.seed or 0, self.load(train=True)
-        classes = self.class_names()
-        _check_labels(train, classes)
-        chosen = stratified_subset(train.label, self.limit_train, seed)
-        image, label, ids = train.image[chosen], train.label[chosen], tuple(train.id[i] for i in chosen.tolist())
-        given = torch.ones(len(label), dtype=torch.bool)
+        seed, clean = self.seed or 0, self._clean()
+        given = torch.ones(len(clean.label), dtype=torch.bool)
         if self.labeled is not None:
-            given = torch.arange(len(label)) % 10 < round(10 * self.labeled)
-        role, given_label = torch.full((len(label),), CLEAN, dtype=torch.int8), torch.where(given, label, -1)
+            given = torch.arange(len(given)) % 10 < round(10 * self.labeled)
+        image, label = clean.image, torch.where(given, clean.label, -1)
+        role = torch.full((len(label),), CLEAN, dtype=torch.int8)
         if self.attack is not None:
-            poisoned = self.attack.poison(image, label, given, len(classes), seed)
-            image, given_label, role = poisoned.image, poisoned.label, poisoned.role
-        self.truth = Truth(label, role)
-        self.unreadable = train.unreadable
-        self.classes = classes
-        mean, std = (self.mean, self.std) if self.mean else _statistics(image)
-        self._source = ImageSource(image, ids, classes, mean, std, hash_of(self.spec()))
-        augment = self.default_augment() if self.augment is None else self.augment
-        self._train = TrainingView(self._source, torch.arange(len(image)), given_label, augment, self.batch_size)
+            poisoned = self.attack.poison(image, clean.label, given, len(self.classes), seed)
+            image, label, role = poisoned.image, poisoned.label, poisoned.role
+        self.truth = Truth(clean.label, role)
+        self.unreadable = clean.unreadable
+        self._train = self._view(replace(clean, image=image, label=label), self.attack)
+        self._read = None
         self._test: ImageView | None = None
+
+    def _clean(self) -> Images:
+        """The chosen training images as they are in the files, read once."""
+        if self._read is None:
+            train = self.load(train=True)
+            self.classes = self.class_names()
+            _check_labels(train, self.classes)
+            chosen = stratified_subset(train.label, self.limit_train, self.seed or 0)
+            ids = tuple(train.id[i] for i in chosen.tolist())
+            self._read = replace(train, image=train.image[chosen], label=train.label[chosen], id=ids)
+        return self._read
+
+    def _view(self, images: Images, attack: Attack | None) -> TrainingView:
+        mean, std = (self.mean, self.std) if self.mean else _statistics(images.image)
+        spec = self.spec() if attack is self.attack else {**self.spec(), "attack": None}
+        source = ImageSource(
+            images.image, images.id, self.classes, mean, std, hash_of(spec), self.contrastive_augment()
+        )
+        augment = self.default_augment() if self.augment is None else self.augment
+        return TrainingView(source, torch.arange(len(images.image)), images.label, augment, self.batch_size)
 
     def training_view(self) -> TrainingView:
         """The training set as the defender gets it."""

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from cleanse.attacks.base import Attack
+from cleanse.augment import SimCLRAugment
 from cleanse.data.base import ImageDataModule, Images, stratified_subset
 
 TRAIN_IMAGES = 1400
@@ -66,6 +67,10 @@ class Digits(ImageDataModule):
 
     def class_names(self) -> tuple[str, ...]:
         return tuple(str(digit) for digit in range(10))
+
+    def contrastive_augment(self) -> nn.Module:
+        """A crop and a small rotation: a mirrored digit is none, and there is no colour (SPEC C.3.16)."""
+        return SimCLRAugment(flip=0, rotation=10, jitter=0, grey=0)
 
     def default_augment(self) -> list[nn.Module]:
         from cleanse.augment import PadCrop

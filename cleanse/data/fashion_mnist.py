@@ -4,6 +4,7 @@ from pathlib import Path
 
 from torch import nn
 
+from cleanse.augment import SimCLRAugment
 from cleanse.data.download import not_found
 from cleanse.data.mnist import MNIST
 
@@ -50,6 +51,10 @@ class FashionMNIST(MNIST):
         from cleanse.augment import Flip, PadCrop
 
         return [PadCrop(padding=2), Flip()]
+
+    def contrastive_augment(self) -> nn.Module:
+        """SimCLR's, without what colours would be needed for."""
+        return SimCLRAugment(saturation=0, hue=0, grey=0)
 
     def _folders(self) -> list[Path]:
         return [*super()._folders(), DEBIAN]

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from cleanse.attacks.base import Attack
+from cleanse.augment import SimCLRAugment
 from cleanse.data.base import ImageDataModule, Images
 from cleanse.data.decode import decode_files
 from cleanse.data.download import fetch, not_found, why_missing
@@ -99,6 +100,10 @@ class GTSRB(ImageDataModule):
         from cleanse.augment import PadCrop
 
         return [PadCrop(padding=max(1, self.size // 8))]
+
+    def contrastive_augment(self) -> nn.Module:
+        """SimCLR's without the flip: a mirrored sign is another one."""
+        return SimCLRAugment(flip=0)
 
     @property
     def _base(self) -> Path:

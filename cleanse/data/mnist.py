@@ -6,6 +6,7 @@ from pathlib import Path
 from torch import nn
 
 from cleanse.attacks.base import Attack
+from cleanse.augment import SimCLRAugment
 from cleanse.data.base import ImageDataModule, Images
 from cleanse.data.download import fetch, not_found, why_missing
 from cleanse.data.idx import find_idx, load_idx
@@ -76,6 +77,10 @@ class MNIST(ImageDataModule):
         from cleanse.augment import PadCrop
 
         return [PadCrop(padding=2)]
+
+    def contrastive_augment(self) -> nn.Module:
+        """A crop and a small rotation: a mirrored digit is none, and there is no colour (SPEC C.3.16)."""
+        return SimCLRAugment(flip=0, rotation=10, jitter=0, grey=0)
 
     def _folders(self) -> list[Path]:
         return [Path(self.root, self.source, "raw"), Path(self.root)]

@@ -32,6 +32,8 @@ class ImageSource:
         classes: class names.
         mean, std: per channel, of images in [0, 1].
         spec: what the images were made from, as plain values (no truth in it that is not in a hash).
+        contrastive_augment: makes two views of an image of this kind for contrastive learning; no part of ``spec``,
+            since only the modules that use it are decided by it.
     """
 
     image: Tensor
@@ -40,6 +42,7 @@ class ImageSource:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     spec: Any
+    contrastive_augment: nn.Module | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_copies", {})
@@ -154,6 +157,16 @@ class ImageView(LightningDataModule):
         return int(self.source.image.shape[1])
 
     @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the images."""
+        return int(self.source.image.shape[2]), int(self.source.image.shape[3])
+
+    @property
+    def contrastive_augment(self) -> nn.Module | None:
+        """What makes two views of an image of this kind for contrastive learning."""
+        return self.source.contrastive_augment
+
+    @property
     def mean(self) -> tuple[float, ...]:
         return self.source.mean
 
@@ -258,3 +271,7 @@ class TrainingView(ImageView):
     def with_batch_size(self, batch_size: int) -> Self:
         """The same with another (global) batch size."""
         return self._like(self.rows, self.label, batch_size)
+
+    def plain(self) -> Self:
+        """The same without augmentation, for modules that make their own views."""
+        return type(self)(self.source, self.rows, self.label, (), self.batch_size, self.seed)

@@ -1,8 +1,9 @@
 """Recipes, one paper a file."""
 
 from cleanse.defenses.base import Defense, OracleDefense, Outcome
+from cleanse.defenses.contrastive_filter import ContrastiveFilter
 from cleanse.defenses.ispl import ISPL
 from cleanse.defenses.no_defense import NoDefense
 from cleanse.defenses.oracle import Oracle
 
-__all__ = ["ISPL", "Defense", "NoDefense", "Oracle", "OracleDefense", "Outcome"]
+__all__ = ["ISPL", "ContrastiveFilter", "Defense", "NoDefense", "Oracle", "OracleDefense", "Outcome"]

@@ -11,7 +11,8 @@ from torch import Tensor
 from cleanse.data.base import ImageDataModule, Truth
 from cleanse.data.views import TrainingView
 from cleanse.describe import Described
-from cleanse.modules.classifier import Classifier, NetworkFactory
+from cleanse.modules.base import NetworkFactory
+from cleanse.modules.classifier import Classifier
 from cleanse.runner import Runner
 from cleanse.verdict import Verdict
 
@@ -44,6 +45,9 @@ class Defense(Described, LightningModule):
         gamma: see ``milestones``.
     """
 
+    final_stages = 1
+    """How many stages `classify` asks for."""
+
     def __init__(
         self,
         network: NetworkFactory,
@@ -59,6 +63,11 @@ class Defense(Described, LightningModule):
         self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
         self.milestones, self.gamma = tuple(milestones), gamma
         self.model: LightningModule | None = None
+
+    @property
+    def title(self) -> str:
+        """What results and tables call this recipe."""
+        return type(self).__name__
 
     @abstractmethod
     def cleanse(self, train: TrainingView, run: Runner) -> Outcome:

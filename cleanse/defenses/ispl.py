@@ -22,7 +22,8 @@ from cleanse.functional import (
     update_agreement,
     vote_disagreement,
 )
-from cleanse.modules.classifier import NetworkFactory, warm_start
+from cleanse.modules.base import NetworkFactory
+from cleanse.modules.classifier import warm_start
 from cleanse.modules.ispl_round import ISPLRound, round_epochs
 from cleanse.networks import PreActResNet18
 from cleanse.runner import Runner

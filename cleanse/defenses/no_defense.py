@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from cleanse.data.views import TrainingView
 from cleanse.defenses.base import Defense, Outcome
-from cleanse.modules.classifier import NetworkFactory
+from cleanse.modules.base import NetworkFactory
 from cleanse.networks import PreActResNet18
 from cleanse.runner import Runner
 from cleanse.verdict import Verdict

@@ -7,7 +7,7 @@ import torch
 from cleanse.data.base import Truth
 from cleanse.data.views import TrainingView
 from cleanse.defenses.base import OracleDefense, Outcome
-from cleanse.modules.classifier import NetworkFactory
+from cleanse.modules.base import NetworkFactory
 from cleanse.networks import PreActResNet18
 from cleanse.runner import Runner
 from cleanse.verdict import Verdict

@@ -3,9 +3,14 @@
 from cleanse.functional.agreement import add_back, keep_by_agreement, start_agreement, update_agreement
 from cleanse.functional.boost import boost_components
 from cleanse.functional.combine import combine
+from cleanse.functional.disruptive_score import Disruption, disruptive_score
 from cleanse.functional.energy_scores import energy_scores, energy_vote
-from cleanse.functional.knn_vote import knn_vote
+from cleanse.functional.knn_vote import knn_scores, knn_vote
+from cleanse.functional.margin import margin
 from cleanse.functional.momentum import smooth
+from cleanse.functional.nondisruptive_score import nondisruptive_score
+from cleanse.functional.outlying_low import outlying_low
+from cleanse.functional.poisoning_score import poisoning_score
 from cleanse.functional.relabel_confident import Relabelling, relabel_confident
 from cleanse.functional.schedule import (
     Profile,
@@ -15,29 +20,41 @@ from cleanse.functional.schedule import (
     num_iterations,
     trimmed_fraction,
 )
+from cleanse.functional.split_and_relabel import Split, split_and_relabel
+from cleanse.functional.supcon_loss import supcon_loss
 from cleanse.functional.trim import fill_nan, trim
 from cleanse.functional.vote import keep_by_vote, modal_vote, vote_disagreement
 
 __all__ = [
+    "Disruption",
     "Profile",
     "Relabelling",
+    "Split",
     "add_back",
     "beta_multiplier",
     "boost_components",
     "class_fraction",
     "combine",
     "component_fraction",
+    "disruptive_score",
     "energy_scores",
     "energy_vote",
     "fill_nan",
     "keep_by_agreement",
     "keep_by_vote",
+    "knn_scores",
     "knn_vote",
+    "margin",
     "modal_vote",
+    "nondisruptive_score",
     "num_iterations",
+    "outlying_low",
+    "poisoning_score",
     "relabel_confident",
     "smooth",
     "start_agreement",
+    "split_and_relabel",
+    "supcon_loss",
     "trim",
     "trimmed_fraction",
     "update_agreement",

@@ -6,14 +6,15 @@ from torch import Tensor
 from cleanse.functional._unit import unit_rows
 
 
-def knn_vote(features: Tensor, label: Tensor, k: int | None = None, block: int = 1024) -> tuple[Tensor, Tensor]:
-    """The plurality class among the k most similar other images, by cosine similarity (002, SPEC C.4).
+def knn_scores(features: Tensor, label: Tensor, k: int | None = None, block: int = 1024) -> tuple[Tensor, Tensor]:
+    """The share of each class among the k most similar other images, by cosine similarity, and the plurality class.
 
     An image is not its own neighbour, so that its label has no say in its own result; the only image of a class can
     therefore never be given that class. Where classes differ much in size, plurality favours the large ones.
 
-    Left open by the paper: a tied vote goes to the class of larger summed similarity, then to the smaller class
-    (SPEC C.3.5); of images equally similar at the k-th place, those of smaller classes are taken, whatever their order.
+    Left open by the paper (002, SPEC C.4): a tied vote goes to the class of larger summed similarity, then to the
+    smaller class (SPEC C.3.5); of images equally similar at the k-th place, those of smaller classes are taken,
+    whatever their order.
 
     Args:
         features: (n, d) float embeddings of any length; half precision is computed in float32.
@@ -23,16 +24,15 @@ def knn_vote(features: Tensor, label: Tensor, k: int | None = None, block: int =
 
     Returns:
         label: (n,) int64, the class voted for.
-        confidence: (n,) float32, its share of the k votes.
+        share: (n, C) float32, each class's share of the k votes, C the largest label + 1.
 
     Raises:
         ValueError: k beyond the n - 1 other images, fewer than two images, NaN or zero vectors, another number of
             labels, or a negative one.
 
     >>> features = torch.tensor([[4.0, 0.0], [3.0, 1.0], [5.0, 2.0], [0.0, 1.0]])
-    >>> label, confidence = knn_vote(features, torch.tensor([1, 0, 0, 1]), k=2)
-    >>> label.tolist(), confidence.tolist()
-    ([0, 0, 0, 0], [1.0, 0.5, 0.5, 1.0])
+    >>> knn_scores(features, torch.tensor([1, 0, 0, 1]), k=2)[1].tolist()
+    [[1.0, 0.0], [0.5, 0.5], [0.5, 0.5], [1.0, 0.0]]
     """
     unit, n = unit_rows(features, label, block), len(features)
     classes, column = torch.unique(label.to(unit.device), return_inverse=True)
@@ -42,7 +42,7 @@ def knn_vote(features: Tensor, label: Tensor, k: int | None = None, block: int =
         raise ValueError(f"k is between 1 and {n - 1}, the number of other images, not {k}")
     member = torch.nn.functional.one_hot(column).to(unit)  # (n, C)
     voted = torch.empty(n, dtype=torch.int64, device=unit.device)
-    confidence = torch.empty(n, dtype=torch.float32, device=unit.device)
+    share = torch.zeros(n, int(classes[-1]) + 1, dtype=torch.float32, device=unit.device)
     for start in range(0, n, block):
         rows = slice(start, start + block)
         similarity = unit[rows] @ unit.T
@@ -58,5 +58,30 @@ def knn_vote(features: Tensor, label: Tensor, k: int | None = None, block: int =
         total += taken * last
         most = votes.amax(1, keepdim=True)
         voted[rows] = classes[total.where(votes == most, -torch.inf).argmax(1)]  # argmax: the first of equals
-        confidence[rows] = most[:, 0].float() / k
-    return voted, confidence
+        share[rows, classes] = votes.float() / k
+    return voted, share
+
+
+def knn_vote(features: Tensor, label: Tensor, k: int | None = None, block: int = 1024) -> tuple[Tensor, Tensor]:
+    """The plurality class of `knn_scores`, and its share of the votes (002, Algorithm 1).
+
+    Args:
+        features: (n, d) float embeddings of any length.
+        label: (n,) int64, as given.
+        k: neighbours; None for half the mean size of the classes.
+        block: rows compared at a time.
+
+    Returns:
+        label: (n,) int64, the class voted for.
+        confidence: (n,) float32, its share of the k votes.
+
+    Raises:
+        ValueError: as `knn_scores`.
+
+    >>> features = torch.tensor([[4.0, 0.0], [3.0, 1.0], [5.0, 2.0], [0.0, 1.0]])
+    >>> label, confidence = knn_vote(features, torch.tensor([1, 0, 0, 1]), k=2)
+    >>> label.tolist(), confidence.tolist()
+    ([0, 0, 0, 0], [1.0, 0.5, 0.5, 1.0])
+    """
+    voted, share = knn_scores(features, label, k, block)
+    return voted, share.gather(1, voted[:, None])[:, 0]

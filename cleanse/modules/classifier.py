@@ -4,24 +4,21 @@ from collections.abc import Callable, Sequence
 
 import torch
 from lightning.pytorch import LightningModule
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD
 from torch.optim.lr_scheduler import MultiStepLR
 
 from cleanse.batch import Batch
-from cleanse.networks.normalize import Normalize
-
-NetworkFactory = Callable[[int, int], nn.Module]
-"""(channels, classes) to a network; in a config, a class path with init_args."""
+from cleanse.modules.base import ImageModule, NetworkFactory
 
 
-class Classifier(LightningModule):
+class Classifier(ImageModule):
     """Normalise, then classify.
 
     Args:
         network: builds the network from (in_channels, num_classes).
-        channels: of the images.
+        channels: of the images; None, as for the next three, for those of the data that it is fitted on.
         num_classes: of the labels.
         mean, std: per channel, of images in [0, 1]; kept in the state dict.
         lr: of SGD.
@@ -37,10 +34,10 @@ class Classifier(LightningModule):
     def __init__(
         self,
         network: NetworkFactory,
-        channels: int,
-        num_classes: int,
-        mean: Sequence[float],
-        std: Sequence[float],
+        channels: int | None = None,
+        num_classes: int | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
         lr: float = 0.02,
         momentum: float = 0.9,
         weight_decay: float = 5e-4,
@@ -48,10 +45,12 @@ class Classifier(LightningModule):
         gamma: float = 0.1,
     ) -> None:
         super().__init__()
-        self.normalize = Normalize(mean, std)
-        self.network = network(channels, num_classes).to(memory_format=torch.channels_last)
-        self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
+        self.make, self.lr, self.momentum, self.weight_decay = network, lr, momentum, weight_decay
         self.milestones, self.gamma = tuple(milestones), gamma
+        self.of_data(channels, num_classes, mean, std)
+
+    def build(self, channels: int, num_classes: int) -> None:
+        self.network = self.make(channels, num_classes).to(memory_format=torch.channels_last)
 
     def forward(self, image: Tensor) -> Tensor:
         return self.network(self.normalize(image))  # type: ignore[no-any-return]
@@ -68,7 +67,8 @@ class Classifier(LightningModule):
         return {"index": batch["index"], "prediction": prediction, "confidence": probability}
 
     def configure_optimizers(self):  # type: ignore[no-untyped-def]
-        optimizer = SGD(self.parameters(), self.lr, self.momentum, weight_decay=self.weight_decay)
+        trained = [p for p in self.parameters() if p.requires_grad]
+        optimizer = SGD(trained, self.lr, self.momentum, weight_decay=self.weight_decay)
         return {"optimizer": optimizer, "lr_scheduler": MultiStepLR(optimizer, list(self.milestones), self.gamma)}
 
 

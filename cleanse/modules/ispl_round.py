@@ -25,7 +25,7 @@ from cleanse.functional import (
     trim,
     trimmed_fraction,
 )
-from cleanse.modules.classifier import NetworkFactory
+from cleanse.modules.base import NetworkFactory
 from cleanse.networks.normalize import Normalize
 
 

@@ -1,6 +1,7 @@
 """Networks: plain ``nn.Module`` classifiers, each ``Net(in_channels, num_classes, <options>)``."""
 
 from cleanse.networks.base import Network
+from cleanse.networks.decoder import Decoder
 from cleanse.networks.densenet121 import DenseNet121
 from cleanse.networks.micronnet import MicronNet
 from cleanse.networks.pre_act_resnet18 import PreActResNet18
@@ -11,6 +12,7 @@ from cleanse.networks.vgg16_bn import VGG16BN
 
 __all__ = [
     "VGG16BN",
+    "Decoder",
     "DenseNet121",
     "MicronNet",
     "Network",

@@ -1,0 +1,178 @@
+"""A patch that is optimised against a contrastive encoder, so that patched images lie where the target class does."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+from torch.optim import Adam
+
+from cleanse.attacks.base import Attack, stamp
+from cleanse.batch import Batch
+from cleanse.runner import Runner
+
+
+class AdaptivePatch(Attack):
+    """The adaptive attack of paper 002, appendix E: it knows the defense and trains an encoder of its own.
+
+    A surrogate encoder is trained on the clean training set, which the attacker owns; the patch in the top left corner
+    is then optimised so that the embeddings of patched images come close to the mean embedding of the target class
+    (Eq. 7 and 8). Both are stages of the run. The defender trains another encoder.
+
+    The paper is silent on the optimiser: Adam on the patch through a sigmoid, rounded to whole levels at the end
+    (SPEC C.3.15).
+
+    Args:
+        surrogate: builds the encoder, as a rule ``cleanse.modules.SimCLR`` with a network; it is told the shape of the
+            data afterwards.
+        surrogate_epochs: of its training.
+        surrogate_batch_size: of its training.
+        size: side of the patch in pixels; paper: 3, 7 and 11.
+        epochs: of the optimisation of the patch.
+        batch_size: of the optimisation of the patch.
+        lr: of Adam on the patch.
+        target: see `Attack`, as for all that follow.
+        source: the only class that is poisoned; None for all to one.
+        count: poisoned images; paper 002: 1000.
+        poison_rate: poisoned images / all training images.
+        class_rate: poisoned images / images that are not of the target class.
+        unlabeled_count: poisoned images in the unlabelled part.
+        unlabeled_rate: poisoned images / eligible images in the unlabelled part.
+
+    Raises:
+        ValueError: an argument out of range; while poisoning, a patch larger than the image, or no training before.
+    """
+
+    patch: Tensor  # (C, size, size) uint8
+
+    def __init__(
+        self,
+        surrogate: Callable[[], LightningModule],
+        surrogate_epochs: int = 1000,
+        surrogate_batch_size: int = 1024,
+        size: int = 7,
+        epochs: int = 10,
+        batch_size: int = 256,
+        lr: float = 0.1,
+        target: int = 0,
+        source: int | None = None,
+        count: int | None = None,
+        poison_rate: float | None = None,
+        class_rate: float | None = None,
+        unlabeled_count: int | None = None,
+        unlabeled_rate: float | None = None,
+    ) -> None:
+        super().__init__(target, source, count, poison_rate, class_rate, unlabeled_count, unlabeled_rate)
+        numbers = {
+            "surrogate_epochs": surrogate_epochs, "surrogate_batch_size": surrogate_batch_size, "size": size,
+            "epochs": epochs, "batch_size": batch_size,
+        }  # fmt: skip
+        for name, number in numbers.items():
+            if number < 1:
+                raise ValueError(f"{name} is at least 1, not {number}")
+        self.surrogate, self.surrogate_epochs = surrogate, surrogate_epochs
+        self.surrogate_batch_size = surrogate_batch_size
+        self.size, self.epochs, self.batch_size, self.lr = size, epochs, batch_size, lr
+        self._found: Tensor | None = None
+
+    def learn(self, clean: Any, run: Runner) -> None:
+        self._fits(clean.size)
+        encoder = run.fit(
+            "surrogate",
+            partial(told_the_data, self.surrogate, clean),
+            clean.plain().with_batch_size(self.surrogate_batch_size),
+            max_epochs=self.surrogate_epochs,
+        )
+        others = clean.plain().subset(clean.label != self.target).with_batch_size(self.batch_size)
+        goal = _mean_embedding(encoder, clean.subset(clean.label == self.target))
+        search = partial(PatchSearch, encoder, goal, clean.channels, self.size, self.lr)
+        self._found = run.fit("patch", search, others, max_epochs=self.epochs).rounded()
+
+    @property
+    def learned(self) -> Tensor | None:
+        return self._found
+
+    def draw(self, shape: tuple[int, int, int], generator: torch.Generator) -> None:
+        self._fits(shape[1:])
+        if self._found is None:
+            raise ValueError("AdaptivePatch trains an encoder before it poisons: let `cleanse fit` prepare the data")
+        self.register_buffer("patch", self._found)
+
+    def trigger(self, image: Tensor) -> Tensor:
+        self._require_drawn()
+        self._fits((image.shape[2], image.shape[3]))
+        pattern = image.new_zeros(image.shape[1:])
+        covered = torch.zeros(image.shape[2:], dtype=torch.bool)
+        side = self.patch.shape[1]
+        pattern[:, :side, :side] = self.patch
+        covered[:side, :side] = True
+        return stamp(image, pattern, covered)
+
+    def _fits(self, size: tuple[int, ...]) -> None:
+        if self.size > min(size):
+            raise ValueError(f"size={self.size} is larger than the image, {size[0]}x{size[1]} pixels")
+
+
+class PatchSearch(LightningModule):
+    """Find the patch that brings images closest to a goal in the embedding (002, Eq. 7).
+
+    Args:
+        encoder: fitted; gives embeddings (B, d) of images in [0, 1].
+        goal: (d,), the mean embedding of the target class, not of length one (Eq. 8).
+        channels: of the images.
+        size: side of the patch.
+        lr: of Adam.
+    """
+
+    def __init__(self, encoder: LightningModule, goal: Tensor, channels: int, size: int, lr: float = 0.1) -> None:
+        super().__init__()
+        self.encoder = encoder.requires_grad_(False)
+        self.register_buffer("goal", goal)
+        self.goal: Tensor
+        self.size, self.lr = size, lr
+        self.logit = nn.Parameter(torch.zeros(channels, size, size))
+
+    def patched(self, image: Tensor) -> Tensor:
+        """(B, C, H, W) images in [0, 1] with the patch as it is now."""
+        patch: Tensor = nn.functional.pad(
+            self.logit.sigmoid(), (0, image.shape[3] - self.size, 0, image.shape[2] - self.size)
+        )
+        covered = torch.zeros(image.shape[2:], dtype=torch.bool, device=image.device)
+        covered[: self.size, : self.size] = True
+        return torch.where(covered, patch.to(image.dtype), image)
+
+    def rounded(self) -> Tensor:
+        """The patch, (C, size, size) uint8."""
+        return (self.logit.detach().sigmoid() * 255).round().to(torch.uint8).cpu()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        self.encoder.eval()
+        embedding = normalize(self.encoder(self.patched(batch["image"])).float(), dim=1)
+        distance: Tensor = (embedding - self.goal).norm(dim=1).mean()
+        shown = {"on_epoch": True, "on_step": False, "batch_size": len(embedding), "sync_dist": True}
+        self.log("patch/distance", distance.detach(), **shown)  # type: ignore[arg-type]
+        return distance
+
+    def configure_optimizers(self) -> Adam:
+        return Adam([self.logit], self.lr)
+
+
+def told_the_data(build: Callable[[], Any], view: Any) -> Any:
+    """``build()``, which did not know its data, with its layers made for ``view``."""
+    module = build()
+    module.take_from(view)
+    module.of_data(view.channels, view.num_classes, view.mean, view.std)
+    return module
+
+
+@torch.no_grad()
+def _mean_embedding(encoder: LightningModule, view: Any) -> Tensor:
+    """(d,) mean of the embeddings of length one of all images of ``view``."""
+    total, rows = torch.zeros(()), torch.arange(len(view))
+    for part in rows.split(512):  # type: ignore[no-untyped-call]
+        image = view.batch(part, augmented=False)["image"]
+        total = total + normalize(encoder(image).float(), dim=1).sum(0)
+    return total / len(rows)

@@ -1,0 +1,31 @@
+"""Batched augmentation on the device: random per image, one call per batch.
+
+Every module takes and returns float images (B, C, H, W) in [0, 1] of the same shape, type and memory format, and draws
+from torch's global generator of the images' device, so that a seeded run repeats. Kornia is the reference: the rotation
+calls it; what is written out instead is faster by 1.5 times or more (``benchmarks/augment.py``), and the tests compare
+it with Kornia's or torchvision's image by image. Any Kornia augmentation can be used next to these.
+"""
+
+from cleanse.augment.adjust_colour import adjust_colour, shift_hue, to_grey
+from cleanse.augment.flip import Flip, flip
+from cleanse.augment.gaussian_blur import gaussian_blur
+from cleanse.augment.pad_crop import PadCrop, pad_crop
+from cleanse.augment.resized_crop import random_boxes, resized_crop
+from cleanse.augment.rotation import Rotation, rotate
+from cleanse.augment.simclr_augment import SimCLRAugment
+
+__all__ = [
+    "Flip",
+    "PadCrop",
+    "Rotation",
+    "SimCLRAugment",
+    "adjust_colour",
+    "flip",
+    "gaussian_blur",
+    "pad_crop",
+    "random_boxes",
+    "resized_crop",
+    "rotate",
+    "shift_hue",
+    "to_grey",
+]

@@ -1,0 +1,78 @@
+"""A linear classifier on an encoder that does not change any more."""
+
+from collections.abc import Sequence
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from cleanse.batch import Batch
+from cleanse.modules.base import NetworkFactory, split_network
+from cleanse.modules.classifier import Classifier
+from cleanse.networks.base import Network
+
+
+class LinearProbe(Classifier):
+    """The second stage of SupCon: a linear layer on the frozen encoder's features, not on the projection.
+
+    Khosla et al., NeurIPS 2020, arXiv 2004.11362; the settings of their repository (SPEC C.2).
+
+    Args:
+        network: builds the same network as the encoder's from (in_channels, num_classes).
+        channels, num_classes, mean, std: of the data; None for those of the data that it is fitted on.
+        encoder: a module with a ``network`` whose features are taken over; None for the network's own start, such as
+            when a checkpoint is about to be loaded.
+        lr, momentum, weight_decay: of SGD.
+        milestones: epochs (from 0) at which the learning rate is multiplied by ``gamma``.
+        gamma: see ``milestones``.
+
+    Raises:
+        ValueError: the encoder has another network.
+    """
+
+    def __init__(
+        self,
+        network: NetworkFactory,
+        channels: int | None = None,
+        num_classes: int | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        encoder: LightningModule | None = None,
+        lr: float = 5.0,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        milestones: Sequence[int] = (60, 75, 90),
+        gamma: float = 0.2,
+    ) -> None:
+        self._weights = {} if encoder is None else _features_of(encoder)
+        super().__init__(network, channels, num_classes, mean, std, lr, momentum, weight_decay, milestones, gamma)
+
+    def build(self, channels: int, num_classes: int) -> None:
+        network = split_network(self.make, channels, num_classes)
+        if self._weights:
+            try:
+                found = network.load_state_dict(self._weights, strict=False)
+            except RuntimeError:
+                found = None
+            if found is None or found.unexpected_keys or any(not k.startswith("head.") for k in found.missing_keys):
+                raise ValueError("the encoder was trained with another network than the probe's: give both the same")
+        for parameter in network.parameters():
+            parameter.requires_grad = False
+        network.head.requires_grad_(True)
+        self.network: Network = network.to(memory_format=torch.channels_last)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        self.network.eval()  # its batch statistics are frozen too; Lightning puts every module into training mode
+        return super().training_step(batch, batch_idx)
+
+    def forward(self, image: Tensor) -> Tensor:
+        with torch.no_grad():
+            features = self.network.features(self.normalize(image))
+        logits: Tensor = self.network.head(features)
+        return logits
+
+
+def _features_of(encoder: LightningModule) -> dict[str, Tensor]:
+    network = encoder.network
+    assert isinstance(network, nn.Module)
+    return {k: v for k, v in network.state_dict().items() if not k.startswith("head.")}
