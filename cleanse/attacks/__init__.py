@@ -1,13 +1,19 @@
 """Attacks: one paper a file, each poisons a training set and triggers test images."""
 
+from cleanse.attacks.adaptive_patch import AdaptivePatch
 from cleanse.attacks.additive import Additive
 from cleanse.attacks.badnets import BadNets
 from cleanse.attacks.base import CLEAN, COVER, POISON, ROLES, Attack, Poisoned
 from cleanse.attacks.blend import Blend
 from cleanse.attacks.dirty_label import DirtyLabel
+from cleanse.attacks.qi_adaptive_blend import QiAdaptiveBlend
+from cleanse.attacks.qi_adaptive_patch import QiAdaptivePatch
+from cleanse.attacks.sig import SIG
+from cleanse.attacks.tact import TaCT
 from cleanse.attacks.wanet import WaNet
 
 __all__ = [
+    "AdaptivePatch",
     "CLEAN",
     "COVER",
     "POISON",
@@ -18,5 +24,9 @@ __all__ = [
     "Blend",
     "DirtyLabel",
     "Poisoned",
+    "QiAdaptiveBlend",
+    "QiAdaptivePatch",
+    "SIG",
+    "TaCT",
     "WaNet",
 ]

@@ -9,9 +9,9 @@ def adjust_colour(
 ) -> Tensor:
     """Apply torchvision's ``adjust_brightness``, ``adjust_contrast``, ``adjust_saturation`` and ``adjust_hue``.
 
-    The first three are blends of the image with something (black, the mean of its grey, its grey), clamped to [0, 1], so
-    one formula does all of them. The hue, which costs as much as three of them, is shifted once for the whole batch,
-    between the blends that an image's order puts before it and those that come after it.
+    The first three are blends of the image with something (black, the mean of its grey, its grey), clamped to [0, 1],
+    so that one formula does all of them. The hue, which costs as much as three of them, is shifted once for the whole
+    batch, between the blends that an image's order puts before it and those that come after it.
 
     Args:
         image: (B, C, H, W) float in [0, 1], of 1 channel (saturation and hue do nothing) or 3; computed in float32.

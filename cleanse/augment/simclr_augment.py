@@ -105,5 +105,8 @@ class SimCLRAugment(nn.Module):
         return like(out.clamp(0, 1).to(image.dtype), image)  # clamp: rounding may go past 1 by its last digit
 
     def extra_repr(self) -> str:
-        shown = "scale ratio flip rotation brightness contrast saturation hue jitter grey blur".split()
-        return ", ".join(f"{name}={getattr(self, name)}" for name in shown)
+        return (
+            f"scale={self.scale}, ratio={self.ratio}, flip={self.flip}, rotation={self.rotation}, "
+            f"brightness={self.brightness}, contrast={self.contrast}, saturation={self.saturation}, hue={self.hue}, "
+            f"jitter={self.jitter}, grey={self.grey}, blur={self.blur}"
+        )

@@ -2,8 +2,9 @@
 
 from cleanse.defenses.base import Defense, OracleDefense, Outcome
 from cleanse.defenses.contrastive_filter import ContrastiveFilter
+from cleanse.defenses.flow_relabel import FlowRelabel
 from cleanse.defenses.ispl import ISPL
 from cleanse.defenses.no_defense import NoDefense
 from cleanse.defenses.oracle import Oracle
 
-__all__ = ["ISPL", "ContrastiveFilter", "Defense", "NoDefense", "Oracle", "OracleDefense", "Outcome"]
+__all__ = ["ISPL", "ContrastiveFilter", "Defense", "FlowRelabel", "NoDefense", "Oracle", "OracleDefense", "Outcome"]

@@ -4,6 +4,7 @@ from cleanse.modules.autoencoder import Autoencoder
 from cleanse.modules.base import ImageModule, NetworkFactory
 from cleanse.modules.classifier import Classifier, warm_start
 from cleanse.modules.embedding import Embedding
+from cleanse.modules.flow_density import FlowDensity
 from cleanse.modules.ispl_round import ISPLRound
 from cleanse.modules.linear_probe import LinearProbe
 from cleanse.modules.simclr import SimCLR
@@ -13,6 +14,7 @@ __all__ = [
     "Autoencoder",
     "Classifier",
     "Embedding",
+    "FlowDensity",
     "ISPLRound",
     "ImageModule",
     "LinearProbe",

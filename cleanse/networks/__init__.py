@@ -3,6 +3,7 @@
 from cleanse.networks.base import Network
 from cleanse.networks.decoder import Decoder
 from cleanse.networks.densenet121 import DenseNet121
+from cleanse.networks.flow import ClassFlows
 from cleanse.networks.micronnet import MicronNet
 from cleanse.networks.pre_act_resnet18 import PreActResNet18
 from cleanse.networks.resnet18 import ResNet18
@@ -12,6 +13,7 @@ from cleanse.networks.vgg16_bn import VGG16BN
 
 __all__ = [
     "VGG16BN",
+    "ClassFlows",
     "Decoder",
     "DenseNet121",
     "MicronNet",

@@ -43,7 +43,9 @@ def test_every_order_is_torchvisions() -> None:
         for operation in order:
             expected = THEIRS[operation](expected, values[operation][i].item())
         torch.testing.assert_close(ours[i], expected, rtol=0, atol=1e-5)
-    assert len({tuple(x.tolist()) for x in adjust_colour(image[:1], *values, orders)[:, :, 2, 2].round(decimals=4)}) > 12
+    assert (
+        len({tuple(x.tolist()) for x in adjust_colour(image[:1], *values, orders)[:, :, 2, 2].round(decimals=4)}) > 12
+    )
 
 
 def test_hue_is_torchvisions_on_a_fine_grid_of_colours() -> None:
