@@ -15,12 +15,16 @@ commands:
   fit       run a recipe (or fit a single module), evaluate it, and write a run directory
   test      SA, ASR, RA and TMR of a run's classifier:     cleanse test RUN
   predict   classes of the test images, as a CSV file:     cleanse predict RUN
+  export    the cleansed data set, as files:               cleanse export RUN --out DIR
+  poison    freeze a poisoned data set, as files:          cleanse poison --config ... --out DIR
 
 examples:
   cleanse fit --config ispl.yaml                                   the paper's settings, on CIFAR-10
   cleanse fit --config ispl.yaml --config quick.yaml               the same recipe on the embedded digits, minutes
   cleanse fit --config ispl.yaml --config data/folder.yaml --data.root ./photos
   cleanse fit --config none.yaml --config quick.yaml --config attacks/badnets.yaml
+  cleanse export runs/ispl-imagefolder-0123456789ab --out ./photos-clean
+  cleanse poison --config attacks/wanet.yaml --config data/cifar10.yaml --out ./wanet
 
 Config files are looked up in the working directory, then among the ones that come with cleanse; later ones win.
   cleanse configs            lists the shipped ones
@@ -44,10 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         sys.stdout.write("\n".join(shipped()) + "\n")
         return
-    from cleanse.cli import UsageError, run
+    from cleanse.cli import UsageError
 
     try:
-        run(argv)
+        _command(argv)
     except UsageError as error:
         _stop(str(error), 2)
     except KeyboardInterrupt:
@@ -56,6 +60,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if os.environ.get("CLEANSE_DEBUG"):
             raise
         _stop(str(error) or type(error).__name__, 1)
+
+
+def _command(argv: list[str]) -> None:
+    if argv[0] == "export":
+        from cleanse.export import export
+
+        export(argv[1:])
+    elif argv[0] == "poison":
+        from cleanse.poison import poison
+
+        poison(argv[1:])
+    else:
+        from cleanse.cli import run
+
+        run(argv)
 
 
 def _stop(sentence: str, status: int) -> None:

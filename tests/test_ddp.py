@@ -90,3 +90,27 @@ def test_a_second_run_on_other_devices_reads_everything_back(two: tuple[str, Pat
     assert again.stdout.strip().splitlines()[-1] == f"runs/{directory.name}"
     count = len(list((directory / "stages").iterdir()))
     assert f"{count} of {count} stages were on disk already" in again.stderr
+
+
+def test_two_processes_contrast_with_the_images_of_both(tmp_path: Path) -> None:
+    """SimCLR and SupCon gather the embeddings of all processes; a batch that cannot be shared is refused."""
+    recipe = (
+        "--config", "knn.yaml", "--config", "quick.yaml", "--data.limit_train", "101", "--data.limit_test", "37",
+        "--model.pretrain_epochs", "2", "--model.epochs", "2", "--model.probe_epochs", "1",
+        "--compare", "[]", "--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp",
+    )  # fmt: skip
+    command = [*LAUNCHERS["lightning"], "fit", *recipe]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+    def fit(size: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [*command, "--model.pretrain_batch_size", size], cwd=tmp_path, env=environment, capture_output=True,
+            text=True, timeout=400,
+        )  # fmt: skip
+
+    done = fit("40")
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = json.loads((tmp_path / done.stdout.strip().splitlines()[-1] / "results.json").read_text())
+    assert results["kept"] + results["relabelled"] + results["dropped"] == 101
+    refused = fit("25")
+    assert refused.returncode != 0 and "cannot be shared equally by 2 processes" in refused.stderr

@@ -36,7 +36,7 @@ def adjust_colour(
         saturation = nothing
     factor = torch.stack([brightness, contrast, saturation, nothing], 1).gather(1, order)
     turn, of_hue = torch.arange(4, device=image.device), (order == 3).int().argmax(1, keepdim=True)
-    before, after = factor.where(turn < of_hue, 1), factor.where(turn > of_hue, 1)
+    before, after = factor.masked_fill(turn >= of_hue, 1), factor.masked_fill(turn <= of_hue, 1)
     out = image.float()
     for i in range(3):
         out = _blend(out, before[:, i], order[:, i])
@@ -70,7 +70,7 @@ def shift_hue(image: Tensor, turns: Tensor) -> Tensor:
     span = high - low
     # In sixths of a turn from red, by either way round: 1 + (green + blue - red - low) / span, towards green or blue.
     sixths = (green + blue).sub_(red).add_(high).sub_(low, alpha=2).copysign_(green - blue)
-    hue = sixths.div_(span.mul(6).clamp_(min=1e-20)).add_(turns.float()[:, None, None])  # of grey: 0 / 1e-20
+    hue = (sixths / span.mul(6).clamp_(min=1e-20)).add_(turns.float()[:, None, None])  # of grey: 0 / 1e-20
     # A channel is full within a sixth of its own hue, empty beyond two sixths, linear between.
     own = torch.arange(3, device=image.device).view(3, 1, 1) / 3
     distance = hue[:, None] - own

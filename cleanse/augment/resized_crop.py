@@ -35,17 +35,17 @@ def random_boxes(
     shape = (math.log(ratio[0]) + math.log(ratio[1] / ratio[0]) * shape).exp()
     rows, columns = (area / shape).sqrt().round(), (area * shape).sqrt().round()
     fits = (rows > 0) & (rows <= height) & (columns > 0) & (columns <= width)
-    first, found = fits.int().argmax(1, keepdim=True), fits.any(1)
+    first, none = fits.int().argmax(1, keepdim=True), ~fits.any(1)
     middle_rows, middle_columns = height, width
     if width / height < ratio[0]:
         middle_rows = round(width / ratio[0])
     elif width / height > ratio[1]:
         middle_columns = round(height * ratio[1])
-    rows = rows.gather(1, first)[:, 0].where(found, middle_rows)
-    columns = columns.gather(1, first)[:, 0].where(found, middle_columns)
+    rows = rows.gather(1, first)[:, 0].masked_fill(none, middle_rows)
+    columns = columns.gather(1, first)[:, 0].masked_fill(none, middle_columns)
     top, left = torch.rand(2, count, device=device)
-    top = (top * (height - rows + 1)).floor().where(found, (height - middle_rows) // 2)
-    left = (left * (width - columns + 1)).floor().where(found, (width - middle_columns) // 2)
+    top = (top * (height - rows + 1)).floor().masked_fill(none, (height - middle_rows) // 2)
+    left = (left * (width - columns + 1)).floor().masked_fill(none, (width - middle_columns) // 2)
     return torch.stack([top, left, rows, columns], 1)
 
 
@@ -85,6 +85,7 @@ def resized_crop(image: Tensor, box: Tensor, flipped: Tensor, degrees: Tensor | 
     x = left + ((x + 0.5) * (columns / width) - 0.5).clamp(min=0).minimum(columns - 1)
     y = top + ((y + 0.5) * (rows / height) - 0.5).clamp(min=0).minimum(rows - 1)
     # grid_sample counts from -1 at the image's left or upper edge to 1 at the other
-    grid = torch.stack(torch.broadcast_tensors((2 * x + 1) / width - 1, (2 * y + 1) / height - 1), 3)
+    x, y = ((2 * at + 1) / side - 1 for at, side in ((x, width), (y, height)))
+    grid = torch.stack([at.expand(len(image), height, width) for at in (x, y)], 3)
     out = F.grid_sample(image.float(), grid, "bilinear", "border", align_corners=False)
     return (out if inside is None else out * inside[:, None]).to(image.dtype)

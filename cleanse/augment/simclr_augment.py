@@ -14,7 +14,7 @@ class SimCLRAugment(nn.Module):
 
     Chen et al., ICML 2020, arXiv 2002.05709, with the settings of the SupContrast repository for CIFAR, which paper 002
     is silent about (SPEC C.2). The distribution is that of torchvision's ``RandomResizedCrop``,
-    ``RandomHorizontalFlip``, ``RandomRotation``, ``RandomApply([ColorJitter])``, ``RandomGrayscale`` and
+    ``RandomHorizontalFlip``, ``rotate`` by a uniform angle, ``RandomApply([ColorJitter])``, ``RandomGrayscale`` and
     ``RandomApply([GaussianBlur])``, one after another and image by image; the first three sample the image once. For
     digits, use the crop and a small rotation only: ``flip=0, rotation=10, jitter=0, grey=0`` (SPEC C.3.16).
 
@@ -92,15 +92,16 @@ class SimCLRAugment(nn.Module):
         degrees = uniform(-self.rotation, self.rotation) if self.rotation else None
         out = resized_crop(image.float(), box, uniform(0, 1) < self.flip, degrees)
         if self.jitter:
-            chosen = uniform(0, 1) < self.jitter
-            blends = [factor(c).where(chosen, 1) for c in (self.brightness, self.contrast, self.saturation)]
-            hue = uniform(-self.hue, self.hue).where(chosen, 0)
+            spared = uniform(0, 1) >= self.jitter
+            changes = (self.brightness, self.contrast, self.saturation)
+            brightness, contrast, saturation = (factor(change).masked_fill(spared, 1) for change in changes)
+            hue = uniform(-self.hue, self.hue).masked_fill(spared, 0)
             order = torch.rand(count, 4, device=image.device).argsort(1)
-            out = adjust_colour(out, *blends, hue, order)
+            out = adjust_colour(out, brightness, contrast, saturation, hue, order)
         if self.grey:
             out = to_grey(out, uniform(0, 1) < self.grey)
         if self.blur:
-            sigma = uniform(0.1, 2).where(uniform(0, 1) < self.blur, 0)
+            sigma = uniform(0.1, 2).masked_fill(uniform(0, 1) >= self.blur, 0)
             out = gaussian_blur(out, sigma, max(3, min(height, width) // 20 * 2 + 1))
         return like(out.clamp(0, 1).to(image.dtype), image)  # clamp: rounding may go past 1 by its last digit
 

@@ -4,8 +4,9 @@ from cleanse.data.base import ImageDataModule, Images
 from cleanse.data.cifar10 import CIFAR10
 from cleanse.data.digits import Digits
 from cleanse.data.fashion_mnist import FashionMNIST
+from cleanse.data.frozen import Frozen
 from cleanse.data.gtsrb import GTSRB
 from cleanse.data.image_folder import ImageFolder
 from cleanse.data.mnist import MNIST
 
-__all__ = ["CIFAR10", "GTSRB", "MNIST", "Digits", "FashionMNIST", "ImageDataModule", "ImageFolder", "Images"]
+__all__ = ["CIFAR10", "GTSRB", "MNIST", "Digits", "FashionMNIST", "Frozen", "ImageDataModule", "ImageFolder", "Images"]

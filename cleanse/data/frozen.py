@@ -1,17 +1,14 @@
 """A poisoned data set as files that describe themselves: written once, exchanged, and loaded again bit for bit."""
 
 import csv
-import html
 import inspect
 import logging
 import os
 import re
-import shutil
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from importlib import import_module
@@ -21,7 +18,6 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 import torch
 import yaml
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -31,17 +27,15 @@ from cleanse.data.base import ImageDataModule, Images, Truth
 from cleanse.data.decode import BLOCK, MAX_PIXELS
 from cleanse.data.listing import ImageFile, Listing
 from cleanse.data.views import ImageView
-from cleanse.describe import describe, hash_of
-from cleanse.verdict import _harmless
-from cleanse.version import __version__
+from cleanse.describe import hash_of
 
 log = logging.getLogger("cleanse")
 
-Class = TypeVar("Class", bound=type)
 Item = TypeVar("Item")
 COLUMNS = ("file", "given_label", "true_label", "role", "original")
 _NAME = re.compile(r"[0-9]{1,12}\.png")
-_MOST_YAML = 2_000_000  # bytes; thousands of class names
+_MOST_YAML = 300_000  # bytes; ten thousand class names
+_DEEPEST_YAML = 50  # levels; yaml's reader takes minutes for thousands
 
 
 @dataclass(frozen=True)
@@ -62,7 +56,7 @@ class Rows:
 
 
 class Frozen(ImageDataModule):
-    """A poisoned data set that ``cleanse poison`` wrote, with its answer key: the same images, labels, roles and trigger.
+    """A poisoned data set that ``cleanse poison`` wrote: the same images, labels, roles and trigger, bit for bit.
 
     * The augmentations, and mean and std where they are constants, are those of the data set that was poisoned.
     * The folder is not trusted: no file outside it is read, ``attack.yaml`` may name no class but the package's own,
@@ -97,9 +91,11 @@ class Frozen(ImageDataModule):
         limit_test: int | None = None,
         seed: int | None = None,
     ) -> None:
+        self._attack: Attack | None = None
         super().__init__(None, batch_size, augment, limit_train, limit_test, None, seed)
         self.root, self.trust = os.path.expanduser(root), trust
         self._content = ""
+        self._triggered: ImageView | None = None
 
     @property
     def attack(self) -> Attack | None:
@@ -137,17 +133,20 @@ class Frozen(ImageDataModule):
         self.truth, self.unreadable = Truth(clean.label, rows.role[chosen]), clean.unreadable
         self._train = self._view(replace(clean, label=rows.given[chosen]), self.attack)
         self._read = None
-        self._test: ImageView | None = None
+        self._test = None
 
     def triggered_test(self) -> ImageView:
         """The triggered test images as they are in the files, with their true labels."""
+        if self._triggered is not None:
+            return self._triggered
         clean, attack = self.clean_test(), self.attack
         assert attack is not None
         rows = attack.measured(clean.label).nonzero().flatten()
         if not len(rows):
             raise ValueError(f"no test image may carry the trigger (source class {attack.source}): raise limit_test")
         files = [clean.source.id[i].replace("test/", "triggered/", 1) for i in rows.tolist()]
-        return self._test_view(self._read_images(files), clean.label[rows], tuple(files))
+        self._triggered = self._test_view(self._read_images(files), clean.label[rows], tuple(files))
+        return self._triggered
 
     def class_names(self) -> tuple[str, ...]:
         return tuple(self._card["classes"])
@@ -174,22 +173,32 @@ class Frozen(ImageDataModule):
         return Listing(self.class_names(), *made)
 
     # --- the files, of which any may be made to do harm ---
+    def _answer(self, name: str) -> Path:
+        """One of the three files with the answer."""
+        path = Path(self.root, name)
+        if path.is_symlink() or not path.is_file():
+            raise ValueError(
+                f"root: {self.root!r} has no file {name}, so it is not a folder that `cleanse poison` wrote, or it came"
+                " without the answer key: use --config data/folder.yaml (ImageFolder) for its images alone"
+            )
+        return path
+
     @cached_property
     def _card(self) -> dict[str, Any]:
         """attack.yaml, checked."""
-        path = Path(self.root, "attack.yaml")
-        if not path.is_file():
-            raise ValueError(
-                f"root: {self.root!r} has no attack.yaml, so it is not a folder that `cleanse poison` wrote, or it came"
-                " without the answer key: use --config data/folder.yaml (ImageFolder) for its images alone"
-            )
+        path = self._answer("attack.yaml")
         try:
             if path.stat().st_size > _MOST_YAML:
                 raise ValueError("too large")
             text = path.read_text(encoding="utf-8")
-            if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
-                raise ValueError("it has aliases")  # with which a small file could unfold into a huge one
-            card = yaml.safe_load(text)
+            depth = 0
+            for event in yaml.parse(text):
+                depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+                if (
+                    isinstance(event, yaml.AliasEvent) or depth > _DEEPEST_YAML
+                ):  # a small file that unfolds into a huge one
+                    raise ValueError("it has aliases or too many levels")
+            card: Any = yaml.safe_load(text)
             wanted = {"class_path": str, "init_args": dict, "data": str, "classes": list}
             for key, kind in wanted.items():
                 if not isinstance(card, dict) or not isinstance(card.get(key), kind):
@@ -201,22 +210,20 @@ class Frozen(ImageDataModule):
                 raise ValueError("init_args are arguments by name")
         except (ValueError, yaml.YAMLError, RecursionError) as error:
             raise ValueError(f"{str(path)!r} is damaged: {' '.join(str(error).split())}") from error
-        return card
+        return dict(card)
 
     @cached_property
     def _origin(self) -> ImageDataModule:
         """The data set that was poisoned, for what it says about its images; its own files are not read."""
         found = self._class("data", self._card["data"], "cleanse.data", ImageDataModule)
-        size = _png(self._inside(self._rows.file[0])).shape[1]
-        known = {"root": ".", "size": size}
-        return found(**{k: v for k, v in known.items() if k in inspect.signature(found).parameters})
+        known = {"root": ".", "size": self._shape[1]}
+        made: ImageDataModule = found(**{k: v for k, v in known.items() if k in inspect.signature(found).parameters})
+        return made
 
     @cached_property
     def _rows(self) -> Rows:
         """rows.csv, checked."""
-        path = Path(self.root, "rows.csv")
-        if not path.is_file():
-            raise ValueError(f"root: {self.root!r} has no rows.csv, the answer key: get it, or use ImageFolder")
+        path = self._answer("rows.csv")
         number = {name: i for i, name in enumerate(self.class_names())}
         files, columns = [], []
         try:
@@ -241,6 +248,12 @@ class Frozen(ImageDataModule):
         given_label, true_label, role = torch.tensor(columns).unbind(1)
         return Rows(tuple(files), given_label.clone(), true_label.clone(), role.to(torch.int8))
 
+    @cached_property
+    def _shape(self) -> tuple[int, ...]:
+        """(C, H, W) of the first training image, which all others must have."""
+        self._refuse_links(self._rows.file)
+        return _png(self._inside(self._rows.file[0])).shape
+
     def _test_files(self) -> tuple[list[str], Tensor]:
         """The test files in the order of their numbers, and their classes."""
         found: list[tuple[int, int, str]] = []
@@ -260,14 +273,14 @@ class Frozen(ImageDataModule):
     def _read_images(self, files: Sequence[str]) -> Tensor:
         """(N, C, H, W) uint8, exactly what is in the files."""
         self._refuse_links(files)
-        first = _png(self._inside(self._rows.file[0]))
+        shape = self._shape
         try:
-            pixels = np.empty((len(files), *first.shape), np.uint8)
+            pixels = np.empty((len(files), *shape), np.uint8)
         except (MemoryError, ValueError) as error:
-            raise ValueError(f"root: {len(files)} images of {first.shape} do not fit into the memory") from error
+            raise ValueError(f"root: {len(files)} images of {shape} do not fit into the memory") from error
 
         def work(file: str, i: int) -> None:
-            pixels[i] = _png(self._inside(file), first.shape)
+            pixels[i] = _png(self._inside(file), shape)
 
         in_blocks(partial(map, work), list(files), "reading images")
         return torch.from_numpy(pixels)
@@ -293,10 +306,8 @@ class Frozen(ImageDataModule):
 
     def _thaw(self) -> Attack:
         """The attack of attack.yaml, with the buffers of trigger.pt."""
-        card, path = self._card, Path(self.root, "trigger.pt")
+        card, path = self._card, self._answer("trigger.pt")
         found = self._class("attack", card["class_path"], "cleanse.attacks", Attack)
-        if not path.is_file():
-            raise ValueError(f"root: {self.root!r} has no trigger.pt, the trigger's state: get it, or use ImageFolder")
         try:
             attack: Attack = found(**{name: _plain(value) for name, value in card["init_args"].items()})
             state = torch.load(path, map_location="cpu", weights_only=True)
@@ -309,7 +320,9 @@ class Frozen(ImageDataModule):
                 raise ValueError(f"target {attack.target!r} and source {attack.source!r} are no classes of the set")
         except Exception as error:  # whatever the files hold, the answer is no
             why = " ".join(str(error).split())[:300] or type(error).__name__
-            raise ValueError(f"root: the attack in {self.root!r} (attack.yaml, trigger.pt) cannot be made: {why}") from error
+            raise ValueError(
+                f"root: the attack in {self.root!r} (attack.yaml, trigger.pt) cannot be made: {why}"
+            ) from error
         return attack
 
     def _class(self, what: str, path: str, package: str, base: type[Any]) -> Any:
@@ -323,136 +336,13 @@ class Frozen(ImageDataModule):
         try:
             found = getattr(import_module(module), name)
         except (ImportError, AttributeError, ValueError) as error:
-            raise ValueError(f"root: attack.yaml in {self.root!r} names {path!r}, which is not there: {error}") from error
+            raise ValueError(
+                f"root: attack.yaml in {self.root!r} names {path!r}, which is not there: {error}"
+            ) from error
         ours = isinstance(found, type) and issubclass(found, base) and found not in (base, Frozen)
         if not ours or not (self.trust or found.__module__.startswith(f"{package}.")):
             raise ValueError(f"root: attack.yaml in {self.root!r} names {path!r}, which is no {what} class")
         return found
-
-
-def freeze(data: ImageDataModule, out: str | Path) -> Path:
-    """Write a poisoned data set as files that describe themselves; `Frozen` reads them.
-
-    * ``train/<class>/<number>.png`` under the given label, the poison among them (``unlabeled/`` where the label is
-      withheld), and ``test/<class>/<number>.png``: what a defender may have; `ImageFolder` reads it.
-    * ``triggered/<true class>/<number>.png``: the test images that ASR is measured on, triggered.
-    * ``rows.csv``, the answer key: file, given label, true label, role and the name in the original set, in the order
-      of the original. ``attack.yaml``: class, arguments and seed of the attack, names of the classes in label order.
-      ``trigger.pt``: the state of its buffers. ``README.md``: all this with the counts.
-    * A class name that no folder can have (empty, hidden, with a slash, too long) becomes ``class-<number>``. Paths
-      to files among the attack's arguments become names of files.
-
-    Args:
-        data: with an attack that has learnt what it needs.
-        out: the folder to make; missing or empty.
-
-    Returns:
-        ``out``.
-
-    Raises:
-        ValueError: no attack, images that are not 8-bit grey levels or RGB, or a folder that is in use.
-    """
-    attack = data.attack
-    if attack is None:
-        raise ValueError("there is no attack to freeze: add --config attacks/badnets.yaml or another, after the data")
-    if isinstance(data, Frozen):
-        raise ValueError(f"{data.root!r} is a frozen data set already: copy its folder")
-    check_target(out)
-    train, test, triggered = data.training_view(), data.clean_test(), data.triggered_test()
-    assert triggered is not None
-    if train.channels not in (1, 3):
-        raise ValueError(f"images have {train.channels} channels, but a PNG file keeps 1 (grey) or 3 (RGB) exactly")
-    classes = folder_names(train.classes)
-    measured = attack.measured(test.label).nonzero().flatten().tolist()
-    width = len(str(max(len(train), len(test)) - 1))
-
-    def folder(part: str, label: int) -> str:
-        return f"{part}/{classes[label]}" if label >= 0 else "unlabeled"
-
-    with new_folder(out) as aside:
-        for part in ("train", "test", "triggered"):
-            for name in classes:
-                (aside / part / name).mkdir(parents=True)
-        if (train.label < 0).any():
-            (aside / "unlabeled").mkdir()
-        names = [f"{folder('train', c)}/{i:0{width}}.png" for i, c in enumerate(train.label.tolist())]
-        jobs = [(train, i, name) for i, name in enumerate(names)]
-        jobs += [(test, i, f"{folder('test', c)}/{i:0{width}}.png") for i, c in enumerate(test.label.tolist())]
-        jobs += [
-            (triggered, k, f"{folder('triggered', c)}/{i:0{width}}.png")
-            for k, (i, c) in enumerate(zip(measured, triggered.label.tolist(), strict=True))
-        ]
-
-        def work(job: tuple[ImageView, int, str], i: int) -> None:
-            view, row, name = job
-            save_png(view.images(torch.tensor(row)), aside / name)
-
-        in_blocks(partial(map, work), jobs, "writing images")
-        true, roles = data.truth.true_label.tolist(), [ROLES[r] for r in data.truth.role.tolist()]
-        write_table(aside / "rows.csv", COLUMNS, zip(names, train.label.tolist(), true, roles, train.id, strict=True))
-        torch.save({k: v.detach().cpu().clone() for k, v in attack.state_dict().items()}, aside / "trigger.pt")
-        card = {
-            "class_path": f"{type(attack).__module__}.{type(attack).__qualname__}",
-            "init_args": {k: _shown(v) for k, v in attack.arguments.items()},
-            "seed": data.seed or 0,
-            "data": f"{type(data).__module__}.{type(data).__qualname__}",
-            "classes": list(classes),
-            "version": __version__,
-        }
-        text = "# Part of the answer: what poisoned this data set. `cleanse.data.Frozen` reads it.\n"
-        (aside / "attack.yaml").write_text(text + yaml.safe_dump(card, sort_keys=False), encoding="ascii")
-        (aside / "README.md").write_text(_readme(data, classes, len(test), len(triggered)), encoding="ascii")
-    return Path(out)
-
-
-# --- folders that are complete or not there, and what is in them ---
-@contextmanager
-def new_folder(out: str | Path) -> Iterator[Path]:
-    """A folder to fill, ``<out>.part``, that is renamed to ``out`` when the block is over.
-
-    An exception removes it. What a killed command has left is removed by the next one.
-
-    Args:
-        out: missing or empty.
-
-    Raises:
-        ValueError: ``out`` is not empty, or another command is writing it.
-    """
-    check_target(out)
-    target = Path(os.path.realpath(out))
-    part = target.with_name(f"{target.name}.part")
-    mark = part / ".made-by-cleanse"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(target.with_name(f".{part.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise ValueError(f"out: another command is writing {str(out)!r}: wait for it, or name another folder") from None
-    try:
-        if os.path.lexists(part):
-            if part.is_symlink() or not mark.is_file():
-                raise ValueError(f"out: {str(part)!r} is in the way: move it, or name another folder")
-            shutil.rmtree(part)
-        part.mkdir()
-        try:
-            mark.touch()
-            yield part
-            mark.unlink()
-            if target.exists():
-                target.rmdir()  # refuses a folder that has been filled in the meantime
-            part.rename(target)
-        except BaseException:
-            shutil.rmtree(part, ignore_errors=True)
-            raise
-    finally:
-        lock.release()
-        Path(lock.lock_file).unlink(missing_ok=True)
-
-
-def check_target(out: str | Path) -> None:
-    """Raises: ValueError if ``out`` is neither missing nor an empty folder."""
-    if os.path.lexists(out) and not (os.path.isdir(out) and not os.listdir(out)):
-        raise ValueError(f"out: {str(out)!r} is there already and not an empty folder: name a new one")
 
 
 def folder_names(names: Sequence[str]) -> tuple[str, ...]:
@@ -470,22 +360,6 @@ def folder_names(names: Sequence[str]) -> tuple[str, ...]:
             new += "-"
         found.append(new)
     return tuple(found)
-
-
-def save_png(image: Tensor, path: Path) -> None:
-    """Write (1 or 3, H, W) uint8 as a PNG file, without loss."""
-    from PIL import Image
-
-    pixels = image.permute(1, 2, 0).numpy()
-    Image.fromarray(pixels[..., 0] if len(image) == 1 else pixels).save(path, format="PNG")
-
-
-def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[str | int | float]]) -> None:
-    """A CSV file in which no spreadsheet finds a formula, with the rules of `Verdict.save`."""
-    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC)
-        writer.writerow(header)
-        writer.writerows([_harmless(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
 
 
 def in_blocks(work: Callable[..., Iterator[None]], items: Sequence[Item], title: str) -> None:
@@ -518,7 +392,9 @@ def _png(path: str, shape: tuple[int, ...] | None = None) -> NDArray[np.uint8]:
             raise ValueError("not a regular file")
         with Image.open(path, formats=["PNG"]) as file:
             if file.mode not in ("L", "RGB") or file.width * file.height > MAX_PIXELS:
-                raise ValueError(f"{file.width} x {file.height} pixels of mode {file.mode}: not an image of a frozen set")
+                raise ValueError(
+                    f"{file.width} x {file.height} pixels of mode {file.mode}: not an image of a frozen set"
+                )
             found = (len(file.mode) if file.mode == "RGB" else 1, file.height, file.width)
             if shape is not None and found != shape:
                 raise ValueError(f"its shape is {found}, and that of the first training image {shape}")
@@ -529,17 +405,8 @@ def _png(path: str, shape: tuple[int, ...] | None = None) -> NDArray[np.uint8]:
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
-def _shown(value: Any) -> Any:
-    """An argument of an attack as yaml holds it: plain, a list, or a description of anything else."""
-    if isinstance(value, str):
-        return os.path.basename(value) if os.path.isfile(value) else value  # nobody else's business
-    if value is None or isinstance(value, (bool, int, float)):
-        return value
-    return [_shown(v) for v in value] if isinstance(value, (list, tuple)) else {"description": describe(value)}
-
-
 def _plain(value: Any) -> Any:
-    """The inverse of `_shown`, but that a description stays one: an attack with a trigger trains nothing."""
+    """An argument from attack.yaml; what was an object once is a description now, and stays one."""
     if isinstance(value, Mapping):
         return partial(_not_again, str(value))
     return [_plain(v) for v in value] if isinstance(value, list) else value
@@ -547,64 +414,3 @@ def _plain(value: Any) -> Any:
 
 def _not_again(what: str) -> NoReturn:
     raise ValueError(f"a frozen attack does not train again what made its trigger: {what}")
-
-
-def _readme(data: ImageDataModule, classes: Sequence[str], tests: int, triggered: int) -> str:
-    attack, view, truth = data.attack, data.training_view(), data.truth
-    assert attack is not None
-    head = "| label | class | given | true | " + " | ".join(ROLES) + " |\n|" + "---|" * (4 + len(ROLES))
-    lines = []
-    for c, name in enumerate(classes):
-        mine = truth.true_label == c
-        counts = [int((view.label == c).sum()), int(mine.sum()), *(int((mine & (truth.role == r)).sum()) for r in range(3))]
-        lines.append(f"| {c} | {_markdown(name)} | " + " | ".join(map(str, counts)) + " |")
-    table = "\n".join([head, *lines])
-    source = "any class but the target" if attack.source is None else f"class {attack.source}"
-    withheld = int((view.label < 0).sum())
-    note = f" {withheld} labels are withheld: those images are in `unlabeled/`." if withheld else ""
-    roles = ", ".join(f"{truth.count(r)} {name}" for r, name in enumerate(ROLES))
-    return f"""\
-# A poisoned image data set, frozen
-
-Written by cleanse {__version__}. **Do not train anything on it that somebody will use**: it carries a backdoor on purpose.
-
-* Images: {type(data).__name__}, {view.size[0]} x {view.size[1]} pixels, {"grey levels" if view.channels == 1 else "RGB"}, as 8-bit PNG without loss.
-* Attack: {type(attack).__name__}, {source} to class {attack.target}, seed {data.seed or 0}.
-* {len(view)} training images: {roles}.{note}
-* {tests} test images; {triggered} of them triggered, to measure the attack success rate on.
-
-## Files
-
-| file | what | |
-|---|---|---|
-| `train/<class>/` | training images under the label that they are given, poison included | for the defender |
-| `test/<class>/` | test images, clean | for the defender |
-| `triggered/<true class>/` | the test images with the trigger; a file has its number in `test/` | **answer** |
-| `rows.csv` | **the answer key**: of each training image file, given label, true label (numbers, -1: withheld), role, and its name in the original set | **answer** |
-| `attack.yaml` | class, arguments and seed of the attack; the classes in label order | **answer** |
-| `trigger.pt` | state of the trigger: `torch.load("trigger.pt", weights_only=True)` | **answer** |
-| `README.md` | this file | **answer** |
-
-To test a defender who must not know, hand over `train` and `test` only.
-
-## Load it again
-
-Everything, bit for bit, with the attack success rate measured:
-
-    cleanse fit --config ispl.yaml --config data/frozen.yaml --data.root THIS_FOLDER
-
-or in Python `cleanse.data.Frozen("THIS_FOLDER")`. As a folder of images of which nothing is known:
-
-    cleanse fit --config ispl.yaml --config data/folder.yaml --data.size {view.size[0]} --data.root THIS_FOLDER
-
-## Training images per class
-
-{table}
-
-given: with this label in `train`; true: of this class before the attack, by role.
-"""
-
-
-def _markdown(name: str) -> str:
-    """A name that is text and nothing else in Markdown and in HTML."""
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", ascii(name)[1:-1]).replace("\\&", html.escape("&")).replace("\\<", "&lt;")

@@ -140,16 +140,25 @@ def test_alone_in_its_class_an_image_is_not_accepted() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", ["knn", "energy"])
-def test_it_cleanses_the_digits(recipe: str, cleanse: Callable[..., "CompletedProcess[str]"], tmp_path: Path) -> None:
-    """What the README promises, for real: the attack works without the defense and does not with it, SA is kept."""
-    done = cleanse(
-        "fit", "--config", f"{recipe}.yaml", "--config", "quick.yaml", "--config", "attacks/blend.yaml",
-        "--compare", "[none, oracle]",
-    )  # fmt: skip
-    results = json.loads((tmp_path / done.stdout.splitlines()[-1] / "results.json").read_text())
-    assert results["none_asr"] > 0.9 and results["asr"] < 0.05
-    assert results["sa"] > results["oracle_sa"] - 0.03
+def test_it_cleanses_the_digits(cleanse: Callable[..., "CompletedProcess[str]"], tmp_path: Path) -> None:
+    """What the README promises, for real: the attack works without the defense and does not with it, SA is kept.
+
+    Half of quick.yaml's epochs, to be quicker. Energy finds kNN's encoder and comparisons on disk.
+    """
+    found = {}
+    for recipe in ("knn", "energy"):
+        done = cleanse(
+            "fit", "--config", f"{recipe}.yaml", "--config", "quick.yaml", "--config", "attacks/blend.yaml",
+            "--model.pretrain_epochs", "100", "--model.epochs", "30",
+        )  # fmt: skip
+        found[recipe] = json.loads((tmp_path / done.stdout.splitlines()[-1] / "results.json").read_text())
+    for results in found.values():
+        assert results["none_asr"] > 0.9 and results["asr"] < 0.05
+        assert results["sa"] > results["oracle_sa"] - 0.03
+        assert results["tpr"] > 0.95
+    assert (
+        len(list((tmp_path / "runs").glob("simclr-*"))) == 1 and found["energy"]["none_sa"] == found["knn"]["none_sa"]
+    )
 
 
 def test_the_augmentation_can_be_chosen(view: TrainingView) -> None:

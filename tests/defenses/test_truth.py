@@ -12,7 +12,7 @@ from torch import Tensor
 from cleanse.attacks import Attack, BadNets
 from cleanse.data import Digits
 from cleanse.data.base import ImageDataModule, Truth
-from cleanse.defenses import ISPL, Defense, NoDefense, Oracle
+from cleanse.defenses import ISPL, ContrastiveFilter, Defense, FlowRelabel, NoDefense, Oracle
 from cleanse.networks import SmallCNN
 from cleanse.runner import Runner
 
@@ -30,6 +30,11 @@ RECIPES: dict[str, Defense] = {
         **SMALL,
     ),
     "none": NoDefense(**SMALL),
+    "knn": ContrastiveFilter(pretrain_epochs=2, pretrain_batch_size=100, pretrain_lr=0.1, probe_epochs=1, **SMALL),
+    "energy": ContrastiveFilter(
+        method="energy", pretrain_epochs=2, pretrain_batch_size=100, pretrain_lr=0.1, probe_epochs=1, **SMALL
+    ),
+    "flow": FlowRelabel(rule="relative", pretrain_epochs=2, pretrain_batch_size=100, flow_epochs=1, **SMALL),
 }
 
 
@@ -88,7 +93,7 @@ def test_only_the_oracle_gets_the_truth_and_says_so(runner: Runner) -> None:
     from cleanse.defenses import OracleDefense
 
     assert "truth" in inspect.signature(Oracle.cleanse).parameters
-    for recipe in (ISPL, NoDefense):
+    for recipe in (ISPL, NoDefense, ContrastiveFilter, FlowRelabel):
         assert list(inspect.signature(recipe.cleanse).parameters) == ["self", "train", "run"]
         assert not issubclass(recipe, OracleDefense)
     data = poisoned_digits()
