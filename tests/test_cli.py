@@ -225,3 +225,29 @@ def test_runs_that_differ_in_anything_do_not_share_a_directory(
     for change in (("--data.batch_size", "16"), ("--data.limit_test", "90"), ("--seed_everything", "1")):
         names.add(cleanse(*NONE, "--root", str(run.parent), "--compare", "[]", *change).stdout.splitlines()[-1])
     assert len(names) == 4
+
+
+def test_quick_yaml_brings_what_a_recipe_and_an_attack_need(tmp_path: Path) -> None:
+    """Whatever the order, and only with quick.yaml; the user's own later arguments still win."""
+    from cleanse.cli import expand
+    from cleanse.configs import CONFIGS
+
+    def added(*words: str) -> list[str]:
+        configs = [w.removeprefix("--config=") for w in expand(["fit", *words])]
+        return [Path(w).stem for w in configs if str(CONFIGS / "quick") + "/" in w]
+
+    quick = ("--config", "quick.yaml")
+    assert added("--config", "knn.yaml") == []
+    assert added("--config", "knn.yaml", *quick) == ["ContrastiveFilter"]
+    assert added(*quick, "--config", "knn.yaml") == ["ContrastiveFilter"]
+    assert added("--config", "ispl.yaml", *quick) == []
+    assert added("--model", "cleanse.defenses.ContrastiveFilter", "--config=quick.yaml") == ["ContrastiveFilter"]
+    attack = ("--config", "attacks/adaptive_patch.yaml")
+    assert added("--config", "knn.yaml", *quick, *attack) == ["ContrastiveFilter", "AdaptivePatch"]
+    assert added("--config", "knn.yaml", *attack, "--config", "ispl.yaml", *quick) == []  # it has its own attack
+    assert added("--config", "ispl.yaml", *attack, *quick) == ["AdaptivePatch"]
+    own = tmp_path / "own.yaml"
+    own.write_text("model: ContrastiveFilter\n")
+    assert added("--config", str(own), *quick) == ["ContrastiveFilter"]
+    own.write_text("model: [not, a, mapping\n")  # the parser's business, not ours
+    assert added("--config", str(own), *quick) == []
