@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from errno import EXDEV
@@ -324,9 +324,8 @@ def _maker(source: str, mode: Mode) -> Callable[[Path], None] | None:
 
 # --- any other data set ---
 def _of_images(run: Path, data: ImageDataModule, verdict: Verdict, mode: Mode) -> Plan:
-    trainer = _config_of(run).get("trainer") or {}
-    plain = {k: v for k, v in trainer.items() if isinstance(v, (bool, int, float, str))}
-    prepare(data, Runner(run.absolute().parent, data.seed or 0, arguments=plain))
+    trainer = one_device(_config_of(run).get("trainer") or {})
+    prepare(data, Runner(run.absolute().parent, data.seed or 0, arguments=trainer))
     view = data.training_view()
     place = {id: i for i, id in enumerate(view.id)}
     plan = _empty_plan(view.classes, verdict)
@@ -347,6 +346,12 @@ def _of_images(run: Path, data: ImageDataModule, verdict: Verdict, mode: Mode) -
 
         plan.rows.append(Row(name, id, ACTIONS[action], labels[i], new_labels[i], verdict.reason[i], make))
     return plan
+
+
+def one_device(trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """The trainer section of a config for an attack that trains: the same stages as in a run, by this process alone."""
+    plain = {k: v for k, v in trainer.items() if isinstance(v, (bool, int, float, str))}
+    return plain | {"devices": 1, "num_nodes": 1, "strategy": "auto"}
 
 
 def _file_name(id: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import yaml
 from jsonargparse import SUPPRESS, ActionConfigFile  # type: ignore[attr-defined]
+from lightning.pytorch import Trainer
 
 from cleanse.attacks import ROLES
 from cleanse.cli import Parser, UsageError, best_precision, expand
@@ -22,7 +23,7 @@ from cleanse.data.frozen import COLUMNS, Frozen, folder_names, in_blocks
 from cleanse.data.views import ImageView
 from cleanse.describe import describe
 from cleanse.experiment import prepare
-from cleanse.export import check_outside, check_target, new_folder, save_png, write_table
+from cleanse.export import check_outside, check_target, new_folder, one_device, save_png, write_table
 from cleanse.runner import Runner
 from cleanse.screen import Screen, quiet
 from cleanse.version import __version__
@@ -32,7 +33,8 @@ log = logging.getLogger("cleanse")
 ABOUT = """\
 Poison a data set and write it down: images, labels, roles, true labels and the trigger, with a README that explains
 them. `cleanse fit --config ispl.yaml --config data/frozen.yaml --data.root DIR` loads it again, bit for bit.
-A config may also be that of a recipe or of a run: only its data and its seed count here."""
+A config may also be that of a recipe or of a run: its data and its seed count here, and for an attack that trains
+something its root and its trainer; the images are then those of the run."""
 README = """\
 # A poisoned image data set, frozen
 
@@ -78,7 +80,7 @@ or in Python `cleanse.data.Frozen("THIS_FOLDER")`. As a folder of images of whic
 
 given: with this label in `train`; true: of this class before the attack, and of these by role.
 """
-OF_A_RUN = ("trainer", "model", "threads", "compare")
+OF_A_RUN = ("model", "threads", "compare")
 """Sections of the configs of runs, which say nothing about the data."""
 
 
@@ -102,6 +104,7 @@ def poison(argv: Sequence[str]) -> None:
     parser.add_argument("--root", type=str, default="runs", help="Directory of what an attack has to train first.")
     for name in OF_A_RUN:
         parser.add_argument(f"--{name}", type=Any, default=None, help=SUPPRESS)
+    parser.add_class_arguments(Trainer, "trainer", fail_untyped=False, instantiate=False, sub_configs=True)
     try:
         config = parser.parse_args(_with_class_first(words))
         data = parser.instantiate(config).data
@@ -114,8 +117,9 @@ def poison(argv: Sequence[str]) -> None:
     if data.attack is None:
         raise UsageError("there is no attack: add --config attacks/badnets.yaml or another, after the data")
     check_target(config.out)
-    arguments = {"accelerator": "auto", "devices": 1, "precision": best_precision("auto")}
-    prepare(data, Runner(config.root, config.seed_everything, arguments=arguments, screen=Screen()))
+    trainer = config.trainer.as_dict()
+    trainer["precision"] = trainer["precision"] or best_precision(trainer["accelerator"])  # as fit does
+    prepare(data, Runner(config.root, config.seed_everything, arguments=one_device(trainer), screen=Screen()))
     out = freeze(data, config.out)
     log.info("the answer key is %a: who must not know gets train, unlabeled and test only", str(out / "rows.csv"))
     sys.stdout.flush()
