@@ -1,0 +1,180 @@
+"""Charts as SVG text and images as data addresses, from plain tensors; the same input gives the same bytes."""
+
+import base64
+import io
+import re
+import warnings
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+INK = "#010203"
+"""Stands for the page's text colour while matplotlib draws."""
+COLOURS = ("#7b838d", "#0c7bc9", "#d4511c", "#9a58cc")
+"""At least 3:1 against the light and the dark page, and told apart by the colour-blind."""
+MARKERS = ("o", "^", "X", "s")
+_WIDTH = 5.2  # inches; narrow, so that texts stay readable on a phone
+
+
+def readable(text: str, most: int | None = None) -> str:
+    r"""A text in which nothing is invisible or unprintable: such characters are written as Python writes them.
+
+    Args:
+        text: a file name, a class name, a reason; bytes that are no UTF-8 as surrogates.
+        most: longer ones are cut, with an ellipsis.
+
+    >>> readable("a\nb\udcff\u202e")
+    'a\\nb\\xff\\u202e'
+    """
+    shown = "".join(c if c.isprintable() else _written(c) for c in text)
+    return shown if most is None or len(shown) <= most else shown[: most - 1] + "\u2026"
+
+
+def stacked_bars(counts: Tensor, rows: Sequence[str], groups: Sequence[str], salt: str) -> str:
+    """One bar for each row, a part for each group.
+
+    Args:
+        counts: (R, G) int64.
+        rows, groups: R and G names.
+        salt: makes the ids of this chart unique in its page.
+    """
+    figure, axes = _empty(0.7 + 0.3 * max(len(rows), 2))
+    left = torch.zeros(len(rows))
+    place = list(range(len(rows)))
+    for g, name in enumerate(groups):
+        width = counts[:, g].float()
+        axes.barh(place, width.tolist(), left=left.tolist(), color=COLOURS[g], label=name, height=0.75)
+        left += width
+    axes.set_yticks(place, [readable(name, 22) for name in rows])
+    axes.invert_yaxis()
+    axes.set_xlabel("images")
+    _legend(axes, len(groups))
+    return _svg(figure, salt)
+
+
+def histogram(score: Tensor, group: Tensor, groups: Sequence[str], salt: str, bins: int = 40) -> str:
+    """How many images have which score; groups stacked, infinite scores left out, a logarithmic scale where few are many.
+
+    Args:
+        score: (n,) float.
+        group: (n,) int64, an index into ``groups``.
+        groups: names; one without an image is left out.
+        salt: makes the ids of this chart unique in its page.
+        bins: of equal width.
+    """
+    figure, axes = _empty(2.9)
+    finite = score.isfinite()
+    score, group = score[finite].double(), group[finite]
+    low, high = (float(score.min()), float(score.max())) if len(score) else (0.0, 1.0)
+    if high <= low:
+        low, high = low - 0.5, high + 0.5
+    edges = torch.linspace(low, high, bins + 1, dtype=torch.float64)
+    which = torch.bucketize(score, edges[1:-1])
+    for g, name in enumerate(groups):
+        if (group == g).any():
+            height = torch.bincount(which[group == g], minlength=bins)
+            axes.stairs(
+                height.tolist(), edges.tolist(), color=COLOURS[g], label=name, fill=True, alpha=0.35, linewidth=0
+            )
+            axes.stairs(height.tolist(), edges.tolist(), color=COLOURS[g], linewidth=1.6)
+    axes.set_yscale("symlog", linthresh=10)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("score (higher is more suspicious)")
+    axes.set_ylabel("images")
+    _legend(axes, len(groups))
+    return _svg(figure, salt)
+
+
+def scatter(points: Tensor, group: Tensor, groups: Sequence[str], salt: str) -> str:
+    """A map of points, a colour and a shape for each group.
+
+    Args:
+        points: (n, 2) float.
+        group: (n,) int64, an index into ``groups``.
+        groups: names; one without a point is left out.
+        salt: makes the ids of this chart unique in its page.
+    """
+    figure, axes = _empty(4.2)
+    for g, name in enumerate(groups):
+        own = points[group == g]
+        if len(own):
+            size = 9 if g == 0 else 20
+            axes.scatter(
+                own[:, 0].tolist(), own[:, 1].tolist(), s=size, c=COLOURS[g], marker=MARKERS[g], label=name,
+                linewidths=0, alpha=0.6 if g == 0 else 0.9,
+            )  # fmt: skip
+    axes.set_xlabel("first principal component")
+    axes.set_ylabel("second")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    _legend(axes, len(groups))
+    return _svg(figure, salt)
+
+
+def principal_plane(features: Tensor) -> Tensor:
+    """(n, D) features to (n, 2): their two principal components (scikit-learn's PCA).
+
+    >>> principal_plane(torch.tensor([[0.0, 0, 0], [3, 0, 0], [6, 0, 0]])).abs().round()[:, 0].tolist()
+    [3.0, 0.0, 3.0]
+    """
+    from sklearn.decomposition import PCA
+
+    rows = features.float().numpy()
+    parts = min(2, *rows.shape)
+    plane = torch.from_numpy(PCA(parts, svd_solver="full").fit_transform(rows)).float()
+    return torch.nn.functional.pad(plane, (0, 2 - parts))
+
+
+def data_address(image: Tensor, most: int = 96) -> str:
+    """A (C, H, W) uint8 image as the address of a PNG picture of at most ``most`` x ``most`` pixels."""
+    from PIL import Image
+
+    pixels = image[:3] if len(image) >= 3 else image[:1]
+    picture = Image.fromarray(pixels[0].numpy() if len(pixels) == 1 else pixels.permute(1, 2, 0).numpy())
+    picture.thumbnail((most, most))
+    file = io.BytesIO()
+    picture.save(file, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def _written(character: str) -> str:
+    code = ord(character)
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else ascii(character)[1:-1]
+
+
+def _empty(height: float):  # type: ignore[no-untyped-def]  # matplotlib is loaded only here
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+        axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _legend(axes, columns: int) -> None:  # type: ignore[no-untyped-def]
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, frameon=False, borderaxespad=0.2)
+
+
+def _svg(figure, salt: str) -> str:  # type: ignore[no-untyped-def]
+    from matplotlib import rc_context
+
+    file = io.StringIO()
+    with rc_context({**_STYLE, "svg.hashsalt": salt}), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a glyph that our font lacks: the reader's browser draws it
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = file.getvalue()
+    text = text[text.index("<svg") :].replace(INK, "currentColor")
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, count=1, flags=re.DOTALL)
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    return re.sub(r'( id="|"#|url\(#)', rf"\1{salt}-", text)
+
+
+_STYLE = {
+    "svg.fonttype": "none", "text.parse_math": False, "font.size": 10, "font.family": "sans-serif",
+    "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK,
+}  # fmt: skip
