@@ -17,6 +17,7 @@ commands:
   predict   classes of the test images, as a CSV file:     cleanse predict RUN
   export    the cleansed data set, as files:               cleanse export RUN --out DIR
   poison    freeze a poisoned data set, as files:          cleanse poison --config ... --out DIR
+  report    a web page about a run, or comparing several:  cleanse report RUN... [--out FILE]
 
 examples:
   cleanse fit --config ispl.yaml                                   the paper's settings, on CIFAR-10
@@ -71,6 +72,10 @@ def _command(argv: list[str]) -> None:
         from cleanse.poison import poison
 
         poison(argv[1:])
+    elif argv[0] == "report":
+        from cleanse.report_command import report
+
+        report(argv[1:])
     else:
         from cleanse.cli import run
 

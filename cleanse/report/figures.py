@@ -5,6 +5,7 @@ import io
 import re
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,7 +55,7 @@ def stacked_bars(counts: Tensor, rows: Sequence[str], groups: Sequence[str], sal
 
 
 def histogram(score: Tensor, group: Tensor, groups: Sequence[str], salt: str, bins: int = 40) -> str:
-    """How many images have which score; groups stacked, infinite scores left out, a logarithmic scale where few are many.
+    """How many images have which score; infinite scores are left out, the scale is logarithmic.
 
     Args:
         score: (n,) float.
@@ -80,6 +81,7 @@ def histogram(score: Tensor, group: Tensor, groups: Sequence[str], salt: str, bi
             axes.stairs(height.tolist(), edges.tolist(), color=COLOURS[g], linewidth=1.6)
     axes.set_yscale("symlog", linthresh=10)
     axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter(lambda count, _: f"{count:,.0f}")
     axes.set_xlabel("score (higher is more suspicious)")
     axes.set_ylabel("images")
     _legend(axes, len(groups))
@@ -156,7 +158,9 @@ def _empty(height: float):  # type: ignore[no-untyped-def]  # matplotlib is load
 
 def _legend(axes, columns: int) -> None:  # type: ignore[no-untyped-def]
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, frameon=False, borderaxespad=0.2)
+        axes.legend(
+            loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, frameon=False, borderaxespad=0.2, markerscale=1.6
+        )
 
 
 def _svg(figure, salt: str) -> str:  # type: ignore[no-untyped-def]
@@ -174,7 +178,7 @@ def _svg(figure, salt: str) -> str:  # type: ignore[no-untyped-def]
     return re.sub(r'( id="|"#|url\(#)', rf"\1{salt}-", text)
 
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none", "text.parse_math": False, "font.size": 10, "font.family": "sans-serif",
     "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK,
 }  # fmt: skip

@@ -186,7 +186,7 @@ def _section(run: RunContent, salt: str, detailed: bool) -> dict[str, Any]:
         "detection": _cells({k: results.get(k) for k in DETECTION}),
         "detected": any(_is_number(results.get(k)) for k in DETECTION),
         "counts": verdict.counts(),
-        "classes": [(run.classes[c], *row) for c, row in enumerate(counts.tolist())],
+        "classes": [(run.classes[c], row) for c, row in enumerate(counts.tolist())],
         "class_charts": charts,
         "score_charts": charts_score,
         "maps": _maps(run, action, salt) if detailed else [],
