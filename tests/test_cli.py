@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -207,6 +208,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "cleanse", "fit", "--config", "none.yaml", "--config", "quick.yaml"],
         cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ),
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # who runs in the background ignores Ctrl-C
     )  # fmt: skip
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not list(tmp_path.glob("runs/*.part/last.ckpt")):
