@@ -18,5 +18,6 @@ check: .venv/installed
 # The stamp is newer than pyproject.toml when what it asks for is installed.
 .venv/installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing what cleanse needs into .venv: torch is large, this takes minutes"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	touch $@

@@ -320,7 +320,10 @@ def _sentence(message: str) -> str:
     if found := re.search(r"Option '([^']+)' is not accepted", short):
         short = f"there is no argument {found[1]!r}; --model.help NAME, --data.help NAME and fit --help list them"
     elif found := re.search(r"Expected a dot import path string: (\S+)", short):
-        short = f"there is no class {found[1]!r}; give its name, or a path such as cleanse.defenses.ISPL"
+        short = (
+            f"there is no class {found[1]!r}; give its name, or a path such as cleanse.defenses.ISPL "
+            "(knn, energy and knn_energy are methods of ContrastiveFilter, flow is FlowRelabel)"
+        )
     elif found := re.search(r"following arguments are required: (\S+)", short):
         short = (
             f"{found[1].removeprefix('fit.')} is missing: add --config ispl.yaml, --config data/cifar10.yaml or another"

@@ -1,5 +1,6 @@
 """Where the shipped config files are."""
 
+from difflib import get_close_matches
 from pathlib import Path
 
 _INSTALLED = Path(__file__).parent / "shipped_configs"
@@ -21,4 +22,6 @@ def find_config(name: str) -> Path:
     for path in (Path(name), CONFIGS / name):
         if path.is_file():
             return path
-    raise ValueError(f"there is no config file {name!r}, here or among the shipped ones: {', '.join(shipped())}")
+    near = get_close_matches(name, shipped(), n=1)
+    meant = f"did you mean {near[0]}? " if near else ""
+    raise ValueError(f"there is no config file {name!r}, here or among the shipped ones: {meant}{', '.join(shipped())}")

@@ -178,8 +178,8 @@ class ContrastiveFilter(Defense):
             scores.append(margin(energy, label))
         found = results[0] if len(results) == 1 else combine(*results)
         log.info(
-            "%s accepts %d of %d images, would relabel %d and drop %d",
-            self.title, int(found.accepted.sum()), len(label), int(found.relabelled.sum()), int(found.dropped.sum()),
+            "%s accepts %d of %d images; of the others, %d are certain enough to be relabelled",
+            self.title, int(found.accepted.sum()), len(label), int(found.relabelled.sum()),
         )  # fmt: skip
         return found, scores[0] if len(scores) == 1 else torch.stack([_rank(s) for s in scores]).mean(0)
 
