@@ -45,7 +45,7 @@ def cleanse(tmp_path: Path) -> Cleanse:
             env={**os.environ, **environment},
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=1800,  # a guard against hanging: machines are shared
         )
         if check and done.returncode:
             raise AssertionError(
