@@ -30,7 +30,7 @@ from cleanse.describe import hash_of
 from cleanse.experiment import prepare
 from cleanse.runner import Runner
 from cleanse.screen import quiet
-from cleanse.verdict import ACTIONS, DROP, RELABEL, Verdict, _harmless
+from cleanse.verdict import ACTIONS, DROP, RELABEL, Verdict, harmless
 from cleanse.version import __version__
 
 log = logging.getLogger("cleanse")
@@ -502,4 +502,4 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[str |
     with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC)
         writer.writerow(header)
-        writer.writerows([_harmless(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
+        writer.writerows([harmless(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)

@@ -144,6 +144,41 @@ class Verdict:
             reason = tuple(reason if a != KEEP else "" for a in action.tolist()) if reason else ("",) * n
         return cls(tuple(id), label, action, torch.where(dropped, -1, new_label), score, tuple(reason))
 
+    @classmethod
+    def of_labelled(
+        cls,
+        id: Sequence[str],
+        label: Tensor,
+        judged: Tensor,
+        new_label: Tensor,
+        score: Tensor,
+        reason: Sequence[str],
+    ) -> Self:
+        """The verdict of a recipe that judges the labelled images only: the others are dropped, with "no label".
+
+        Args:
+            id: n texts.
+            label: (n,) int64, as given; -1 where there is none.
+            judged: (n,) bool, the m images that the other columns are about.
+            new_label: (m,) int64; -1 drops.
+            score: (m,) float, higher is more suspicious.
+            reason: one for each judged image.
+
+        Raises:
+            ValueError: as for the class.
+
+        >>> judged = torch.tensor([True, False, True])
+        >>> columns = torch.tensor([1, 0]), torch.tensor([0.0, 2.0]), ("", "looks like 0")
+        >>> Verdict.of_labelled("abc", torch.tensor([1, -1, 1]), judged, *columns).reason
+        ('', 'no label', 'looks like 0')
+        """
+        everywhere, scores = torch.full_like(label, -1), torch.zeros(len(label))
+        everywhere[judged], scores[judged] = new_label, score.float()
+        reasons = ["no label"] * len(label)
+        for row, why in zip(judged.nonzero().flatten().tolist(), reason, strict=True):
+            reasons[row] = why
+        return cls.from_labels(id, label, everywhere, everywhere < 0, scores, reasons)
+
     def with_dropped(self, rows: Iterable[tuple[str, int, str]], prefix: str = "") -> Self:
         """The same with more images at the end, dropped with score 0: files that could not be read.
 
@@ -310,13 +345,13 @@ class Verdict:
 
     def _write_csv(self, path: Path, names: dict[str, list[str]]) -> None:
         columns: list[Iterable[Any]] = [
-            map(_harmless, self.id),
+            map(harmless, self.id),
             self.label.tolist(),
             (ACTIONS[a] for a in self.action.tolist()),
             self.new_label.tolist(),
             map(float, self.score.numpy().astype(str)),  # the shortest text that means this float32
-            map(_harmless, self.reason),
-            *(map(_harmless, values) for values in names.values()),
+            map(harmless, self.reason),
+            *(map(harmless, values) for values in names.values()),
         ]
         with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC)
@@ -391,7 +426,7 @@ def _write_aside(path: Path, write: Callable[[Path], None]) -> None:
         aside.unlink(missing_ok=True)
 
 
-def _harmless(text: str) -> str:
+def harmless(text: str) -> str:
     """A text that no spreadsheet takes for a formula; `_original` is its inverse."""
     return "'" + text if text.startswith(_RISKY) else text
 

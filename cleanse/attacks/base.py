@@ -16,6 +16,7 @@ log = logging.getLogger("cleanse")
 
 CLEAN, POISON, COVER = 0, 1, 2
 ROLES = ("clean", "poison", "cover")
+PER_CALL = 2**28  # bytes of images that are poisoned in one call: the work in between takes several times as much
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,15 @@ class Attack(Described, nn.Module):
         """(N,) bool: the test images that ASR is measured on, of the source class or not of the target (SPEC C4)."""
         return true_label != self.target if self.source is None else true_label == self.source
 
-    def poison(self, image: Tensor, true_label: Tensor, labeled: Tensor, num_classes: int, seed: int) -> Poisoned:
+    def poison(
+        self,
+        image: Tensor,
+        true_label: Tensor,
+        labeled: Tensor,
+        num_classes: int,
+        seed: int,
+        in_place: bool = False,
+    ) -> Poisoned:
         """Freeze a poisoned copy of a training set.
 
         Args:
@@ -140,6 +149,7 @@ class Attack(Described, nn.Module):
             labeled: (N,) bool, False where the defender gets no label (the poison there keeps its place, unlabelled).
             num_classes: number of classes.
             seed: everything that is drawn comes from it.
+            in_place: write into ``image``, for a set too large for a copy.
 
         Raises:
             ValueError: a class out of range, a trigger larger than the image, more poison than eligible images.
@@ -161,12 +171,13 @@ class Attack(Described, nn.Module):
                     f" ({self._eligible_name()}): lower it to at most what is there"
                 )
             role[rows[torch.randperm(len(rows), generator=rows_generator)[:n]]] = POISON
-        self._mark_covers(role, true_label, labeled, rows_generator)
-        poisoned, label = image.clone(), torch.where(labeled, true_label, -1)
+        self._add_covers(role, true_label, labeled, rows_generator)
+        poisoned, label = image if in_place else image.clone(), torch.where(labeled, true_label, -1)
+        most = max(1, PER_CALL // image[0].numel())
         for kind in (POISON, COVER):
             rows = (role == kind).nonzero().flatten()
-            if len(rows):
-                poisoned[rows] = self._change(image[rows], kind, generator)
+            for some in rows.split(most) if len(rows) else ():
+                poisoned[some] = self._change(image[some], kind, generator)
         label[(role == POISON) & labeled] = self.target
         result = Poisoned(poisoned, label, true_label, role)
         log.info(self.describe_counts(result))
@@ -217,11 +228,7 @@ class Attack(Described, nn.Module):
             return fraction(self.poison_rate, total), f"poison_rate={self.poison_rate}"
         return fraction(self.class_rate or 0.0, eligible), f"class_rate={self.class_rate}"
 
-    def _mark_covers(self, role: Tensor, true_label: Tensor, labeled: Tensor, generator: torch.Generator) -> None:
-        """The same as `_add_covers`, for attacks whose covers depend on the class."""
-        self._add_covers(role, labeled, generator)
-
-    def _add_covers(self, role: Tensor, labeled: Tensor, generator: torch.Generator) -> None:
+    def _add_covers(self, role: Tensor, true_label: Tensor, labeled: Tensor, generator: torch.Generator) -> None:
         """Mark cover rows (trigger, true label) in ``role``; most attacks have none."""
 
     def _change(self, image: Tensor, kind: int, generator: torch.Generator) -> Tensor:

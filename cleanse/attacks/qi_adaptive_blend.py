@@ -130,5 +130,5 @@ class QiAdaptiveBlend(Blend):
         weight = alpha * pieces(kept, image.shape[2], image.shape[3])[:, None].to(image.device).float()
         return torch.lerp(image.float(), picture.float(), weight).round().to(torch.uint8)
 
-    def _add_covers(self, role: Tensor, labeled: Tensor, generator: torch.Generator) -> None:
+    def _add_covers(self, role: Tensor, true_label: Tensor, labeled: Tensor, generator: torch.Generator) -> None:
         draw_covers(role, torch.ones_like(labeled), labeled, self.cover_rate, generator)

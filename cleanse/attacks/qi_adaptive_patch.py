@@ -204,5 +204,5 @@ class QiAdaptivePatch(Attack):
             mixed.append(levels.round().to(torch.uint8))
         return torch.cat(mixed)
 
-    def _add_covers(self, role: Tensor, labeled: Tensor, generator: torch.Generator) -> None:
+    def _add_covers(self, role: Tensor, true_label: Tensor, labeled: Tensor, generator: torch.Generator) -> None:
         draw_covers(role, torch.ones_like(labeled), labeled, self.cover_rate, generator)

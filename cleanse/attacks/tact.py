@@ -94,16 +94,24 @@ class TaCT(Attack):
         self._require_drawn()
         return stamp(image, self.trigger_image, self.trigger_mask)
 
-    def poison(self, image: Tensor, true_label: Tensor, labeled: Tensor, num_classes: int, seed: int) -> Poisoned:
+    def poison(
+        self,
+        image: Tensor,
+        true_label: Tensor,
+        labeled: Tensor,
+        num_classes: int,
+        seed: int,
+        in_place: bool = False,
+    ) -> Poisoned:
         for cover in self.cover_classes or ():
             if not 0 <= cover < num_classes:
                 raise ValueError(
                     f"cover_classes: {cover} is out of range, the data has classes 0 to {num_classes - 1}; null takes"
                     " all but the source and the target"
                 )
-        return super().poison(image, true_label, labeled, num_classes, seed)
+        return super().poison(image, true_label, labeled, num_classes, seed, in_place)
 
-    def _mark_covers(self, role: Tensor, true_label: Tensor, labeled: Tensor, generator: torch.Generator) -> None:
+    def _add_covers(self, role: Tensor, true_label: Tensor, labeled: Tensor, generator: torch.Generator) -> None:
         if self.cover_classes is None:
             allowed = (true_label != self.target) & (true_label != self.source)
         else:

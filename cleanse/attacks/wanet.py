@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from cleanse.attacks.base import CLEAN, COVER, Attack, fraction
+from cleanse.attacks.base import COVER, Attack, draw_covers
 
 CHUNK = 512  # images that are floats at the same time
 
@@ -156,16 +156,8 @@ class WaNet(Attack):
             raise ValueError(f"the trigger was drawn for images of {drawn} (height, width), not of {given}")
         return torch.cat([warp(part, self.warping_grid) for part in torch.split(image, CHUNK)])
 
-    def _add_covers(self, role: Tensor, labeled: Tensor, generator: torch.Generator) -> None:
-        for part, name in ((labeled, "labelled"), (~labeled, "unlabelled")):
-            rows = ((role == CLEAN) & part).nonzero().flatten()
-            n = fraction(self.cover_rate, int(part.sum()))
-            if n > len(rows):
-                raise ValueError(
-                    f"cover_rate={self.cover_rate} asks for {n} {name} cover images, but only {len(rows)} are not"
-                    " poisoned: lower it to at most what is there"
-                )
-            role[rows[torch.randperm(len(rows), generator=generator)[:n]]] = COVER
+    def _add_covers(self, role: Tensor, true_label: Tensor, labeled: Tensor, generator: torch.Generator) -> None:
+        draw_covers(role, torch.ones_like(labeled), labeled, self.cover_rate, generator)
 
     def _change(self, image: Tensor, kind: int, generator: torch.Generator) -> Tensor:
         if kind != COVER:

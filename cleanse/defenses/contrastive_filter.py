@@ -209,20 +209,18 @@ class ContrastiveFilter(Defense):
         return self.contrastive_augment or train.contrastive_augment
 
     def _verdict(self, train: TrainingView, judged: Tensor, found: Relabelling, score: Tensor) -> Verdict:
-        """The partition as a verdict, with the ablations of Table 3; images without a label are left out."""
-        new_label, drop = torch.full_like(train.label, -1), ~judged
-        suspicion = torch.zeros(len(train))
+        """The partition as a verdict, with the ablations of Table 3."""
         relabelled = found.relabelled & self.relabel
-        new_label[judged] = torch.where(relabelled, found.label, train.label[judged])
-        drop[judged] = ~found.accepted & ~relabelled & self.filter
-        suspicion[judged] = score.float()
-        reasons = ["no label"] * len(train)
-        for row, accepted, moved in zip(
-            judged.nonzero().flatten().tolist(), found.accepted.tolist(), relabelled.tolist(), strict=True
-        ):
-            new = train.classes[int(new_label[row])] if moved else ""
-            reasons[row] = "" if accepted else f"looks like {new!a}" if moved else "does not look like its class"
-        return Verdict.from_labels(train.id, train.label, new_label, drop, suspicion, reasons)
+        new_label = torch.where(relabelled, found.label, train.label[judged])
+        if self.filter:
+            new_label = torch.where(found.accepted | relabelled, new_label, -1)
+        reasons = [
+            "" if accepted else f"looks like {train.classes[new]!a}" if moved else "does not look like its class"
+            for accepted, moved, new in zip(
+                found.accepted.tolist(), relabelled.tolist(), new_label.tolist(), strict=True
+            )
+        ]
+        return Verdict.of_labelled(train.id, train.label, judged, new_label, score, reasons)
 
 
 def _rank(score: Tensor) -> Tensor:

@@ -47,13 +47,14 @@ class FlowRelabel(Defense):
     Args:
         network: builds the encoder and the classifier from (in_channels, num_classes).
         encoder: ``simclr``, or ``supervised``: features of a classifier trained on the data as they are (Table 3).
-        rule: ``paper``: S_ND below ``nondisruptive_below``; ``relative``: S_ND far below the other classes', by
-            ``outlying_above``, for features on which the paper's number means nothing (ours).
+        rule: ``paper``: S_ND below ``nondisruptive_below``, a part of the class below ``density_limit``; ``relative``:
+            S_ND far below the other classes', by ``lower_by``, a part ``far_below`` the rest of its class, for features
+            on which the paper's numbers mean nothing (ours).
         nondisruptive_below: beta_ND, nats per dimension.
-        outlying_above: robust deviations of log S_ND below the median; see `cleanse.functional.outlying_low`.
+        lower_by: the next lowest S_ND is more than so many times as high; see `cleanse.functional.outlying_low`.
         disruptive_above: beta_D, a share of the class.
-        disruptive_most: a part larger than this share of the class is no poison; 1 for the paper's rule.
         density_limit: lambda, a density per dimension.
+        far_below: takes its place with the relative rule, as a share of the class's median density under other classes.
         alpha_clean: share of a flagged class that is kept, at most 0.5.
         alpha_poison: share of a flagged class that is taken for poison, at most 0.5.
         contrastive_augment: makes the views for SimCLR; None for the data set's own.
@@ -75,10 +76,10 @@ class FlowRelabel(Defense):
         encoder: Literal["simclr", "supervised"] = "simclr",
         rule: Literal["paper", "relative"] = "paper",
         nondisruptive_below: float = 0.6,
-        outlying_above: float = 3.5,
+        lower_by: float = 2.5,
         disruptive_above: float = 0.05,
-        disruptive_most: float = 1.0,
         density_limit: float = 0.75,
+        far_below: float = 0.1,
         alpha_clean: float = 0.15,
         alpha_poison: float = 0.15,
         contrastive_augment: nn.Module | None = None,
@@ -106,8 +107,8 @@ class FlowRelabel(Defense):
             if not 0 <= alpha <= 0.5:
                 raise ValueError(f"{name} is between 0 and 0.5, so that no image is clean and poisoned, not {alpha}")
         self.encoder, self.rule = encoder, rule
-        self.nondisruptive_below, self.outlying_above = nondisruptive_below, outlying_above
-        self.disruptive_above, self.disruptive_most = disruptive_above, disruptive_most
+        self.nondisruptive_below, self.lower_by = nondisruptive_below, lower_by
+        self.disruptive_above, self.far_below = disruptive_above, far_below
         self.density_limit, self.alpha_clean, self.alpha_poison = density_limit, alpha_clean, alpha_poison
         self.contrastive_augment = contrastive_augment
         self.pretrain_epochs, self.pretrain_batch_size = pretrain_epochs, pretrain_batch_size
@@ -156,9 +157,10 @@ class FlowRelabel(Defense):
         foreign = nondisruptive_score(density, label)
         if self.rule == "paper":
             nondisruptive = foreign < self.nondisruptive_below
+            far = disruptive_score(density, label, self.density_limit, self.disruptive_above)
         else:
-            nondisruptive, _ = outlying_low(foreign, self.outlying_above)
-        far = disruptive_score(density, label, self.density_limit, self.disruptive_above, most=self.disruptive_most)
+            nondisruptive, _ = outlying_low(foreign, self.lower_by)
+            far = disruptive_score(density, label, self.far_below, self.disruptive_above, relative=True)
         shown = [f"{name!a} {s:.2f}" for name, s in zip(classes, foreign.tolist(), strict=True)]
         log.info("S_ND of each class, in nats per dimension: %s", ", ".join(shown))
         for flags, kind in ((nondisruptive & ~far.flagged, "non-disruptive"), (far.flagged, "disruptive")):
@@ -173,14 +175,9 @@ class FlowRelabel(Defense):
 
 
 def _verdict(train: TrainingView, judged: Tensor, split: Split, suspicion: Tensor) -> Verdict:
-    """Kept, relabelled, dropped; images without a label are left out."""
-    new_label, score = torch.full_like(train.label, -1), torch.zeros(len(train))
-    new_label[judged], score[judged] = split.label, suspicion.float()
-    reasons = ["no label"] * len(train)
-    rows = judged.nonzero().flatten().tolist()
-    for row, clean, poisoned, new in zip(
-        rows, split.clean.tolist(), split.poisoned.tolist(), split.label.tolist(), strict=True
-    ):
+    """Kept, relabelled, dropped."""
+    reasons = []
+    for clean, poisoned, new in zip(split.clean.tolist(), split.poisoned.tolist(), split.label.tolist(), strict=True):
         doubt = "poisoned" if poisoned else "in an attacked class, neither surely clean nor surely poisoned"
-        reasons[row] = "" if clean else f"looks like {train.classes[new]!a}" if new >= 0 else doubt
-    return Verdict.from_labels(train.id, train.label, new_label, new_label < 0, score, reasons)
+        reasons.append("" if clean else f"looks like {train.classes[new]!a}" if new >= 0 else doubt)
+    return Verdict.of_labelled(train.id, train.label, judged, split.label, suspicion, reasons)

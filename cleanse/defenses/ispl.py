@@ -181,15 +181,11 @@ class ISPL(Defense):
 
 
 def _verdict(train: TrainingView, labeled: Tensor, keep: Tensor, votes: Tensor) -> Verdict:
-    """Keep or drop; the score is the share of voters against the label; unlabelled images are left out."""
-    everywhere, score = torch.zeros(len(train), dtype=torch.bool), torch.zeros(len(train))
-    everywhere[labeled], score[labeled] = keep, vote_disagreement(votes, train.label[labeled]).float()
-    rows, voters = labeled.nonzero().flatten().tolist(), len(votes)
+    """Keep or drop; the score is the share of voters against the label."""
+    label, voters = train.label[labeled], len(votes)
+    score = vote_disagreement(votes, label).float()
     against = (score * voters).round().int().tolist()
     reasons = [
-        "" if k else f"{a} of {voters} voters against its label"
-        for k, a in zip(everywhere.tolist(), against, strict=True)
+        "" if k else f"{a} of {voters} voters against its label" for k, a in zip(keep.tolist(), against, strict=True)
     ]
-    for row in set(range(len(train))) - set(rows):
-        reasons[row] = "no label"
-    return Verdict.keep_mask(train.id, train.label, everywhere, score, tuple(reasons))
+    return Verdict.of_labelled(train.id, train.label, labeled, torch.where(keep, label, -1), score, reasons)

@@ -28,7 +28,7 @@ def disruptive_score(
     threshold: float = 0.05,
     bins: int = 30,
     valley: bool = True,
-    most: float = 1.0,
+    relative: bool = False,
 ) -> Disruption:
     """Split a class's images by the density that other classes give them, and flag a large far group (003, Eq. 4-5).
 
@@ -45,16 +45,16 @@ def disruptive_score(
 
     Where the whole range of v lies below ``limit``, the search runs over all bins and often ends in the right tail: a
     clean class is flagged with S_D near 1 (SPEC D.3.6). Whether that happens is up to the embedding, ``limit`` being a
-    density. ``most`` below 1 is the way out, such as 0.5: poison that is no majority of its class.
+    density. ``relative`` is the way out (ours): ``limit`` is then a share of the median v of the class itself.
 
     Args:
         log_density: (n, C) of each image under each class, nats per dimension.
         label: (n,) int64, as given.
-        limit: lambda, a density per dimension.
+        limit: lambda, a density per dimension; with ``relative``, a share of the class's median v.
         threshold: beta_D, a share of the class, to be exceeded.
         bins: of the histogram, 2 or more.
         valley: demand a real valley.
-        most: S_D above it is no flag; 1 for the paper's rule.
+        relative: what ``limit`` is measured in.
 
     Returns:
         The flags, the scores and the splits; a class without images is not flagged.
@@ -70,8 +70,8 @@ def disruptive_score(
     table = checked(log_density, label)
     if not limit > 0 or not 0 <= threshold < 1:
         raise ValueError(f"limit is above 0 and threshold in [0, 1), not {limit} and {threshold}")
-    if not threshold < most <= 1:
-        raise ValueError(f"most is above threshold={threshold} and at most 1, not {most}")
+    if relative and not limit < 1:
+        raise ValueError(f"limit is a share of the class's median, below 1, not {limit}")
     if bins < 2:
         raise ValueError(f"bins is 2 or more, so that there is one before a split, not {bins}")
     label = label.to(table.device)
@@ -85,13 +85,13 @@ def disruptive_score(
         if not low < high < torch.inf:
             continue
         edges = torch.linspace(low.item(), high.item(), bins + 1, dtype=v.dtype, device=v.device)
-        below = int((edges < limit).sum()) - 1
+        below = int((edges < (limit * v.median() if relative else limit)).sum()) - 1
         if below < 1:
             continue
         count = torch.bucketize(v, edges[1:-1], right=True).bincount(minlength=bins)
         m = int(count[:below].argmin())  # the first of equals
         before = int(count[:m].sum())
         score[c], split[c] = before / len(v), edges[m]
-        enough = threshold * len(v) < before <= most * len(v)
+        enough = before > threshold * len(v)
         flagged[c] = enough and (not valley or before >= 2 * int(count[m]))
     return Disruption(flagged, score, split)

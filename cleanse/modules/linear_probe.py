@@ -27,7 +27,7 @@ class LinearProbe(Classifier):
         gamma: see ``milestones``.
 
     Raises:
-        ValueError: the encoder has another network.
+        ValueError: the encoder has another network, or none.
     """
 
     def __init__(
@@ -73,6 +73,7 @@ class LinearProbe(Classifier):
 
 
 def _features_of(encoder: LightningModule) -> dict[str, Tensor]:
-    network = encoder.network
-    assert isinstance(network, nn.Module)
+    network = getattr(encoder, "network", None)
+    if not isinstance(network, nn.Module):
+        raise ValueError(f"{type(encoder).__name__} has no network whose features could be probed")
     return {k: v for k, v in network.state_dict().items() if not k.startswith("head.")}

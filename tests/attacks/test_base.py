@@ -27,7 +27,7 @@ class Dot(Attack):
 
 
 class CoveredDot(Dot):
-    def _add_covers(self, role: Tensor, labeled: Tensor, generator: torch.Generator) -> None:
+    def _add_covers(self, role: Tensor, true_label: Tensor, labeled: Tensor, generator: torch.Generator) -> None:
         role[(role == CLEAN).nonzero().flatten()[:5]] = COVER
 
 

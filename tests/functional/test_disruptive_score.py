@@ -56,7 +56,9 @@ def test_mixture_and_single_mode():
     single = generator.normal(0.95, 0.08, 1000)
     found = disruptive_score(*of_densities(mixture, single))
     assert found.flagged.tolist() == [True, False, False]
-    assert disruptive_score(*of_densities(mixture, single), most=0.5).flagged.equal(found.flagged)
+    for scale in (0.1, 1.0, 30.0):  # relative: the unit of the densities does not matter
+        far = disruptive_score(*of_densities(scale * mixture, scale * single), limit=0.5, relative=True)
+        assert far.flagged.equal(found.flagged) and far.score[0] == 0.25
     assert found.score[0].item() == 0.25 and 0.2 < found.split[0] < 0.75
     assert found.split[2].isnan()  # a class without images
 
@@ -79,7 +81,7 @@ def test_everything_below_the_limit():
     found = disruptive_score(*of_densities(v))
     assert found.flagged[0] and found.score[0] == pytest.approx(87 / 88)
     assert found.flagged[0] == by_numpy(v)[0]
-    assert not disruptive_score(*of_densities(v), most=0.5).flagged.any()
+    assert not disruptive_score(*of_densities(v), limit=0.1, relative=True).flagged.any()
 
 
 def test_no_split():
@@ -105,8 +107,7 @@ def test_refusals():
     for arguments, message in (
         ({"limit": 0.0}, "limit is above 0"),
         ({"threshold": 1.0}, r"threshold in \[0, 1\)"),
-        ({"most": 0.05}, r"most is above threshold=0\.05"),
-        ({"most": 1.1}, "at most 1, not 1.1"),
+        ({"limit": 1.0, "relative": True}, "share of the class's median"),
         ({"bins": 1}, "bins is 2 or more"),
     ):
         with pytest.raises(ValueError, match=message):
