@@ -2,7 +2,7 @@
 
 import logging
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -176,7 +176,7 @@ class Attack(Described, nn.Module):
         most = max(1, PER_CALL // image[0].numel())
         for kind in (POISON, COVER):
             rows = (role == kind).nonzero().flatten()
-            for some in rows.split(most) if len(rows) else ():
+            for some in torch.split(rows, most) if len(rows) else ():
                 poisoned[some] = self._change(image[some], kind, generator)
         label[(role == POISON) & labeled] = self.target
         result = Poisoned(poisoned, label, true_label, role)
@@ -335,6 +335,14 @@ def match_channels(color: Tensor, channels: int) -> Tensor:
     if channels == 1:
         color = 0.299 * color[:1] + 0.587 * color[1:2] + 0.114 * color[2:]
     return color.round().clamp(0, 255).to(torch.uint8)
+
+
+def told_the_data(build: Callable[[], Any], view: Any) -> Any:
+    """``build()``, which did not know its data, with its layers made for ``view``."""
+    module = build()
+    module.take_from(view)
+    module.of_data(view.channels, view.num_classes, view.mean, view.std)
+    return module
 
 
 def _percent(part: int, whole: int) -> str:

@@ -1,8 +1,9 @@
 """What all data modules share: read once, limit, poison, and hand out views."""
 
 import logging
+import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.utils.data import DataLoader
 from cleanse.attacks.base import CLEAN, POISON, Attack
 from cleanse.augment import SimCLRAugment
 from cleanse.batch import Batch
+from cleanse.data.mapped import STREAM_FROM, cache_folder, gathered, per_chunk
 from cleanse.data.views import ImageSource, ImageView, TrainingView
 from cleanse.describe import Described, describe, hash_of
 from cleanse.runner import Runner
@@ -30,12 +32,14 @@ class Images:
         label: (N,) int64.
         id: a file path relative to the root, or the index as text.
         unreadable: (id, label, why) of files that had to be left out.
+        labeled: (N,) bool, False where nobody is given the label, and where it may be -1 for unknown; None for all.
     """
 
     image: Tensor
     label: Tensor
     id: tuple[str, ...]
     unreadable: tuple[tuple[str, int, str], ...] = ()
+    labeled: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,9 @@ class ImageDataModule(Described, LightningDataModule):
 
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
-    undescribed = frozenset({"root", "download", "augment", "batch_size"})
+    undescribed = frozenset({"root", "download", "augment", "batch_size", "stream", "cache"})
+    stream: bool | None = False
+    cache: str | None = None
 
     def __init__(
         self,
@@ -154,10 +160,14 @@ class ImageDataModule(Described, LightningDataModule):
         given = torch.ones(len(clean.label), dtype=torch.bool)
         if self.labeled is not None:
             given = torch.arange(len(given)) % 10 < round(10 * self.labeled)
+        if clean.labeled is not None:
+            given &= clean.labeled
         image, label = clean.image, torch.where(given, clean.label, -1)
         role = torch.full((len(label),), CLEAN, dtype=torch.int8)
         if self.attack is not None:
-            poisoned = self.attack.poison(image, clean.label, given, len(self.classes), seed)
+            streamed = self.streams(image.shape)  # `load` gave it to us alone, in a file that cannot change
+            classes = len(self.classes)
+            poisoned = self.attack.poison(image, clean.label, given, classes, seed, in_place=streamed)
             image, label, role = poisoned.image, poisoned.label, poisoned.role
         self.truth = Truth(clean.label, role)
         self.unreadable = clean.unreadable
@@ -168,19 +178,27 @@ class ImageDataModule(Described, LightningDataModule):
     def _clean(self) -> Images:
         """The chosen training images as they are in the files, read once."""
         if self._read is None:
-            train = self.load(train=True)
+            self._read = self.chosen()
             self.classes = self.class_names()
-            _check_labels(train, self.classes)
-            chosen = stratified_subset(train.label, self.limit_train, self.seed or 0)
-            ids = tuple(train.id[i] for i in chosen.tolist())
-            self._read = replace(train, image=train.image[chosen], label=train.label[chosen], id=ids)
         return self._read
+
+    def chosen(self) -> Images:
+        """The training images, limited, as they are in the files."""
+        train = self.load(train=True)
+        _check_labels(train, self.class_names())
+        if self.limit_train is None or self.limit_train >= len(train.label):
+            return train
+        rows = stratified_subset(train.label, self.limit_train, self.seed or 0)
+        labeled = None if train.labeled is None else train.labeled[rows]
+        ids = tuple(train.id[i] for i in rows.tolist())
+        return replace(train, image=self._some(train.image, rows), label=train.label[rows], id=ids, labeled=labeled)
 
     def _view(self, images: Images, attack: Attack | None) -> TrainingView:
         mean, std = (self.mean, self.std) if self.mean else _statistics(images.image)
         spec = self.spec() if attack is self.attack else {**self.spec(), "attack": None}
         source = ImageSource(
-            images.image, images.id, self.classes, mean, std, hash_of(spec), self.contrastive_augment()
+            images.image, images.id, self.classes, mean, std, hash_of(spec), self.contrastive_augment(),
+            self.streams(images.image.shape),
         )
         augment = self.default_augment() if self.augment is None else self.augment
         return TrainingView(source, torch.arange(len(images.image)), images.label, augment, self.batch_size)
@@ -199,7 +217,7 @@ class ImageDataModule(Described, LightningDataModule):
             _check_labels(test, self.classes)
             chosen = stratified_subset(test.label, self.limit_test, self.seed or 0)
             self._test = self._test_view(
-                test.image[chosen], test.label[chosen], tuple(test.id[i] for i in chosen.tolist())
+                self._some(test.image, chosen), test.label[chosen], tuple(test.id[i] for i in chosen.tolist())
             )
         return self._test
 
@@ -214,12 +232,24 @@ class ImageDataModule(Described, LightningDataModule):
                 f"no test image may carry the trigger (source class {self.attack.source}): raise limit_test"
             )
         ids = tuple(clean.source.id[i] for i in rows.tolist())
-        return self._test_view(self.attack.trigger(clean.source.image[rows]), clean.label[rows], ids)
+        return self._test_view(self._some(clean.source.image, rows, self.attack.trigger), clean.label[rows], ids)
 
     def _test_view(self, image: Tensor, label: Tensor, ids: tuple[str, ...]) -> ImageView:
         train = self.training_view()
-        source = ImageSource(image, ids, self.classes, train.mean, train.std, {"test": describe(image)})
+        spec, streamed = {"test": describe(image)}, self.streams(image.shape)
+        source = ImageSource(image, ids, self.classes, train.mean, train.std, spec, stream=streamed)
         return ImageView(source, torch.arange(len(image)), label, (), self.batch_size)
+
+    # --- images that stay on disk ---
+    def streams(self, shape: Sequence[int]) -> bool:
+        """Whether images of this shape (N, C, H, W) stay in a file and are read batch by batch."""
+        return math.prod(shape) > STREAM_FROM if self.stream is None else self.stream
+
+    def _some(self, image: Tensor, rows: Tensor, change: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        if change is None and len(rows) == len(image):  # sorted: all of them
+            return image
+        folder = cache_folder(self.cache) if self.streams(image.shape) else None
+        return gathered(image, rows, folder, change)
 
     # --- Lightning: a plain module given as `model` is fitted on the training view ---
     def _lent(self, view: ImageView) -> ImageView:
@@ -267,9 +297,10 @@ def stratified_subset(label: Tensor, limit: int | None, seed: int) -> Tensor:
 
 def _statistics(image: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation per channel, in [0, 1], over all training images as they are (poison included)."""
-    counts = torch.stack(
-        [torch.bincount(image[:, c].reshape(-1), minlength=256) for c in range(image.shape[1])]
-    ).double()
+    counts = torch.zeros(image.shape[1], 256, dtype=torch.float64)
+    for part in torch.split(image, max(1, per_chunk(image) // 8)):  # bincount works on a copy in int64
+        for c in range(image.shape[1]):
+            counts[c] += torch.bincount(part[:, c].reshape(-1), minlength=256)
     level = torch.arange(256, dtype=torch.float64) / 255
     mean = (counts * level).sum(1) / counts.sum(1)
     std = ((counts * level**2).sum(1) / counts.sum(1) - mean**2).clamp_min(1e-8).sqrt()
@@ -279,7 +310,8 @@ def _statistics(image: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
 def _check_labels(images: Images, classes: tuple[str, ...]) -> None:
     if not len(images.label):
         raise ValueError("the data set has no image")
-    low, high = int(images.label.min()), int(images.label.max())
+    label = images.label if images.labeled is None else images.label[images.labeled | (images.label != -1)]
+    low, high = (int(label.min()), int(label.max())) if len(label) else (0, 0)
     if low < 0 or high >= len(classes):
         raise ValueError(
             f"labels run from {low} to {high}, but the data has {len(classes)} classes: 0 to {len(classes) - 1}"

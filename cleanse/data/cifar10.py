@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -38,6 +39,10 @@ class CIFAR10(ImageDataModule):
 
     mean = (0.4914, 0.4822, 0.4465)
     std = (0.2470, 0.2435, 0.2616)
+    names: tuple[str, ...] = (
+        "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+    )  # fmt: skip
+    title, archive, folder = "CIFAR-10", "cifar-10-python.tar.gz", "cifar-10-batches-py"
 
     def __init__(
         self,
@@ -56,24 +61,26 @@ class CIFAR10(ImageDataModule):
 
     def prepare_data(self) -> None:
         """Download if need be; on one process only."""
-        from torchvision import datasets
-
         if self.download:
-            fetch([lambda: datasets.CIFAR10(self.root, download=True)], self._not_found)
+            fetch([lambda: self.reader()(self.root, download=True)], self._not_found)
 
     def load(self, train: bool) -> Images:
         """50000 or 10000 images; an id is the image's number in the order of the files."""
-        from torchvision import datasets
-
         try:
-            files = datasets.CIFAR10(self.root, train=train, download=False)
+            files = self.reader()(self.root, train=train, download=False)
         except RuntimeError as error:  # torchvision's word for a missing file and for a wrong checksum
             raise self._not_found(f"missing or damaged; {why_missing(self.download)}") from error
         image = torch.from_numpy(files.data).permute(0, 3, 1, 2).contiguous()
         return Images(image, torch.tensor(files.targets), tuple(str(row) for row in range(len(image))))
 
+    def reader(self) -> Any:
+        """torchvision's class for these files."""
+        from torchvision import datasets
+
+        return datasets.CIFAR10
+
     def class_names(self) -> tuple[str, ...]:
-        return ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+        return self.names
 
     def default_augment(self) -> list[nn.Module]:
         from cleanse.augment import Flip, PadCrop
@@ -81,5 +88,5 @@ class CIFAR10(ImageDataModule):
         return [PadCrop(padding=4), Flip()]
 
     def _not_found(self, why: str) -> ValueError:
-        how = f"unpack https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz into {self.root}"
-        return not_found("CIFAR-10", [Path(self.root, "cifar-10-batches-py")], how, why)
+        how = f"unpack https://www.cs.toronto.edu/~kriz/{self.archive} into {self.root}"
+        return not_found(self.title, [Path(self.root, self.folder)], how, why)

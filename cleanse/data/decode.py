@@ -3,6 +3,8 @@
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,8 +20,12 @@ if TYPE_CHECKING:
 # What Pillow may open. Not everything it could: its EPS reader starts Ghostscript, and TGA has no signature.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 MAX_PIXELS = 89_000_000  # 270 MB in RGB, just below what Pillow calls a decompression bomb
+MAX_BYTES = 3 * MAX_PIXELS  # some readers of Pillow take in, or search, a whole file before they look at its size
+LARGE = 16_000_000  # pixels; from here on one image at a time: each thread could need a gigabyte
 PROGRESS_FROM = 2000  # files
 BLOCK = 32  # files that one thread takes at a time
+
+_one_large = Lock()
 
 
 def decode(path: str, size: int, crop: bool = True) -> NDArray[np.uint8]:
@@ -46,21 +52,24 @@ def decode(path: str, size: int, crop: bool = True) -> NDArray[np.uint8]:
 
     Image.init()
     try:
-        if not os.path.getsize(path):
+        if not (length := os.path.getsize(path)):
             raise ValueError("empty file")
+        if length > MAX_BYTES:
+            raise ValueError(f"{length} bytes are more than {MAX_BYTES}")
         with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as file:
             if file.width * file.height > MAX_PIXELS:
                 raise ValueError(f"{file.width} x {file.height} pixels are more than {MAX_PIXELS}")
             file.draft(None, (3 * size, 3 * size))
-            image = _rgb(_upright(file))
+            with _one_large if file.width * file.height > LARGE else nullcontext():
+                image = _rgb(_upright(file))
     except UnidentifiedImageError as error:
         raise ValueError("not an image, or of an unknown format") from error
     except Image.DecompressionBombError as error:
         raise ValueError(f"more than {MAX_PIXELS} pixels") from error
     except OSError as error:
-        raise ValueError(error.strerror or " ".join(str(error).split())) from error
+        raise ValueError(error.strerror or _said(error)) from error
     except Exception as error:  # a damaged file makes Pillow's decoders raise about anything
-        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
+        raise ValueError(_said(error) or type(error).__name__) from error
     width, height = image.size
     side = min(width, height)
     left, top = (width - side) / 2, (height - side) / 2
@@ -68,13 +77,16 @@ def decode(path: str, size: int, crop: bool = True) -> NDArray[np.uint8]:
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=box))
 
 
-def decode_files(paths: Sequence[str], size: int, crop: bool = True) -> tuple[Tensor, dict[int, str]]:
+def decode_files(
+    paths: Sequence[str], size: int, crop: bool = True, into: Tensor | None = None
+) -> tuple[Tensor, dict[int, str]]:
     """Many files at once, in threads, with a progress bar on standard error when there are more than 2000.
 
     Args:
         paths: of the files.
         size: side of the images in pixels.
         crop: see `decode`.
+        into: (N, 3, size, size) uint8 zeros to write the images to; None for new ones.
 
     Returns:
         image: (N, 3, size, size) uint8; black where a file could not be used.
@@ -82,7 +94,7 @@ def decode_files(paths: Sequence[str], size: int, crop: bool = True) -> tuple[Te
     """
     from tqdm import tqdm
 
-    pixels = np.zeros((len(paths), 3, size, size), np.uint8)
+    pixels = np.zeros((len(paths), 3, size, size), np.uint8) if into is None else into.numpy()
     why: dict[int, str] = {}
 
     def work(start: int) -> int:
@@ -102,6 +114,11 @@ def decode_files(paths: Sequence[str], size: int, crop: bool = True) -> tuple[Te
         for done in pool.map(work, range(0, len(paths), BLOCK)):
             bar.update(done)
     return torch.from_numpy(pixels), dict(sorted(why.items()))
+
+
+def _said(error: Exception) -> str:
+    """The first line's worth of an error, without what a file could do to a terminal by being quoted in it."""
+    return ascii(" ".join(str(error).split()))[1:-1][:200]
 
 
 def _upright(image: "Image") -> "Image":

@@ -4,9 +4,10 @@ import hashlib
 import logging
 import os
 import stat
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 log = logging.getLogger("cleanse")
 
@@ -47,13 +48,23 @@ class Listing:
     test: tuple[ImageFile, ...]
 
 
-def list_images(root: str, test_fraction: float, follow_links: bool) -> Listing:
+def list_images(
+    root: str,
+    test_fraction: float,
+    follow_links: bool,
+    test_folder: str | None = "test",
+    only: int | Sequence[str] | None = None,
+    class_seed: int = 0,
+) -> Listing:
     """The images below ``root``, in one of the layouts of `ImageFolder`.
 
     Args:
         root: the folder.
         test_fraction: part of each class to hold out when there is no test folder.
         follow_links: follow links to folders, and to files outside ``root``.
+        test_folder: name of the folder beside ``train``; None to hold out a part of ``train`` whatever is beside it.
+        only: names of the classes to use, or how many to draw; None for all.
+        class_seed: draws them.
 
     Raises:
         ValueError: a missing folder, another layout, a class without images, or a test class that is not trained on.
@@ -64,38 +75,74 @@ def list_images(root: str, test_fraction: float, follow_links: bool) -> Listing:
     top = reader.folders(root)
     split = "train" in top and bool(reader.folders(top["train"]))
     classes = reader.folders(top["train"]) if split else top
-    if split and (ignored := sorted(set(top) - {"train", "test"})):
-        log.warning("%r has a train folder: only train and test are read, not %s", root, ", ".join(map(repr, ignored)))
-    if not split and "test" in top and reader.folders(top["test"]):
-        raise ValueError(f"root: {root!r} has a test folder but no train folder with classes: lay it out as {LAYOUT}")
+    read = ["train"] if test_folder is None else ["train", test_folder]
+    if split and (ignored := sorted(set(top) - set(read))):
+        names = ", ".join(map(repr, ignored))
+        log.warning("%r has a train folder: only %s is read, not %s", root, " and ".join(read), names)
+    if test_folder not in (None, "test", *top):
+        raise ValueError(f"test_folder: {root!r} has no folder {test_folder!r}: name one that is beside train, or null")
+    if not split and test_folder in top and reader.folders(top[test_folder]):
+        raise ValueError(
+            f"root: {root!r} has a {test_folder} folder but no train folder with classes: lay it out as {LAYOUT}"
+        )
     if len(classes) < 2:
         found = f"the class folder {next(iter(classes))!r} only" if classes else "no class folder"
         raise ValueError(f"root: {root!r} has {found}, and at least two are needed: lay it out as {LAYOUT}")
+    known, classes = set(classes), chosen_classes(classes, only, class_seed)
     files = []
     for label, (name, folder) in enumerate(classes.items()):
         found_here = reader.images(folder, label)
         if not found_here:
             raise ValueError(f"root: class {name!r} has no image in {folder!r}: add some or remove the folder")
         files += found_here
-    if split and "test" in top:
+    if split and test_folder in top:
         labels = {name: label for label, name in enumerate(classes)}
-        test_classes = reader.folders(top["test"])
-        if odd := sorted(set(test_classes) - set(labels)):
+        test_classes = reader.folders(top[test_folder])
+        if odd := sorted(set(test_classes) - known):
             names = ", ".join(map(repr, odd))
-            raise ValueError(f"root: test has classes that train has not ({names}): rename or remove them")
+            raise ValueError(
+                f"root: {test_folder} has classes that train has not ({names}): rename or remove them, or set"
+                " test_folder to null to hold a part of train out"
+            )
+        test_classes = {name: folder for name, folder in test_classes.items() if name in labels}
         test = [file for name, folder in test_classes.items() for file in reader.images(folder, labels[name])]
         if not test:
-            raise ValueError(f"root: {top['test']!r} has no image: add some, or remove it to have a part held out")
+            raise ValueError(f"root: {top[test_folder]!r} has no image: add some, or remove it to have a part held out")
         train = files
     else:
         chosen = set[str]()
-        for label in range(len(classes)):
-            chosen.update(held_out([file.id for file in files if file.label == label], test_fraction))
+        for _, group in groupby(files, key=lambda file: file.label):
+            chosen.update(held_out([file.id for file in group], test_fraction))
         train, test = [file for file in files if file.id not in chosen], [file for file in files if file.id in chosen]
         if not test:
             raise ValueError(f"root: no class in {root!r} has a second image to hold out as a test image: add some")
     reader.warn()
     return Listing(tuple(classes), tuple(train), tuple(test))
+
+
+def chosen_classes(classes: dict[str, str], only: int | Sequence[str] | None, seed: int) -> dict[str, str]:
+    """Some of the classes, in their order; drawn ones have the lowest hashes, so that another class moves few of them.
+
+    Raises:
+        ValueError: fewer than two, more than there are, or a name that is not there.
+
+    >>> list(chosen_classes({"ant": "/ant", "bee": "/bee", "cat": "/cat"}, ["cat", "ant"], seed=0))
+    ['ant', 'cat']
+    """
+    if only is None:
+        return classes
+    if isinstance(only, int):
+        if not 2 <= only <= len(classes):
+            raise ValueError(f"only: {only} classes cannot be drawn of {len(classes)}: at least 2, at most all")
+        by_hash = sorted(classes, key=lambda name: hashlib.sha256(os.fsencode(f"{seed}/{name}")).digest())
+        chosen = set(by_hash[:only])
+    else:
+        chosen = set(only)
+        if missing := sorted(chosen - set(classes)):
+            raise ValueError(f"only: there is no class {', '.join(map(repr, missing))}: name folders that are there")
+        if len(chosen) < 2:
+            raise ValueError(f"only: {len(chosen)} class, and at least two are needed")
+    return {name: folder for name, folder in classes.items() if name in chosen}
 
 
 def held_out(ids: Sequence[str], fraction: float) -> list[str]:
@@ -129,14 +176,15 @@ class _Reader:
         return {name: entry.path for name, entry in found.items()}
 
     def images(self, folder: str, label: int) -> list[ImageFile]:
-        """All files with the name of an image in a folder and below, by path."""
-        found, waiting = [], [(folder, frozenset[str]())]
+        """All files with the name of an image in a folder and below, by path; no folder twice, however it is linked."""
+        found, waiting, seen = [], deque([folder]), set[str]()
         while waiting:
-            place, above = waiting.pop()
+            place = waiting.popleft()
             real = os.path.realpath(place)
-            if real in above:
-                self.skipped["links in a circle"] += 1
+            if real in seen:
+                self.skipped["links to folders read already"] += 1
                 continue
+            seen.add(real)
             for entry in self._entries(place):
                 extension = os.path.splitext(entry.name)[1].lower()
                 if entry.name[0] == ".":
@@ -144,8 +192,10 @@ class _Reader:
                 elif _is_folder(entry):
                     if entry.is_symlink() and not self.follow_links:
                         self.skipped["links to folders"] += 1
+                    elif entry.is_symlink():
+                        waiting.append(entry.path)
                     else:
-                        waiting.append((entry.path, above | {real}))
+                        waiting.appendleft(entry.path)  # before any link, so that files have their own names
                 elif extension in EXTENSIONS:
                     found.append(self._file(entry, label))
                 else:

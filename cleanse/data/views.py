@@ -24,7 +24,9 @@ class ChoosesRows(Protocol):
 
 @dataclass(frozen=True)
 class ImageSource:
-    """The images of a data set, at rest: one uint8 tensor, copied to a device once and shared by all views.
+    """The images of a data set, at rest: one uint8 tensor that all views share.
+
+    It is copied to a device once, or, if it is too large for that, stays in its file and is read batch by batch.
 
     Attributes:
         image: (N, C, H, W) uint8.
@@ -34,6 +36,7 @@ class ImageSource:
         spec: what the images were made from, as plain values (no truth in it that is not in a hash).
         contrastive_augment: makes two views of an image of this kind for contrastive learning; no part of ``spec``,
             since only the modules that use it are decided by it.
+        stream: the images are in a file (`cleanse.data.mapped`); no part of ``spec`` either.
     """
 
     image: Tensor
@@ -43,9 +46,16 @@ class ImageSource:
     std: tuple[float, ...]
     spec: Any
     contrastive_augment: nn.Module | None = None
+    stream: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_copies", {})
+
+    def read(self, rows: Tensor) -> Tensor:
+        """(B, C, H, W) uint8 images of ``rows`` (B,), on the device where ``rows`` is."""
+        if self.stream and rows.device.type != "cpu":
+            return self.image[rows.cpu()].pin_memory().to(rows.device, non_blocking=True)
+        return self.on(rows.device)[rows]
 
     def on(self, device: torch.device) -> Tensor:
         """The images on ``device``; copied there at the first call and kept."""
@@ -213,7 +223,7 @@ class ImageView(LightningDataModule):
     def batch(self, position: Tensor, augmented: bool) -> Batch:
         """The batch of these positions, on the device where ``position`` is."""
         device = position.device
-        image = self.source.on(device)[self.rows.to(device)[position]].float().div_(255)
+        image = self.source.read(self.rows.to(device)[position]).float().div_(255)
         if image.shape[1] > 1:
             image = image.contiguous(memory_format=torch.channels_last)
         if augmented:

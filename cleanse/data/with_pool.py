@@ -1,0 +1,84 @@
+"""A data set and, beside it, a pool of images that nobody has labelled."""
+
+import torch
+from torch import nn
+
+from cleanse.attacks.base import Attack
+from cleanse.data.base import ImageDataModule, Images
+
+
+class WithPool(ImageDataModule):
+    """The training images of one data set, labelled, and those of another one without their labels.
+
+    Paper 000 adds 500,000 tiny images to CIFAR-10 (`TinyImages500K`); any data module with images of the same size and
+    channels can be the pool. Classes and test images are those of the first. The defender is given no label of the
+    pool. Where both have the same classes, the pool's labels count as the true ones, which an attack on one class and
+    the evaluation need; otherwise they are unknown, and every image of the pool is one of no class.
+
+    Args:
+        images: the labelled data set, without an attack of its own.
+        pool: the images without labels, without an attack of its own; its test part is not used.
+        attack: poisons both; `Attack.unlabeled_rate` is about the pool, and what else is unlabelled.
+        batch_size: over all processes together.
+        augment: batched training augmentations; None for those of ``images``.
+        limit_train: use a stratified subset of this many training images, of both together.
+        limit_test: the same for test images.
+        labeled: fraction of ``images`` whose label is given; None for all.
+        seed: of the subset and of the attack; None for the run's seed.
+
+    Raises:
+        ValueError: an argument out of range, an attack in the wrong place; in `load`, images of different shapes.
+    """
+
+    def __init__(
+        self,
+        images: ImageDataModule,
+        pool: ImageDataModule,
+        attack: Attack | None = None,
+        batch_size: int = 128,
+        augment: list[nn.Module] | None = None,
+        limit_train: int | None = None,
+        limit_test: int | None = None,
+        labeled: float | None = None,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(attack, batch_size, augment, limit_train, limit_test, labeled, seed)
+        for name, part in (("images", images), ("pool", pool)):
+            if part.attack is not None or part.labeled is not None or isinstance(part, WithPool):
+                raise ValueError(
+                    f"{name} has an attack, a labelled fraction or a pool of its own: only WithPool has one"
+                )
+        self.images, self.pool = images, pool
+        self.mean, self.std = images.mean, images.std
+
+    def prepare_data(self) -> None:
+        """Download if need be; on one process only."""
+        for part in (self.images, self.pool):
+            part.prepare_data()
+
+    def load(self, train: bool) -> Images:
+        """The images of both, the pool last and with ``pool/`` before its ids; or the test part of the first."""
+        if not train:
+            return self.images.load(train=False)
+        first, second = self.images.chosen(), self.pool.chosen()
+        if first.image.shape[1:] != second.image.shape[1:]:
+            shapes = f"{tuple(second.image.shape[1:])} and {tuple(first.image.shape[1:])}"
+            raise ValueError(f"the pool's images and the data's are {shapes} (channels, height, width): use the same")
+        known = self.pool.class_names() == self.images.class_names()
+        labeled = torch.arange(len(first.label) + len(second.label)) < len(first.label)
+        return Images(
+            torch.cat([first.image, second.image]),
+            torch.cat([first.label, second.label if known else torch.full_like(second.label, -1)]),
+            first.id + tuple(f"pool/{id}" for id in second.id),
+            first.unreadable + tuple((f"pool/{id}", -1, why) for id, _, why in second.unreadable),
+            labeled,
+        )
+
+    def class_names(self) -> tuple[str, ...]:
+        return self.images.class_names()
+
+    def default_augment(self) -> list[nn.Module]:
+        return self.images.default_augment()
+
+    def contrastive_augment(self) -> nn.Module:
+        return self.images.contrastive_augment()

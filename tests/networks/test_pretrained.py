@@ -1,0 +1,60 @@
+"""Weights from a file that the test writes give the features that torchvision's own network gives."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torchvision.models import resnet18
+from torchvision.transforms.functional import normalize, resize
+
+from cleanse.data import Digits
+from cleanse.networks.pretrained import IMAGENET, Pretrained
+from cleanse.runner import Runner
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> str:
+    torch.manual_seed(0)
+    torch.save(resnet18(num_classes=7).state_dict(), tmp_path / "weights.pt")
+    return str(tmp_path / "weights.pt")
+
+
+def test_features_are_those_of_the_network_before_its_last_layer(weights: str) -> None:
+    made = Pretrained("resnet18", weights, size=48).train()
+    image = torch.rand(2, 1, 20, 20)
+    reference = resnet18(num_classes=7)
+    reference.load_state_dict(torch.load(weights, weights_only=True))
+    reference.fc = torch.nn.Identity()
+    expected = reference.eval()(normalize(resize(image.expand(-1, 3, -1, -1), [48, 48]), *IMAGENET))
+    assert torch.allclose(made(image), expected, atol=1e-5)
+    assert not any(p.requires_grad for p in made.parameters()) and not made.training
+
+
+def test_a_runner_makes_a_table_of_them_once(weights: str, tmp_path: Path) -> None:
+    view = Digits(limit_train=12).training_view().plain()
+    arguments = {"accelerator": "cpu", "logger": False}
+    run = Runner(tmp_path / "runs", arguments=arguments)
+    first = run.predict("embed", Pretrained("resnet18", weights, size=32), view)
+    assert first.features.shape == (12, 512)
+    again = run.predict("embed", Pretrained("resnet18", weights, size=32), view)
+    assert run.computed == 1 and torch.equal(first.features, again.features)
+    torch.save(resnet18(num_classes=7).state_dict(), weights)
+    run.predict("embed", Pretrained("resnet18", weights, size=32), view)
+    assert run.computed == 2  # other weights
+
+
+def test_what_is_missing_is_named(weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    for make, said in (
+        (partial(Pretrained, "resnet50"), r"IMAGENET1K_V2 of resnet50 are not on this machine: download https://"),
+        (partial(Pretrained, "resnet50", "no/such.pt"), "there is no file 'no/such.pt'"),
+        (partial(Pretrained, "resnet5", "IMAGENET1K_V2"), "no weights 'IMAGENET1K_V2' for a network 'resnet5'"),
+        (partial(Pretrained, "resnet50", weights), "does not fit torchvision's network 'resnet50'"),
+        (partial(Pretrained, "resnet50", __file__), "not a file with a state dict alone"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            make()
+    with pytest.raises(ValueError, match=r"pip install 'cleanse\[clip\]'"):
+        monkeypatch.setitem(__import__("sys").modules, "open_clip", None)
+        Pretrained("ViT-B-32", weights, library="open_clip")
