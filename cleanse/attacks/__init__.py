@@ -6,6 +6,8 @@ from cleanse.attacks.badnets import BadNets
 from cleanse.attacks.base import CLEAN, COVER, POISON, ROLES, Attack, Poisoned
 from cleanse.attacks.blend import Blend
 from cleanse.attacks.dirty_label import DirtyLabel
+from cleanse.attacks.issba import ISSBA
+from cleanse.attacks.label_consistent import LabelConsistent
 from cleanse.attacks.qi_adaptive_blend import QiAdaptiveBlend
 from cleanse.attacks.qi_adaptive_patch import QiAdaptivePatch
 from cleanse.attacks.sig import SIG
@@ -23,7 +25,9 @@ __all__ = [
     "BadNets",
     "Blend",
     "DirtyLabel",
+    "ISSBA",
     "Poisoned",
+    "LabelConsistent",
     "QiAdaptiveBlend",
     "QiAdaptivePatch",
     "SIG",

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from torch.optim import Adam
 
-from cleanse.attacks.base import Attack, stamp
+from cleanse.attacks.base import Attack, stamp, told_the_data
 from cleanse.batch import Batch
 from cleanse.runner import Runner
 
@@ -158,14 +158,6 @@ class PatchSearch(LightningModule):
 
     def configure_optimizers(self) -> Adam:
         return Adam([self.logit], self.lr)
-
-
-def told_the_data(build: Callable[[], Any], view: Any) -> Any:
-    """``build()``, which did not know its data, with its layers made for ``view``."""
-    module = build()
-    module.take_from(view)
-    module.of_data(view.channels, view.num_classes, view.mean, view.std)
-    return module
 
 
 @torch.no_grad()

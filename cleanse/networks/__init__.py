@@ -6,7 +6,10 @@ from cleanse.networks.densenet121 import DenseNet121
 from cleanse.networks.flow import ClassFlows
 from cleanse.networks.micronnet import MicronNet
 from cleanse.networks.pre_act_resnet18 import PreActResNet18
+from cleanse.networks.pretrained import Pretrained
 from cleanse.networks.resnet18 import ResNet18
+from cleanse.networks.secret_decoder import SecretDecoder
+from cleanse.networks.secret_encoder import SecretEncoder
 from cleanse.networks.small_cnn import SmallCNN
 from cleanse.networks.small_resnet import SmallResNet
 from cleanse.networks.vgg16_bn import VGG16BN
@@ -19,7 +22,10 @@ __all__ = [
     "MicronNet",
     "Network",
     "PreActResNet18",
+    "Pretrained",
     "ResNet18",
+    "SecretDecoder",
+    "SecretEncoder",
     "SmallCNN",
     "SmallResNet",
 ]

@@ -9,9 +9,10 @@ import torch
 from cleanse.attacks import AdaptivePatch
 from cleanse.attacks.adaptive_patch import PatchSearch, _mean_embedding
 from cleanse.augment import SimCLRAugment
-from cleanse.data import Digits
+from cleanse.data import Digits, Frozen
 from cleanse.modules import SimCLR
 from cleanse.networks import SmallCNN
+from cleanse.poison import freeze
 from cleanse.runner import Runner
 
 SURROGATE = partial(SimCLR, partial(SmallCNN, width=8), augment=SimCLRAugment(flip=0, jitter=0, grey=0), lr=0.1)
@@ -49,7 +50,7 @@ def test_the_objective_falls_and_it_is_the_mean_distance(runner: Runner) -> None
     assert set(directory) == {"surrogate", "patch"}  # cached stages like any other
 
 
-def test_only_the_corner_changes_and_the_count_is_met(runner: Runner) -> None:
+def test_only_the_corner_changes_and_the_count_is_met(runner: Runner, tmp_path: Path) -> None:
     data = digits()
     data.learn_attack(runner)
     view, clean = data.training_view(), Digits(limit_train=200, seed=0).training_view()
@@ -60,6 +61,10 @@ def test_only_the_corner_changes_and_the_count_is_met(runner: Runner) -> None:
     assert patch.dtype == torch.uint8 and (view.source.image[data.truth.poisoned][:, :, :3, :3] == patch).all()
     triggered = data.triggered_test()
     assert triggered is not None and (triggered.source.image[:, :, :3, :3] == patch).all()
+    freeze(data, tmp_path / "out")  # as files: nothing has to be trained again
+    thawed = Frozen(str(tmp_path / "out"))
+    assert torch.equal(thawed.training_view().source.image, view.source.image)
+    assert torch.equal(thawed.triggered_test().source.image, triggered.source.image)  # type: ignore[union-attr]
 
 
 def test_the_same_patch_again_and_another_with_other_arguments(tmp_path: Path) -> None:

@@ -1,0 +1,157 @@
+"""Label-consistent: images of the target class, made hard to recognise, so that a model learns the trigger instead."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from cleanse.attacks.badnets import BadNets
+from cleanse.attacks.base import Attack, told_the_data
+from cleanse.functional.pgd import pgd
+from cleanse.runner import Runner
+
+# Rows from top to bottom of Turner's trigger: 1 is white, 0 black; the left corners are the mirror image.
+RIGHT = ((0, 0, 1), (0, 1, 0), (1, 0, 1))
+
+
+class LabelConsistent(Attack):
+    """Poison images of the target class, which keep their label: a clean-label attack.
+
+    Turner, Tsipras, Madry, "Label-Consistent Backdoor Attacks", 2019, https://arxiv.org/abs/1912.02771 (SPEC section
+    6). The attacker trains a classifier on the clean training set, a stage of the run, moves each image away from its
+    class with `cleanse.functional.pgd`, and stamps the trigger on it: 3x3 black and white pixels in the corners. Test
+    images get the trigger alone. ``class_rate`` counts within the target class.
+
+    The defaults are paper 003's. Paper 000 has ``eps=8/255, step=2/255, steps=10, random_start=True`` and a grey patch
+    (``pattern="gray"``); paper 004 has l_inf 8/255 or l_2 300/255 with 100 steps on an
+    adversarially trained model, which is not trained here.
+
+    Args:
+        surrogate: builds the attacker's classifier, as a rule ``cleanse.modules.Classifier`` with a network; it is told
+            the shape of the data afterwards.
+        surrogate_epochs: of its training.
+        surrogate_batch_size: of its training.
+        norm: ``inf`` or ``2``.
+        eps: how far an image is moved, of images in [0, 1].
+        step: of PGD.
+        steps: of PGD.
+        random_start: begin at a random place in the ball.
+        pattern: the trigger: ``corners``, all four; ``corner``, the lower right one alone; or paper 000's ``gray`` or
+            ``rgb`` patch, as in `BadNets`.
+        amplitude: what white pixels of the corners add and black ones take away, in levels; 255 sets them.
+        size: side of the grey or coloured patch in pixels; None for 5.
+        target: see `Attack`, as for all that follow.
+        source: the only class that ASR is measured on; None for all but the target.
+        count: poisoned images.
+        poison_rate: poisoned images / all training images.
+        class_rate: poisoned images / images of the target class; paper 003: 0.25.
+        unlabeled_count: poisoned images in the unlabelled part.
+        unlabeled_rate: poisoned images / images of the target class in the unlabelled part; paper 000: 0.25.
+
+    Raises:
+        ValueError: an argument out of range; while poisoning, images smaller than the trigger, or no training before.
+    """
+
+    added: Tensor  # (H, W) int16, the levels that are added to each channel
+
+    def __init__(
+        self,
+        surrogate: Callable[[], LightningModule],
+        surrogate_epochs: int = 200,
+        surrogate_batch_size: int = 128,
+        norm: Literal["inf", "2"] = "inf",
+        eps: float = 16 / 255,
+        step: float = 1.5 / 255,
+        steps: int = 30,
+        random_start: bool = False,
+        pattern: Literal["corners", "corner", "gray", "rgb"] = "corners",
+        amplitude: int = 255,
+        size: int | None = None,
+        target: int = 0,
+        source: int | None = None,
+        count: int | None = None,
+        poison_rate: float | None = None,
+        class_rate: float | None = None,
+        unlabeled_count: int | None = None,
+        unlabeled_rate: float | None = None,
+    ) -> None:
+        super().__init__(target, source, count, poison_rate, class_rate, unlabeled_count, unlabeled_rate)
+        if surrogate_epochs < 1 or surrogate_batch_size < 1:
+            raise ValueError(
+                "surrogate_epochs and surrogate_batch_size are at least 1, not"
+                f" {surrogate_epochs} and {surrogate_batch_size}"
+            )
+        if pattern not in ("corners", "corner", "gray", "rgb"):
+            raise ValueError(f"pattern is corners, corner, gray or rgb, not {pattern!r}")
+        if not 1 <= amplitude <= 255:
+            raise ValueError(f"amplitude is in levels, 1 to 255, not {amplitude}")
+        pgd(torch.flatten, torch.zeros(0, 1, 1, 1), torch.zeros(0), norm, eps, step, steps)  # its opinion of the rest
+        self.surrogate, self.surrogate_epochs = surrogate, surrogate_epochs
+        self.surrogate_batch_size = surrogate_batch_size
+        self.norm: Literal["inf", "2"] = norm
+        self.eps, self.step, self.steps, self.random_start = eps, step, steps, random_start
+        self.pattern, self.amplitude = pattern, amplitude
+        self.patch = BadNets(pattern, size=size, count=0) if pattern in ("gray", "rgb") else None  # type: ignore[arg-type]
+        self._model: tuple[LightningModule, ...] = ()  # in a tuple: no part of this module, nor of its state
+
+    def eligible(self, true_label: Tensor) -> Tensor:
+        """(N,) bool: the images of the target class."""
+        return true_label == self.target
+
+    def learn(self, clean: Any, run: Runner) -> None:
+        model = run.fit(
+            "surrogate",
+            partial(told_the_data, self.surrogate, clean),
+            clean.with_batch_size(self.surrogate_batch_size),
+            max_epochs=self.surrogate_epochs,
+        )
+        self._model = (model.eval().requires_grad_(False),)
+
+    @property
+    def learned(self) -> Tensor | None:
+        """(P,) the weights of the attacker's classifier, one after the other."""
+        if not self._model:
+            return None
+        return torch.cat([p.detach().flatten().float() for p in self._model[0].state_dict().values()])
+
+    def draw(self, shape: tuple[int, int, int], generator: torch.Generator) -> None:
+        if self.patch is not None:
+            self.patch.draw(shape, generator)
+            return
+        _, height, width = shape
+        least = 6 if self.pattern == "corners" else 3
+        if min(height, width) < least:
+            raise ValueError(f"the trigger needs images of {least}x{least} pixels or more, not {height}x{width}")
+        right = self.amplitude * (2 * torch.tensor(RIGHT, dtype=torch.int16) - 1)
+        added = torch.zeros(height, width, dtype=torch.int16)
+        added[-3:, -3:] = right
+        if self.pattern == "corners":
+            added[:3, -3:] = right
+            added[:3, :3] = added[-3:, :3] = right.flip(1)
+        self.register_buffer("added", added)
+
+    def trigger(self, image: Tensor) -> Tensor:
+        if self.patch is not None:
+            return self.patch.trigger(image)
+        self._require_drawn()
+        if image.shape[2:] != self.added.shape:
+            drawn, given = tuple(self.added.shape), tuple(image.shape[2:])
+            raise ValueError(f"the trigger was drawn for images of {drawn} (height, width), not of {given}")
+        return (image.short() + self.added.to(image.device)).clamp(0, 255).to(torch.uint8)
+
+    def poison_image(self, image: Tensor, generator: torch.Generator) -> Tensor:
+        """Make images hard to recognise, then trigger them."""
+        if not self._model:
+            raise ValueError(
+                "LabelConsistent trains a classifier before it poisons: let `cleanse fit` prepare the data"
+            )
+        start = generator if self.random_start else None
+        label = torch.full((len(image),), self.target)
+        hard = pgd(self._model[0], image.float() / 255, label, self.norm, self.eps, self.step, self.steps, start)
+        return self.trigger((hard * 255).round().to(torch.uint8))
+
+    def _eligible_name(self) -> str:
+        return f"class {self.target}, labels kept"
