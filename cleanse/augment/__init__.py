@@ -4,28 +4,50 @@ Every module takes and returns float images (B, C, H, W) in [0, 1] of the same s
 from torch's global generator of the images' device, so that a seeded run repeats. Kornia is the reference: the rotation
 calls it; what is written out instead is faster by 1.5 times or more (``benchmarks/augment.py``), and the tests compare
 it with Kornia's or torchvision's image by image. Any Kornia augmentation can be used next to these.
+
+`named` makes the augmentations of paper 000's Figure 1 from their names.
 """
 
 from cleanse.augment.adjust_colour import adjust_colour, shift_hue, to_grey
-from cleanse.augment.flip import Flip, flip
-from cleanse.augment.gaussian_blur import gaussian_blur
+from cleanse.augment.color_jitter import ColorJitter
+from cleanse.augment.cut_out import CutOut
+from cleanse.augment.flip import Flip, HorizontalFlip, VerticalFlip, flip
+from cleanse.augment.gaussian_blur import GaussianBlur, gaussian_blur
+from cleanse.augment.gaussian_noise import GaussianNoise
+from cleanse.augment.grayscale import Grayscale
+from cleanse.augment.named import Named, named, variants
 from cleanse.augment.pad_crop import PadCrop, pad_crop
+from cleanse.augment.random_crop_scaled import RandomCropScaled
 from cleanse.augment.resized_crop import random_boxes, resized_crop
-from cleanse.augment.rotation import Rotation, rotate
+from cleanse.augment.rotation import Rotate, Rotation, rotate
 from cleanse.augment.simclr_augment import SimCLRAugment
+from cleanse.augment.yoco import YOCO
 
 __all__ = [
+    "ColorJitter",
+    "CutOut",
     "Flip",
+    "GaussianBlur",
+    "GaussianNoise",
+    "Grayscale",
+    "HorizontalFlip",
+    "Named",
     "PadCrop",
+    "RandomCropScaled",
+    "Rotate",
     "Rotation",
     "SimCLRAugment",
+    "VerticalFlip",
+    "YOCO",
     "adjust_colour",
     "flip",
     "gaussian_blur",
+    "named",
     "pad_crop",
     "random_boxes",
     "resized_crop",
     "rotate",
     "shift_hue",
     "to_grey",
+    "variants",
 ]

@@ -1,4 +1,4 @@
-"""Mirror images left to right."""
+"""Mirror images, at random or all of them."""
 
 import torch
 from torch import Tensor, nn
@@ -42,3 +42,37 @@ class Flip(nn.Module):
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
+
+
+class HorizontalFlip(nn.Module):
+    """Mirror every image left to right (HFlip of paper 000, Figure 1).
+
+    Shapes: (B, C, H, W) float -> the same.
+
+    Raises:
+        ValueError: the images are not a float batch.
+
+    >>> HorizontalFlip()(torch.tensor([[[[0.0, 1.0]]]])).tolist()
+    [[[[1.0, 0.0]]]]
+    """
+
+    def forward(self, image: Tensor) -> Tensor:
+        check_batch(image)
+        return like(image.flip(-1), image)
+
+
+class VerticalFlip(nn.Module):
+    """Turn every image upside down (VFlip of paper 000, Figure 1; deterministic, SPEC B.3.13).
+
+    Shapes: (B, C, H, W) float -> the same.
+
+    Raises:
+        ValueError: the images are not a float batch.
+
+    >>> VerticalFlip()(torch.tensor([[[[0.0], [1.0]]]])).tolist()
+    [[[[1.0], [0.0]]]]
+    """
+
+    def forward(self, image: Tensor) -> Tensor:
+        check_batch(image)
+        return like(image.flip(-2), image)

@@ -1,0 +1,119 @@
+"""Augmentations by the names of paper 000's Figure 1."""
+
+import re
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import NamedTuple, cast
+
+from torch import nn
+
+from cleanse.augment.color_jitter import ColorJitter
+from cleanse.augment.cut_out import CutOut
+from cleanse.augment.flip import Flip, HorizontalFlip, VerticalFlip
+from cleanse.augment.gaussian_blur import GaussianBlur
+from cleanse.augment.gaussian_noise import GaussianNoise
+from cleanse.augment.grayscale import Grayscale
+from cleanse.augment.random_crop_scaled import RandomCropScaled, Reading
+from cleanse.augment.rotation import Rotate
+from cleanse.augment.yoco import YOCO
+
+VARIANCES = (0.2, 0.5, 0.7, 1.0)
+"""Of GNoise, whose performance paper 000 averages over them."""
+STOCHASTIC = (GaussianNoise, RandomCropScaled, ColorJitter, CutOut, Flip)
+KNOWN = (
+    "NoAug", "HFlip", "VFlip", "GrSc", "CJ", "CutOut", "GNoise (all variances)", "GNoise0.2", "RCS0.5 (of the side)",
+    "RCS0.5area", "Rot45", "GBlur_3_1.0 (kernel and sigma)", "YOCO(HFlip) (both axes)", "YOCO_W(HFlip)",
+    "YOCO_H(HFlip)", "RCS0.5+VFlip (one after another)",
+)  # fmt: skip
+
+_PLAIN: dict[str, Callable[[], nn.Module]] = {
+    "NoAug": nn.Identity, "HFlip": HorizontalFlip, "VFlip": VerticalFlip, "GrSc": Grayscale, "CJ": ColorJitter,
+    "CutOut": CutOut,
+}  # fmt: skip
+_NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
+_CUT = re.compile(r"YOCO(_[HW])?\((.*)\)")
+
+
+class Named(NamedTuple):
+    """An augmentation, and whether it draws anything."""
+
+    module: nn.Module
+
+    stochastic: bool
+
+
+def named(name: str) -> Named:
+    """The augmentation of a name; ``+`` joins several, from left to right.
+
+    Raises:
+        ValueError: an unknown name, which tells the known ones; a number out of range; or a name that stands for
+            several augmentations, which `variants` tells apart.
+
+    >>> named("RCS0.5+VFlip").stochastic, named("YOCO_H(Rot90)").stochastic
+    (True, False)
+    """
+    several = variants(name)
+    if len(several) > 1:
+        raise ValueError(f"{name} stands for {', '.join(several)}, which are averaged: name one of them")
+    made = [_one(part) for part in _split(several[0])]
+    module = made[0] if len(made) == 1 else nn.Sequential(*made)
+    return Named(module, any(isinstance(m, STOCHASTIC) for m in module.modules()))
+
+
+def variants(name: str) -> tuple[str, ...]:
+    """The names of the augmentations that Figure 1 averages under one name: GNoise's variances and YOCO's axes.
+
+    Raises:
+        ValueError: parentheses that do not match.
+
+    >>> variants("YOCO(HFlip)"), variants("HFlip+VFlip")
+    (('YOCO_W(HFlip)', 'YOCO_H(HFlip)'), ('HFlip+VFlip',))
+    """
+    joined = [""]
+    for i, part in enumerate(_split(name)):
+        joined = [f"{left}{'+' if i else ''}{right}" for left in joined for right in _versions(part)]
+    return tuple(joined)
+
+
+def _versions(part: str) -> list[str]:
+    if part == "GNoise":
+        return [f"GNoise{v}" for v in VARIANCES]
+    if cut := _CUT.fullmatch(part):
+        axes = [cut[1]] if cut[1] else ["_W", "_H"]
+        return [f"YOCO{axis}({inner})" for axis in axes for inner in variants(cut[2])]
+    return [part]
+
+
+def _one(name: str) -> nn.Module:
+    """An augmentation without ``+``."""
+    if name in _PLAIN:
+        return _PLAIN[name]()
+    if cut := _CUT.fullmatch(name):
+        return YOCO(named(cut[2]).module, "height" if cut[1] == "_H" else "width")
+    if found := re.fullmatch(f"GNoise{_NUMBER}", name):
+        return GaussianNoise(float(found[1]))
+    if found := re.fullmatch(f"RCS{_NUMBER}(area|side)?", name):
+        return RandomCropScaled(float(found[1]), cast(Reading, found[2] or "side"))
+    if found := re.fullmatch(f"Rot(-?){_NUMBER}", name):
+        return Rotate(float(found[1] + found[2]))
+    if found := re.fullmatch(rf"GBlur_(\d+)_{_NUMBER}", name):
+        return GaussianBlur(int(found[1]), float(found[2]))
+    near = get_close_matches(name, [k.split()[0] for k in KNOWN], n=1)
+    meant = f"did you mean {near[0]}? " if near else ""
+    raise ValueError(f"there is no augmentation {name!r}: {meant}there are {', '.join(KNOWN)}")
+
+
+def _split(name: str) -> list[str]:
+    """The parts between the ``+`` that are in no parentheses."""
+    parts, depth = [""], 0
+    for letter in name:
+        depth += (letter == "(") - (letter == ")")
+        if depth < 0:
+            break
+        if letter == "+" and not depth:
+            parts.append("")
+        elif not letter.isspace():
+            parts[-1] += letter
+    if depth:
+        raise ValueError(f"the parentheses of the augmentation {name!r} do not match")
+    return parts

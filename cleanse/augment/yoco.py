@@ -1,0 +1,52 @@
+"""Augment the two halves of an image independently."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from cleanse.augment._batch import check_batch, like
+
+Axis = Literal["height", "width"]
+
+
+class YOCO(nn.Module):
+    """You Only Cut Once: cut images in two, augment the halves independently, join them.
+
+    Han et al., ICML 2022, arXiv 2201.12078. The published code chooses the axis at random for each batch; paper 000
+    averages over both, so that the axis is an argument here (SPEC B.3.25).
+
+    Shapes: (B, C, H, W) float -> the same. Of an odd number of pixels, the second half has one more.
+
+    Args:
+        inner: the augmentation of the halves; images (B, C, H, W) to the same.
+        axis: which side is cut in two: the ``width`` (left and right half) or the ``height`` (upper and lower half).
+
+    Raises:
+        ValueError: another axis; images that are not a float batch, have a side of one pixel, or change their size.
+
+    >>> from cleanse.augment import HorizontalFlip
+    >>> YOCO(HorizontalFlip())(torch.tensor([[[[1.0, 2.0, 3.0, 4.0]]]])).tolist()
+    [[[[2.0, 1.0, 4.0, 3.0]]]]
+    """
+
+    def __init__(self, inner: nn.Module, axis: Axis = "width") -> None:
+        super().__init__()
+        if axis not in ("height", "width"):
+            raise ValueError(f"axis is height or width, not {axis!r}")
+        self.inner, self.axis = inner, axis
+
+    def forward(self, image: Tensor) -> Tensor:
+        check_batch(image)
+        dim = 2 if self.axis == "height" else 3
+        length = image.shape[dim]
+        if length < 2:
+            raise ValueError(f"images of {tuple(image.shape[2:])} pixels cannot be cut in two along their {self.axis}")
+        halves = [self.inner(half) for half in image.split([length // 2, length - length // 2], dim)]
+        out = torch.cat(halves, dim)
+        if out.shape != image.shape:
+            raise ValueError(f"{type(self.inner).__name__} changes the size of the halves: YOCO cannot join them")
+        return like(out, image)
+
+    def extra_repr(self) -> str:
+        return f"axis={self.axis!r}"
