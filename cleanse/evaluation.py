@@ -46,10 +46,12 @@ def evaluate(model: LightningModule, data: ImageDataModule, run: Runner) -> Figu
 def judge(verdict: Verdict, truth: Truth) -> Figures:
     """TPR, FPR and AUROC of a verdict against the poison, and how many relabelled poisoned images got their true label.
 
-    An image that is dropped or relabelled counts as flagged. Cover images are counted apart.
+    An image that is dropped or relabelled counts as flagged. Cover images are counted apart, and images without a label
+    not at all: there is nothing about them that could be kept.
     """
+    given = verdict.label >= 0
     flagged = verdict.dropped | verdict.relabelled
-    rates = detection_rates(flagged, verdict.score, truth.role)
+    rates = detection_rates(flagged[given], verdict.score[given], truth.role[given])
     right = relabel_accuracy(verdict.new_label, truth.true_label, verdict.relabelled & truth.poisoned)
     return {**{k: _plain(v) for k, v in rates.items()}, "relabel_accuracy": _plain(right)}
 

@@ -6,5 +6,20 @@ from cleanse.defenses.flow_relabel import FlowRelabel
 from cleanse.defenses.ispl import ISPL
 from cleanse.defenses.no_defense import NoDefense
 from cleanse.defenses.oracle import Oracle
+from cleanse.defenses.self_training import SelfTraining
+from cleanse.defenses.semi_supervised import SemiSupervised
+from cleanse.defenses.simclr_self_training import SimCLRSelfTraining
 
-__all__ = ["ISPL", "ContrastiveFilter", "Defense", "FlowRelabel", "NoDefense", "Oracle", "OracleDefense", "Outcome"]
+__all__ = [
+    "ISPL",
+    "ContrastiveFilter",
+    "Defense",
+    "FlowRelabel",
+    "NoDefense",
+    "Oracle",
+    "OracleDefense",
+    "Outcome",
+    "SelfTraining",
+    "SemiSupervised",
+    "SimCLRSelfTraining",
+]

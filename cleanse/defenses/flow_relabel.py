@@ -1,11 +1,12 @@
 """Find the attacked classes by the density of their features, and relabel or drop what is poisoned in them (flow)."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal
 
 import torch
+from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from cleanse.data.table_view import TableView
@@ -45,8 +46,11 @@ class FlowRelabel(Defense):
     kept and relabelled together, and **no poison list is read anywhere** (the published retraining step reads it).
 
     Args:
-        network: builds the encoder and the classifier from (in_channels, num_classes).
-        encoder: ``simclr``, or ``supervised``: features of a classifier trained on the data as they are (Table 3).
+        network: builds the classifier from (in_channels, num_classes), and the encoder if ``encoder_network`` is None.
+        encoder: ``simclr``, or of Table 3 ``supervised``: features of a classifier trained on the data as they are, and
+            ``pretrained``: those of ``pretrained``, which is not trained here.
+        encoder_network: as ``network``, for the encoder alone; the paper's larger sets have ResNet18 for DenseNet121.
+        pretrained: makes the encoder that somebody else has trained, such as `cleanse.networks.Pretrained`.
         rule: ``paper``: S_ND below ``nondisruptive_below``, a part of the class below ``density_limit``; ``relative``:
             S_ND far below the other classes', by ``lower_by``, a part ``far_below`` the rest of its class, for features
             on which the paper's numbers mean nothing (ours).
@@ -73,7 +77,9 @@ class FlowRelabel(Defense):
     def __init__(
         self,
         network: NetworkFactory = ResNet18,
-        encoder: Literal["simclr", "supervised"] = "simclr",
+        encoder: Literal["simclr", "supervised", "pretrained"] = "simclr",
+        encoder_network: NetworkFactory | None = None,
+        pretrained: Callable[[], LightningModule] | None = None,
         rule: Literal["paper", "relative"] = "paper",
         nondisruptive_below: float = 0.6,
         lower_by: float = 2.5,
@@ -98,15 +104,18 @@ class FlowRelabel(Defense):
     ) -> None:
         super().__init__(network, epochs, lr, momentum, weight_decay, milestones, gamma)
         for name, word, words in (
-            ("encoder", encoder, ("simclr", "supervised")),
+            ("encoder", encoder, ("simclr", "supervised", "pretrained")),
             ("rule", rule, ("paper", "relative")),
         ):
             if word not in words:
                 raise ValueError(f"{name} is {' or '.join(words)}, not {word!r}")
+        if (encoder == "pretrained") != (pretrained is not None):
+            raise ValueError("encoder=pretrained and the argument pretrained belong together: give both or neither")
         for name, alpha in (("alpha_clean", alpha_clean), ("alpha_poison", alpha_poison)):
             if not 0 <= alpha <= 0.5:
                 raise ValueError(f"{name} is between 0 and 0.5, so that no image is clean and poisoned, not {alpha}")
-        self.encoder, self.rule = encoder, rule
+        self.encoder, self.rule, self.pretrained = encoder, rule, pretrained
+        self.encoder_network = encoder_network or network
         self.nondisruptive_below, self.lower_by = nondisruptive_below, lower_by
         self.disruptive_above, self.far_below = disruptive_above, far_below
         self.density_limit, self.alpha_clean, self.alpha_poison = density_limit, alpha_clean, alpha_poison
@@ -120,7 +129,7 @@ class FlowRelabel(Defense):
         return "Flow"
 
     def stages(self) -> int:
-        return 5
+        return 4 if self.encoder == "pretrained" else 5
 
     def cleanse(self, train: TrainingView, run: Runner) -> Outcome:
         table = TableView(self.features(train, run), train.label, train.num_classes, self.flow_batch_size)
@@ -136,15 +145,17 @@ class FlowRelabel(Defense):
 
     def features(self, train: TrainingView, run: Runner) -> Tensor:
         """(n, D) of the encoder before its projector."""
+        if self.pretrained is not None:
+            return run.predict("embed", self.pretrained(), train.plain()).features
         of_data = (train.channels, train.num_classes, train.mean, train.std)
         if self.encoder == "supervised":
             fitted = run.fit(
-                "supervised", partial(Classifier, self.network, *of_data), train.subset(train.labeled),
+                "supervised", partial(Classifier, self.encoder_network, *of_data), train.subset(train.labeled),
                 max_epochs=self.pretrain_epochs,
             )  # fmt: skip
             return run.predict("embed", Embedding(fitted), train.plain()).features
         build = partial(
-            SimCLR, self.network, *of_data, self.contrastive_augment or train.contrastive_augment,
+            SimCLR, self.encoder_network, *of_data, self.contrastive_augment or train.contrastive_augment,
             projector_bias=False, base_temperature=None, optimizer="adam", lr=self.pretrain_lr, weight_decay=0.0,
             schedule="constant", warmup_epochs=0,
         )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from cleanse.functional.agreement import add_back, keep_by_agreement, start_agreement, update_agreement
 from cleanse.functional.boost import boost_components
+from cleanse.functional.cluster_vote import cluster_labels, cluster_vote
 from cleanse.functional.combine import combine
 from cleanse.functional.disruptive_score import Disruption, disruptive_score
 from cleanse.functional.energy_scores import energy_scores, energy_vote
@@ -10,6 +11,7 @@ from cleanse.functional.margin import margin
 from cleanse.functional.momentum import smooth
 from cleanse.functional.nondisruptive_score import nondisruptive_score
 from cleanse.functional.outlying_low import outlying_low
+from cleanse.functional.pgd import pgd
 from cleanse.functional.poisoning_score import poisoning_score
 from cleanse.functional.relabel_confident import Relabelling, relabel_confident
 from cleanse.functional.schedule import (
@@ -20,6 +22,7 @@ from cleanse.functional.schedule import (
     num_iterations,
     trimmed_fraction,
 )
+from cleanse.functional.select_confident import class_quota, select_confident
 from cleanse.functional.split_and_relabel import Split, split_and_relabel
 from cleanse.functional.supcon_loss import supcon_loss
 from cleanse.functional.trim import fill_nan, trim
@@ -34,6 +37,9 @@ __all__ = [
     "beta_multiplier",
     "boost_components",
     "class_fraction",
+    "class_quota",
+    "cluster_labels",
+    "cluster_vote",
     "combine",
     "component_fraction",
     "disruptive_score",
@@ -49,8 +55,10 @@ __all__ = [
     "nondisruptive_score",
     "num_iterations",
     "outlying_low",
+    "pgd",
     "poisoning_score",
     "relabel_confident",
+    "select_confident",
     "smooth",
     "start_agreement",
     "split_and_relabel",

@@ -1,5 +1,6 @@
 """LightningModules: what one fit of a recipe trains; each is usable alone as ``model`` of ``cleanse fit``."""
 
+from cleanse.modules.augmented import Augmented
 from cleanse.modules.autoencoder import Autoencoder
 from cleanse.modules.base import ImageModule, NetworkFactory
 from cleanse.modules.classifier import Classifier, warm_start
@@ -11,6 +12,7 @@ from cleanse.modules.simclr import SimCLR
 from cleanse.modules.supcon import SupCon
 
 __all__ = [
+    "Augmented",
     "Autoencoder",
     "Classifier",
     "Embedding",

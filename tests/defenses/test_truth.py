@@ -12,7 +12,16 @@ from torch import Tensor
 from cleanse.attacks import Attack, BadNets
 from cleanse.data import Digits
 from cleanse.data.base import ImageDataModule, Truth
-from cleanse.defenses import ISPL, ContrastiveFilter, Defense, FlowRelabel, NoDefense, Oracle
+from cleanse.defenses import (
+    ISPL,
+    ContrastiveFilter,
+    Defense,
+    FlowRelabel,
+    NoDefense,
+    Oracle,
+    SelfTraining,
+    SimCLRSelfTraining,
+)
 from cleanse.networks import SmallCNN
 from cleanse.runner import Runner
 
@@ -33,6 +42,10 @@ RECIPES: dict[str, Defense] = {
     "knn": ContrastiveFilter(pretrain_epochs=2, pretrain_batch_size=100, pretrain_lr=0.1, probe_epochs=1, **SMALL),
     "energy": ContrastiveFilter(
         method="energy", pretrain_epochs=2, pretrain_batch_size=100, pretrain_lr=0.1, probe_epochs=1, **SMALL
+    ),
+    "self_training": SelfTraining(augmentation="RCS0.625", teacher_epochs=1, iteration_epochs=1, **SMALL),
+    "simclr_self_training": SimCLRSelfTraining(
+        encoder=SmallCNN, pretrain_epochs=1, pretrain_batch_size=100, teacher_epochs=1, iteration_epochs=1, **SMALL
     ),
     "flow": FlowRelabel(rule="relative", pretrain_epochs=2, pretrain_batch_size=100, flow_epochs=1, **SMALL),
 }
@@ -93,7 +106,7 @@ def test_only_the_oracle_gets_the_truth_and_says_so(runner: Runner) -> None:
     from cleanse.defenses import OracleDefense
 
     assert "truth" in inspect.signature(Oracle.cleanse).parameters
-    for recipe in (ISPL, NoDefense, ContrastiveFilter, FlowRelabel):
+    for recipe in (ISPL, NoDefense, ContrastiveFilter, FlowRelabel, SelfTraining, SimCLRSelfTraining):
         assert list(inspect.signature(recipe.cleanse).parameters) == ["self", "train", "run"]
         assert not issubclass(recipe, OracleDefense)
     data = poisoned_digits()
