@@ -25,9 +25,10 @@ class LabelConsistent(Attack):
     class with `cleanse.functional.pgd`, and stamps the trigger on it: 3x3 black and white pixels in the corners. Test
     images get the trigger alone. ``class_rate`` counts within the target class.
 
-    The defaults are paper 003's. Paper 000 has ``eps=8/255, step=2/255, steps=10, random_start=True`` and a grey patch
-    (``pattern="gray"``); paper 004 has l_inf 8/255 or l_2 300/255 with 100 steps on an
-    adversarially trained model, which is not trained here.
+    The defaults are paper 003's. Paper 000 has ``eps=8/255, step=2/255, steps=10, random_start=True``, a grey patch
+    (``pattern="gray"``) and a classifier that does not normalise its images, as all here do. Paper 004 has l_inf 8/255
+    or l_2 300/255, 100 steps, on an adversarially trained model, which is not trained here, and a variant with a GAN,
+    which is not here at all.
 
     Args:
         surrogate: builds the attacker's classifier, as a rule ``cleanse.modules.Classifier`` with a network; it is told
@@ -86,6 +87,8 @@ class LabelConsistent(Attack):
             )
         if pattern not in ("corners", "corner", "gray", "rgb"):
             raise ValueError(f"pattern is corners, corner, gray or rgb, not {pattern!r}")
+        if size is not None and pattern in ("corners", "corner"):
+            raise ValueError(f"size={size} is for the gray and rgb patches: the corners' pattern has 3x3 pixels")
         if not 1 <= amplitude <= 255:
             raise ValueError(f"amplitude is in levels, 1 to 255, not {amplitude}")
         pgd(torch.flatten, torch.zeros(0, 1, 1, 1), torch.zeros(0), norm, eps, step, steps)  # its opinion of the rest
@@ -94,7 +97,7 @@ class LabelConsistent(Attack):
         self.norm: Literal["inf", "2"] = norm
         self.eps, self.step, self.steps, self.random_start = eps, step, steps, random_start
         self.pattern, self.amplitude = pattern, amplitude
-        self.patch = BadNets(pattern, size=size, count=0) if pattern in ("gray", "rgb") else None  # type: ignore[arg-type]
+        self.patch = BadNets(pattern, size=size, count=0) if pattern in ("gray", "rgb") else None
         self._model: tuple[LightningModule, ...] = ()  # in a tuple: no part of this module, nor of its state
 
     def eligible(self, true_label: Tensor) -> Tensor:

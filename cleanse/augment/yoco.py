@@ -42,7 +42,7 @@ class YOCO(nn.Module):
         length = image.shape[dim]
         if length < 2:
             raise ValueError(f"images of {tuple(image.shape[2:])} pixels cannot be cut in two along their {self.axis}")
-        halves = [self.inner(half) for half in image.split([length // 2, length - length // 2], dim)]
+        halves = [self.inner(half) for half in torch.split(image, [length // 2, length - length // 2], dim)]
         out = torch.cat(halves, dim)
         if out.shape != image.shape:
             raise ValueError(f"{type(self.inner).__name__} changes the size of the halves: YOCO cannot join them")

@@ -58,7 +58,7 @@ def pgd(
     if len(image) != len(label):
         raise ValueError(f"{len(image)} images but {len(label)} labels")
     parts = []
-    for clean, y in zip(image.split(batch_size), label.split(batch_size), strict=True):
+    for clean, y in zip(torch.split(image, batch_size), torch.split(label, batch_size), strict=True):
         change = torch.zeros_like(clean) if generator is None else _start(clean, norm, eps, generator)
         for _ in range(steps):
             x = (clean + change).clamp(0, 1).requires_grad_()
@@ -88,4 +88,5 @@ def _project(change: Tensor, norm: str, eps: float) -> Tensor:
 
 def _length(change: Tensor) -> Tensor:
     """(N, 1, 1, 1) Euclidean length of each."""
-    return change.flatten(1).norm(dim=1)[:, None, None, None]
+    length: Tensor = change.flatten(1).norm(dim=1)
+    return length[:, None, None, None]

@@ -109,7 +109,8 @@ def test_refusals(runner: Runner) -> None:
     for arguments, message in (
         ({"norm": "1"}, "norm is 'inf' or '2'"), ({"eps": -1.0}, "eps is 0 or more"),
         ({"pattern": "left"}, "pattern is corners, corner, gray or rgb"), ({"amplitude": 0}, "1 to 255, not 0"),
-        ({"surrogate_epochs": 0}, "at least 1"), ({"source": 3}, "needs two different classes"),
+        ({"size": 2}, "for the gray and rgb patches"), ({"surrogate_epochs": 0}, "at least 1"),
+        ({"source": 3}, "needs two different classes"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=message):
             attack(**arguments)
