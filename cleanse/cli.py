@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import re
 import sys
 from collections.abc import Sequence
@@ -25,12 +26,17 @@ from cleanse.data.base import ImageDataModule
 from cleanse.defenses import Defense
 from cleanse.describe import hash_of
 from cleanse.evaluation import evaluate
-from cleanse.experiment import Comparison, prepare, run_experiment
+from cleanse.experiment import Comparison, Experiment, illustrate, prepare, run_experiment
 from cleanse.loggers import StageLoggers
 from cleanse.report import check_checkpoint, results_table
+from cleanse.report.content import RunContent, with_embedding
+from cleanse.report.panels import PICTURED, panels
 from cleanse.runner import Runner, is_rank_zero
 from cleanse.screen import Screen, quiet
+from cleanse.study import AugmentationStudy
 from cleanse.version import __version__
+
+log = logging.getLogger("cleanse")
 
 
 class UsageError(ValueError):
@@ -45,7 +51,7 @@ class Parser(LightningArgumentParser):
 
 
 class CleanseCLI(LightningCLI):
-    """LightningCLI with three commands: a `Defense` as model is run as a recipe, any other module is fitted."""
+    """LightningCLI with three commands: a `Defense` or a study as model is run, any other module is fitted."""
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         parser = Parser(dump_header=[f"cleanse {__version__}"], **kwargs)
@@ -67,6 +73,12 @@ class CleanseCLI(LightningCLI):
             "(oracle). Default: both when an attack is simulated.",
         )
 
+        parser.add_argument(
+            "--watch",
+            type=bool | None,
+            default=None,
+            help="Log SA and ASR after every epoch of every classifier. Default: when W&B is among the loggers.",
+        )
         parser.add_argument(
             "--threads",
             type=int | None,
@@ -93,7 +105,7 @@ class CleanseCLI(LightningCLI):
             config.trainer.default_root_dir = config.root
 
     def fit(self, model: LightningModule, datamodule: LightningDataModule | None = None, **kwargs: Any) -> None:
-        if not isinstance(model, Defense):
+        if not isinstance(model, (Defense, AugmentationStudy)):
             if isinstance(datamodule, ImageDataModule):
                 prepare(datamodule, self.runner())
             self.trainer.fit(model, datamodule=datamodule, **kwargs)
@@ -104,10 +116,19 @@ class CleanseCLI(LightningCLI):
             raise ValueError(
                 "a recipe needs data: add --config data/cifar10.yaml, --config data/folder.yaml or another"
             )
-        experiment = run_experiment(model, datamodule, self.runner(), self.settings.compare, self._config_text())
+        if isinstance(model, AugmentationStudy):
+            study = model.study(datamodule, self.runner(), self._config_text())
+            if is_rank_zero():
+                sys.stdout.write(f"{study.table}\n{study.directory}\n")
+            return
+        config, watch = self._config_text(), self.settings.watch
+        watch = self.loggers.has_wandb if watch is None else watch
+        experiment = run_experiment(model, datamodule, self.runner(), self.settings.compare, config, watch)
         if is_rank_zero():
+            if self.loggers.has_wandb:
+                self._show(experiment, model, datamodule, config)
             self.loggers.summarize(experiment.results)
-            sys.stdout.write(f"{experiment.table}\n{experiment.directory}\n")
+            sys.stdout.write(f"{experiment.summary}\n\n{experiment.table}\n{experiment.directory}\n")
 
     def test(self, model: LightningModule, datamodule: LightningDataModule | None = None, **kwargs: Any) -> None:
         if not isinstance(model, Defense):
@@ -162,6 +183,17 @@ class CleanseCLI(LightningCLI):
         parser.add_class_arguments(Trainer, "trainer", fail_untyped=False, instantiate=False, sub_configs=True)
         config = Namespace(trainer=Namespace({name: self.settings.trainer.clone()[name]}))  # type: ignore[no-untyped-call]
         return parser.instantiate(config).trainer[name]
+
+    def _show(self, experiment: Experiment, model: Defense, data: ImageDataModule, config: str) -> None:
+        """Fill the dashboard with what the report's page shows."""
+        e = experiment
+        shown = with_embedding(RunContent(e.directory, e.results, config, e.verdict, data.classes))
+        try:
+            made = panels(illustrate(shown, data, model, PICTURED))
+        except (ValueError, OSError) as error:  # what was found is on disk: it is not lost for a picture
+            log.warning("W&B gets no tables and pictures: %s", error)
+            return
+        self.loggers.show(made.tables, made.pictures)
 
     def _load(self, model: Defense, data: LightningDataModule | None, checkpoint: str | None) -> Runner:
         """Give a recipe the classifier of a checkpoint; a runner that keeps its tables beside the run."""

@@ -2,20 +2,26 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from cleanse.attacks.base import COVER, POISON
+import torch
+
+from cleanse.attacks.base import COVER, POISON, ROLES
 from cleanse.data.base import ImageDataModule
+from cleanse.data.conflicting import conflicting_labels
 from cleanse.defenses import Defense, OracleDefense, Outcome
 from cleanse.defenses.oracle import oracle_verdict
 from cleanse.describe import hash_of
 from cleanse.evaluation import evaluate, judge
 from cleanse.report import results_table, save_run
+from cleanse.report.content import GALLERY, RunContent, with_attention, with_images
 from cleanse.runner import Runner, is_rank_zero
+from cleanse.summary import summarise
 from cleanse.verdict import Verdict
 from cleanse.version import __version__
+from cleanse.watch import EpochEvaluation
 
 log = logging.getLogger("cleanse")
 
@@ -33,16 +39,23 @@ class Experiment:
         results: flat and JSON-ready (DESIGN section 5).
         verdict: one row per training image, unreadable files included.
         table: the figures as text, one line per recipe.
+        summary: the verdict in words.
     """
 
     directory: Path
     results: dict[str, Any]
     verdict: Verdict
     table: str
+    summary: str
 
 
 def run_experiment(
-    defense: Defense, data: ImageDataModule, run: Runner, compare: Sequence[Comparison] | None = None, config: str = ""
+    defense: Defense,
+    data: ImageDataModule,
+    run: Runner,
+    compare: Sequence[Comparison] | None = None,
+    config: str = "",
+    watch: bool = False,
 ) -> Experiment:
     """Run a recipe and everything that shows what it did.
 
@@ -53,6 +66,7 @@ def run_experiment(
         compare: the recipe's final training on all images (``none``) and on the clean ones only (``oracle``, which
             reads the truth; only with an attack). None for both with an attack, and neither without.
         config: yaml that repeats the run.
+        watch: log SA and ASR after every epoch of every classifier that is trained; changes no result.
 
     Raises:
         ValueError: for bad data or arguments, before anything is trained where possible.
@@ -64,6 +78,7 @@ def run_experiment(
     prepare(data, run)
     attacked = dict(run.seconds)  # what the attack trained
     train = data.training_view()
+    run.watchers = [EpochEvaluation(data)] if watch else []
     _describe_data(data)
     run.screen.total = (
         len(attacked)
@@ -84,7 +99,9 @@ def run_experiment(
     rows = {}
     for name in wanted:
         truth = oracle_verdict(train, data.truth) if name == "oracle" else Verdict.keep_all(train.id, train.label)
+        run.prefix = f"{name}/"
         model = defense.classify(train.with_verdict(truth), run)
+        run.prefix = ""
         rows["no defense" if name == "none" else "clean images only (oracle)"] = (
             name,
             evaluate(model, data, run) | judge(truth, data.truth),
@@ -105,10 +122,11 @@ def run_experiment(
     directory = (
         run.root / f"{title}-{hash_of([defense, train, data.clean_test(), run.seed, list(wanted), run.fixed()])}"
     )
+    summary = summarise(outcome.verdict, data.classes, len(data.unreadable))
     if is_rank_zero():
-        save_run(directory, config, verdict, data.classes, results, defense, run.stages)
+        save_run(directory, config, verdict, data.classes, results, defense, run.stages, summary)
     run.screen.summary(len(run.stages) - run.computed)
-    return Experiment(directory, results, verdict, results_table(ordered))
+    return Experiment(directory, results, verdict, results_table(ordered), summary)
 
 
 def prepare(data: ImageDataModule, run: Runner) -> None:
@@ -116,6 +134,31 @@ def prepare(data: ImageDataModule, run: Runner) -> None:
     run.prepare(data)
     data.seed = run.seed if data.seed is None else data.seed
     data.learn_attack(run)
+
+
+def illustrate(run: RunContent, data: ImageDataModule, defense: Defense, most: int = GALLERY) -> RunContent:
+    """Add what only the run's data can show: pictures, true roles, and where the classifiers look on a trigger.
+
+    Args:
+        run: what its directory holds.
+        data: the very data, prepared.
+        defense: the recipe; its weights are not used.
+        most: images in a gallery.
+
+    Raises:
+        ValueError: the data lack an image of the verdict.
+    """
+    view, attack = data.training_view(), data.attack
+    run = with_images(run, view, None if attack is None else data.truth.role, ROLES, most)
+    if attack is None:
+        return run
+    try:
+        clean, triggered = data.clean_test(), data.triggered_test()
+    except (ValueError, OSError) as error:
+        return replace(run, no_attention=str(error))
+    if triggered is None:
+        return run
+    return with_attention(run, clean, triggered, attack.measured(clean.label), defense.final_classifier(view))
 
 
 def _describe_data(data: ImageDataModule) -> None:
@@ -126,9 +169,19 @@ def _describe_data(data: ImageDataModule) -> None:
         log.warning("left out: %s (%s)", ascii(file)[1:-1], why)
     if len(data.unreadable) > 10:
         log.warning("... and %d more unreadable files; the verdict names them all", len(data.unreadable) - 10)
-    missing = [data.classes[c] for c in range(train.num_classes) if not (train.label == c).any()]
-    if missing:
-        log.warning("no training image has the label %s", ", ".join(map(ascii, missing)))
+    counts = torch.bincount(train.label[train.label >= 0], minlength=train.num_classes).tolist()
+    for text, few in (("no training image has", 0), ("a single training image has, too few to judge it by,", 1)):
+        named = [ascii(name) for name, count in zip(data.classes, counts, strict=True) if count == few]
+        if named:
+            more = f" and {len(named) - 10} more" if len(named) > 10 else ""
+            log.warning("%s the label %s%s", text, ", ".join(named[:10]), more)
+    groups = conflicting_labels(train.source.image, train.label)
+    for group in groups[:5]:
+        twins = ", ".join(f"{train.id[i]!a} as {data.classes[train.label[i]]!a}" for i in group[:5])
+        log.warning("the same image under different labels: %s%s", twins, ", ..." if len(group) > 5 else "")
+    if groups:
+        total = sum(map(len, groups))
+        log.warning("different labels for the same image: %d images, which occur %d times in all", len(groups), total)
 
 
-__all__ = ["Comparison", "Experiment", "prepare", "run_experiment"]
+__all__ = ["Comparison", "Experiment", "illustrate", "prepare", "run_experiment"]

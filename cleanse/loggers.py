@@ -2,13 +2,19 @@
 
 import netrc
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
+
+Tables = Mapping[str, tuple[Sequence[str], Sequence[Sequence[Any]]]]
+"""Columns and rows by name; a tensor in a cell is a (C, H, W) uint8 picture."""
+Pictures = Mapping[str, Sequence[tuple[Tensor, str]]]
+"""(C, H, W) uint8 and a caption each, by name."""
 
 
 class StageLoggers:
@@ -33,6 +39,28 @@ class StageLoggers:
             CSVLogger(directory, name="", version=f"metrics-{taken + 1}"),
             *(Prefixed(c, name) for c in self.chosen),
         ]
+
+    @property
+    def has_wandb(self) -> bool:
+        """Whether there is a dashboard to fill."""
+        return any(isinstance(logger, WandbLogger) for logger in self.chosen)
+
+    @rank_zero_only
+    def show(self, tables: Tables, pictures: Pictures) -> None:
+        """Put tables and pictures into the W&B run, under ``report/``; other loggers have no place for them."""
+        for logger in self.chosen:
+            if isinstance(logger, WandbLogger):
+                import wandb
+
+                shown: dict[str, Any] = {}
+                for name, (columns, rows) in tables.items():
+                    cells: list[Iterable[Any]] = [
+                        [_picture(x) if isinstance(x, Tensor) else x for x in row] for row in rows
+                    ]
+                    shown[f"report/{name}_table"] = wandb.Table(columns=list(columns), data=cells)
+                for name, images in pictures.items():
+                    shown[f"report/{name}"] = [_picture(image, caption) for image, caption in images]
+                logger.experiment.log(shown)
 
     @rank_zero_only
     def summarize(self, results: Mapping[str, Any]) -> None:
@@ -82,6 +110,15 @@ class Prefixed(Logger):
             self.inner.experiment.define_metric(f"{self.stage}/*", step_metric=f"{self.stage}/step")
             self._announced = True
         self.inner.experiment.log({**named, f"{self.stage}/step": step})
+
+
+def _picture(image: Tensor, caption: str | None = None) -> Any:
+    """A (C, H, W) uint8 tensor for W&B."""
+    import wandb
+    from PIL import Image
+
+    pixels = image[:3] if len(image) >= 3 else image[:1].expand(3, -1, -1)
+    return wandb.Image(Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()), caption=caption)
 
 
 def _never_ask() -> None:

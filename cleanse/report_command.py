@@ -5,18 +5,18 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-import torch
-from torch import Tensor
-
-from cleanse.attacks.base import ROLES
-from cleanse.cli import UsageError
+from cleanse.cli import Parser, UsageError
 from cleanse.data.base import ImageDataModule
+from cleanse.defenses import Defense
 from cleanse.describe import hash_of
+from cleanse.experiment import illustrate
 from cleanse.export import _config_of, _data_of, _recorded
-from cleanse.report.page import RunContent, gallery_rows, make_page
+from cleanse.report.content import RunContent, with_embedding
+from cleanse.report.page import make_page
 from cleanse.runner import Runner
 from cleanse.screen import quiet
 from cleanse.verdict import Verdict
@@ -100,27 +100,18 @@ def read_run(run: Path, pictures: bool = True) -> RunContent:
     verdict = Verdict.load(run)
     classes = class_names(run / "verdict.parquet", verdict)
     config = (run / "config.yaml").read_text(errors="surrogateescape")
+    content = RunContent(run, results, config, verdict, classes)
     if not pictures:
-        return RunContent(run, results, config, verdict, classes)
-    images: dict[int, Tensor] = {}
-    role, missing = None, ""
+        return content
+    content = with_embedding(content)
     try:
         data = _rebuilt(run)
-        view = data.training_view()
         known = _recorded(run)
-        place = {id: i for i, id in enumerate(view.id)}
-        readable = [i for i, why in enumerate(verdict.reason) if not why.startswith("unreadable: ")]
-        same = all(verdict.id[i] in place for i in readable)
-        if not same or (known and hash_of(data.spec()) not in known):
+        if known and hash_of(data.spec()) not in known:
             raise ValueError("the data have changed since the run, or another version of cleanse made it.")
-        for i in {i for rows in gallery_rows(verdict).values() for i in rows}:
-            images[i] = view.images(torch.tensor([place[verdict.id[i]]]))[0]
-        if data.attack is not None:
-            role = torch.full((len(verdict),), -1)
-            role[readable] = data.truth.role.long()[[place[verdict.id[i]] for i in readable]]
+        return illustrate(content, data, _defense_of(run))
     except (ValueError, OSError) as error:
-        missing = str(error) or type(error).__name__
-    return RunContent(run, results, config, verdict, classes, embedding(run, verdict), role, ROLES, images, missing)
+        return replace(content, missing=str(error) or type(error).__name__)
 
 
 def class_names(path: Path, verdict: Verdict) -> tuple[str, ...]:
@@ -139,20 +130,6 @@ def class_names(path: Path, verdict: Verdict) -> tuple[str, ...]:
     return tuple(names)
 
 
-def embedding(run: Path, verdict: Verdict) -> Tensor | None:
-    """(m, D) features of the first m rows of a verdict from a linked ``embed`` stage; None without one that fits."""
-    m = sum(not why.startswith("unreadable: ") for why in verdict.reason)
-    for path in sorted(run.glob("stages/*-embed*/table.pt")):
-        try:
-            table: Any = torch.load(path, map_location="cpu", weights_only=True)
-            features = table["features"]
-            if features.ndim == 2 and len(features) == m and bool(features.isfinite().all()):
-                return features.float()  # type: ignore[no-any-return]
-        except Exception:  # whatever a foreign or damaged file holds, the page goes without a map
-            continue
-    return None
-
-
 def _rebuilt(run: Path) -> ImageDataModule:
     """The run's data module, with its attack; stages that the attack trained are read from beside the run."""
     data = _data_of(run)
@@ -160,3 +137,10 @@ def _rebuilt(run: Path) -> ImageDataModule:
     plain = {k: v for k, v in trainer.items() if isinstance(v, (bool, int, float, str))}
     data.learn_attack(Runner(run.absolute().parent, data.seed or 0, arguments=plain))
     return data
+
+
+def _defense_of(run: Path) -> Defense:
+    """The recipe of a run's config, without weights."""
+    parser = Parser()
+    parser.add_subclass_arguments(Defense, "model", required=True)
+    return parser.instantiate(parser.parse_object({"model": _config_of(run).get("model")})).model  # type: ignore[no-any-return]

@@ -109,6 +109,8 @@ class Runner:
         self.stages: list[tuple[str, Path]] = []
         self.seconds: dict[str, float] = {}
         self.computed = 0
+        self.watchers: list[Callback] = []  # in every fit; they look on and change nothing, so no key has them
+        self.prefix = ""  # of the names of metrics, where a stage's own name would occur twice
 
     # --- what a recipe calls ---
     def fit(
@@ -216,8 +218,8 @@ class Runner:
     ) -> None:
         data.seed = stage.seed
         resume = ResumePoint(part / "last.ckpt")
-        callbacks = [SeedEveryEpoch(stage.seed), resume, self.screen.started(stage.name)]
-        trainer = self._trainer(part, callbacks, self.loggers(part, stage.name), arguments)
+        callbacks = [SeedEveryEpoch(stage.seed), *self.watchers, resume, self.screen.started(stage.name)]
+        trainer = self._trainer(part, callbacks, self.loggers(part, self.prefix + stage.name), arguments)
         with _seeded(stage.seed):
             module = build()
             last = resume.path if _is_sound(resume.path) else None

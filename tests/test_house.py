@@ -13,8 +13,9 @@ FLOORS = {
     "networks": 1, "functional": 1, "augment": 1, "runner": 1, "verdict": 1, "metrics": 1, "loggers": 1,
     "attacks": 1.5,  # on floor 1, above the runner that some attacks are handed
     "modules": 2, "data": 2, "report": 2,
-    "defenses": 3, "evaluation": 3,
-    "experiment": 4, "cli": 5, "export": 5.4, "poison": 5.5, "report_command": 5.5, "main": 6, "__main__": 7,
+    "defenses": 3, "evaluation": 3, "watch": 3, "summary": 3,
+    "experiment": 4, "study": 4.5, "cli": 5, "export": 5.4, "poison": 5.5, "report_command": 5.5, "main": 6,
+    "__main__": 7,
 }  # fmt: skip
 FILES = sorted(p for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")
 

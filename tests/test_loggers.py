@@ -1,6 +1,7 @@
 """What a run logs: CSV for each stage always; one W&B run per command, offline without a key."""
 
 import csv
+import json
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,10 +34,20 @@ def records(path: Path) -> Iterator[bytes]:
 
 
 def test_wandb_offline_holds_every_stage_and_the_summary(cleanse: Cleanse, tmp_path: Path) -> None:
-    """Nothing is asked, nothing needs an account; each stage has its prefix and step, the figures are the summary."""
+    """Nothing is asked, nothing needs an account; each stage has its prefix and step, the figures are the summary.
+
+    The page's charts, galleries and tables are there, and curves of SA and ASR of every classifier.
+    """
     pb = pytest.importorskip("wandb.proto.wandb_internal_pb2")
     done = cleanse(
-        *TINY, "--trainer.logger", "WandbLogger", WANDB_MODE="", WANDB_API_KEY="", NETRC=str(tmp_path / "none")
+        *TINY,
+        "--compare",
+        "[none]",
+        "--trainer.logger",
+        "WandbLogger",
+        WANDB_MODE="",
+        WANDB_API_KEY="",
+        NETRC=str(tmp_path / "none"),
     )
     assert "anonymous" not in done.stderr
     (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")  # one run per command
@@ -53,7 +64,24 @@ def test_wandb_offline_holds_every_stage_and_the_summary(cleanse: Cleanse, tmp_p
     for stage in ("round-1.1", "round-1.2", "self_training", "classifier"):
         assert f"{stage}/train/loss" in history and f"{stage}/step" in history, sorted(history)
         assert axes[f"{stage}/*"] == f"{stage}/step"
-    assert {"sa", "asr", "ra", "tmr", "tpr", "fpr"} <= set(summary)
+    assert {"sa", "asr", "ra", "tmr", "tpr", "fpr", "none_sa", "none_asr"} <= set(summary)
+    for stage, last in (("classifier", ""), ("none/classifier", "none_")):
+        curves = {k: [float(v) for v in history[f"{stage}/{k}"]] for k in ("sa", "asr")}
+        assert {k: len(curve) for k, curve in curves.items()} == {"sa": 2, "asr": 2}
+        assert all(curves[k][-1] == pytest.approx(float(summary[last + k])) for k in curves)
+    shown: dict[str, dict[str, Any]] = {}
+    for key, values in history.items():
+        if key.startswith("report/"):
+            _, name, part = key.split("/")
+            shown.setdefault(name, {})[part] = json.loads(values[0])
+    assert {"classes", "score", "role", "suspicious", "saliency", "verdict_table", "classes_table"} <= set(shown)
+    assert "round-1.1/sa" not in history and shown["suspicious"]["count"] == 32
+    table = json.loads((file.parent / "files" / shown["verdict_table"]["path"]).read_text())
+    run = tmp_path / done.stdout.splitlines()[-1]
+    with (run / "verdict.csv").open() as verdict:
+        scores = sorted((float(row["score"]) for row in csv.DictReader(verdict)), reverse=True)
+    assert [row[table["columns"].index("score")] for row in table["data"]] == pytest.approx(scores)
+    assert [row[0] is None for row in table["data"]].index(True) == 32
 
 
 def test_csv_is_always_there(cleanse: Cleanse, tmp_path: Path) -> None:

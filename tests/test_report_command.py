@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from cleanse.cli import UsageError
 from cleanse.main import main
@@ -36,6 +37,29 @@ def test_the_page_of_a_run(run: Path, capfd: pytest.CaptureFixture[str]) -> None
     found = read_run(run)
     assert found.missing == "" and found.role is not None and found.features is not None
     assert int((found.role == 1).sum()) == found.results["poisoned"]
+
+
+def test_the_classifiers_whose_saliency_is_shown_are_the_ones_that_were_evaluated(run: Path) -> None:
+    found = read_run(run)
+    assert found.no_attention == "" and len(found.attention) == 6
+    tables = [torch.load(p, weights_only=True) for p in sorted(run.glob("stages/*-triggered/table.pt"))]
+    own, none = (t["prediction"] for t in tables)  # the recipe is evaluated first, then what it is compared with
+    rows = torch.linspace(0, len(own) - 1, 6).round().long()
+    for row, shown in zip(rows.tolist(), found.attention, strict=True):
+        assert [look.model for look in shown.looks] == ["No defense", "kNN"]
+        assert [look.predicted for look in shown.looks] == [none[row], own[row]]
+        assert 0 < shown.changed.float().mean() < 0.25
+
+
+def test_the_neighbours_are_those_that_the_recipe_votes_by(run: Path) -> None:
+    (table,) = (torch.load(p, weights_only=True) for p in run.glob("stages/*-embed/table.pt"))
+    unit = torch.nn.functional.normalize(table["embedding"], dim=1)
+    found = read_run(run)
+    assert len(found.near) == 8 and set(found.near) <= set(found.images)
+    for i, near in found.near.items():
+        similar = unit @ unit[i]
+        similar[i] = -1
+        assert set(near) == set(similar.topk(8).indices.tolist())
 
 
 def test_several_runs_need_a_place(run: Path, tmp_path: Path) -> None:

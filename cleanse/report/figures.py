@@ -1,4 +1,4 @@
-"""Charts as SVG text and images as data addresses, from plain tensors; the same input gives the same bytes."""
+"""Charts and pictures, from plain tensors; the same input gives the same bytes."""
 
 import base64
 import io
@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 INK = "#010203"
 """Stands for the page's text colour while matplotlib draws."""
@@ -32,13 +33,51 @@ def readable(text: str, most: int | None = None) -> str:
     return shown if most is None or len(shown) <= most else shown[: most - 1] + "\u2026"
 
 
-def stacked_bars(counts: Tensor, rows: Sequence[str], groups: Sequence[str], salt: str) -> str:
+class Chart:
+    """A drawn figure, for a page or as pixels."""
+
+    def __init__(self, figure: Any) -> None:
+        self.figure = figure
+
+    def svg(self, salt: str) -> str:
+        """As SVG in the page's own colours; ``salt`` makes the ids of this chart unique in its page."""
+        from matplotlib import rc_context
+
+        file = io.StringIO()
+        with rc_context({**_STYLE, "svg.hashsalt": salt}), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a glyph that our font lacks: the reader's browser draws it
+            self.figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        text = file.getvalue()
+        text = text[text.index("<svg") :].replace(INK, "currentColor")
+        text = re.sub(r"<metadata>.*?</metadata>", "", text, count=1, flags=re.DOTALL)
+        text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+        text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+        return re.sub(r'( id="|"#|url\(#)', rf"\1{salt}-", text)
+
+    def pixels(self, dpi: int = 144) -> Tensor:
+        """(3, H, W) uint8, on white."""
+        from matplotlib import rc_context
+        from PIL import Image
+
+        file = io.BytesIO()
+        with rc_context(_STYLE), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a glyph that our font lacks
+            self.figure.savefig(file, format="png", dpi=dpi, facecolor="white")
+        return pil_to_tensor(Image.open(file))
+
+
+def pil_to_tensor(picture: Any) -> Tensor:
+    """A PIL picture to (3, H, W) uint8."""
+    rgb = picture.convert("RGB")
+    return torch.frombuffer(bytearray(rgb.tobytes()), dtype=torch.uint8).view(rgb.height, rgb.width, 3).permute(2, 0, 1)
+
+
+def stacked_bars(counts: Tensor, rows: Sequence[str], groups: Sequence[str]) -> Chart:
     """One bar for each row, a part for each group.
 
     Args:
         counts: (R, G) int64.
         rows, groups: R and G names.
-        salt: makes the ids of this chart unique in its page.
     """
     figure, axes = _empty(0.7 + 0.3 * max(len(rows), 2))
     left = torch.zeros(len(rows))
@@ -51,17 +90,19 @@ def stacked_bars(counts: Tensor, rows: Sequence[str], groups: Sequence[str], sal
     axes.invert_yaxis()
     axes.set_xlabel("images")
     _legend(axes, len(groups))
-    return _svg(figure, salt)
+    return Chart(figure)
 
 
-def histogram(score: Tensor, group: Tensor, groups: Sequence[str], salt: str, bins: int = 40) -> str:
+def histogram(
+    score: Tensor, group: Tensor, groups: Sequence[str], threshold: float | None = None, bins: int = 40
+) -> Chart:
     """How many images have which score; infinite scores are left out, the scale is logarithmic.
 
     Args:
         score: (n,) float.
         group: (n,) int64, an index into ``groups``.
         groups: names; one without an image is left out.
-        salt: makes the ids of this chart unique in its page.
+        threshold: marked with a line; None for no line.
         bins: of equal width.
     """
     figure, axes = _empty(2.9)
@@ -79,23 +120,24 @@ def histogram(score: Tensor, group: Tensor, groups: Sequence[str], salt: str, bi
                 height.tolist(), edges.tolist(), color=COLOURS[g], label=name, fill=True, alpha=0.35, linewidth=0
             )
             axes.stairs(height.tolist(), edges.tolist(), color=COLOURS[g], linewidth=1.6)
+    if threshold is not None:
+        axes.axvline(threshold, color=INK, linestyle=(0, (4, 3)), linewidth=1.4, label="threshold")
     axes.set_yscale("symlog", linthresh=10)
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(lambda count, _: f"{count:,.0f}")
     axes.set_xlabel("score (higher is more suspicious)")
     axes.set_ylabel("images")
-    _legend(axes, len(groups))
-    return _svg(figure, salt)
+    _legend(axes, len(groups) + 1)
+    return Chart(figure)
 
 
-def scatter(points: Tensor, group: Tensor, groups: Sequence[str], salt: str) -> str:
+def scatter(points: Tensor, group: Tensor, groups: Sequence[str]) -> Chart:
     """A map of points, a colour and a shape for each group.
 
     Args:
         points: (n, 2) float.
         group: (n,) int64, an index into ``groups``.
         groups: names; one without a point is left out.
-        salt: makes the ids of this chart unique in its page.
     """
     figure, axes = _empty(4.2)
     for g, name in enumerate(groups):
@@ -111,7 +153,7 @@ def scatter(points: Tensor, group: Tensor, groups: Sequence[str], salt: str) -> 
     axes.set_xticks([])
     axes.set_yticks([])
     _legend(axes, len(groups))
-    return _svg(figure, salt)
+    return Chart(figure)
 
 
 def principal_plane(features: Tensor) -> Tensor:
@@ -140,6 +182,37 @@ def data_address(image: Tensor, most: int = 96) -> str:
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
+def heat(image: Tensor, saliency: Tensor, most: int = 96) -> Tensor:
+    """Saliency as a glow on a greyed image.
+
+    Args:
+        image: (C, H, W) uint8.
+        saliency: (H, W) float in [0, 1].
+        most: pixels of the longer side, to which small images are enlarged so that the glow is smooth.
+
+    Returns:
+        (3, H', W') uint8.
+    """
+    from matplotlib import colormaps
+
+    scale = most / max(image.shape[1:])
+    size = [max(1, round(scale * s)) for s in image.shape[1:]]
+    grey = interpolate(image[:3].float().mean(0)[None, None] / 255, size, mode="nearest")[0, 0]
+    glow = interpolate(saliency[None, None].float(), size, mode="bilinear")[0, 0].clamp(0, 1)
+    colour = torch.from_numpy(colormaps["inferno"](glow.numpy())[..., :3]).float()
+    mixed = 0.35 * grey[..., None] + 0.65 * colour
+    return (mixed * 255).round().to(torch.uint8).permute(2, 0, 1)
+
+
+def place(x: float, y: float) -> str:
+    """Where a point of the unit square is, y downwards, in words.
+
+    >>> place(0.9, 0.95), place(0.5, 0.5), place(0.1, 0.5)
+    ('lower right', 'middle', 'left')
+    """
+    return _PLACES[min(2, int(3 * y))][min(2, int(3 * x))]
+
+
 def _written(character: str) -> str:
     code = ord(character)
     return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else ascii(character)[1:-1]
@@ -159,25 +232,19 @@ def _empty(height: float):  # type: ignore[no-untyped-def]  # matplotlib is load
 def _legend(axes, columns: int) -> None:  # type: ignore[no-untyped-def]
     if axes.get_legend_handles_labels()[0]:
         axes.legend(
-            loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, frameon=False, borderaxespad=0.2, markerscale=1.6
+            loc="lower left",
+            bbox_to_anchor=(0, 1),
+            ncols=columns,
+            frameon=False,
+            borderaxespad=0.2,
+            markerscale=1.6,
+            columnspacing=1.2,
+            handlelength=1.5,
+            handletextpad=0.5,
         )
 
 
-def _svg(figure, salt: str) -> str:  # type: ignore[no-untyped-def]
-    from matplotlib import rc_context
-
-    file = io.StringIO()
-    with rc_context({**_STYLE, "svg.hashsalt": salt}), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a glyph that our font lacks: the reader's browser draws it
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = file.getvalue()
-    text = text[text.index("<svg") :].replace(INK, "currentColor")
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, count=1, flags=re.DOTALL)
-    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
-    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
-    return re.sub(r'( id="|"#|url\(#)', rf"\1{salt}-", text)
-
-
+_PLACES = (("upper left", "top", "upper right"), ("left", "middle", "right"), ("lower left", "bottom", "lower right"))
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none", "text.parse_math": False, "font.size": 10, "font.family": "sans-serif",
     "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK,

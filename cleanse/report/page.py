@@ -2,24 +2,15 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from cleanse.report.figures import data_address, histogram, principal_plane, readable, scatter, stacked_bars
-from cleanse.verdict import ACTIONS, DROP, KEEP, RELABEL, Verdict
+from cleanse.report.charts import DONE, by_class, charts
+from cleanse.report.content import Attention, RunContent, gallery_rows
+from cleanse.report.figures import data_address, heat, place, readable
+from cleanse.verdict import DROP, KEEP, RELABEL
 from cleanse.version import __version__
 
-GALLERY = 24
-"""Images in a gallery at most."""
-MAPPED = 3000
-"""Points on a map at most; more only make the page heavy."""
-BARS = 40
-"""Bars in the chart of classes at most; the table has all."""
-DONE = ("kept", "relabelled", "dropped")
 FIGURES = {
     "sa": "clean test images classified as their true class",
     "asr": "triggered test images classified as the target; low is good",
@@ -32,35 +23,6 @@ DETECTION = {
     "auroc": "area under the ROC curve of the score, poisoned against clean",
     "relabel_accuracy": "relabelled poisoned images that got their true label",
 }
-
-
-@dataclass(frozen=True)
-class RunContent:
-    """What a page is made of: all that a run's directory holds, and what could be found besides.
-
-    Attributes:
-        directory: of the run, as the user named it.
-        results: flat, of results.json.
-        config: text of config.yaml.
-        verdict: n rows.
-        classes: names, in label order.
-        features: (m, D) float, the embedding of the first m rows of the verdict; None without one.
-        role: (n,) int64, an index into ``roles``, -1 where it is not known; None without a simulated attack.
-        roles: names.
-        images: row of the verdict to (C, H, W) uint8, for those in the galleries (`gallery_rows`).
-        missing: why there are no images; empty where there are.
-    """
-
-    directory: Path
-    results: Mapping[str, Any]
-    config: str
-    verdict: Verdict
-    classes: Sequence[str]
-    features: Tensor | None = None
-    role: Tensor | None = None
-    roles: Sequence[str] = ()
-    images: Mapping[int, Tensor] = field(default_factory=dict)
-    missing: str = ""
 
 
 def make_page(runs: Sequence[RunContent]) -> str:
@@ -88,15 +50,6 @@ def make_page(runs: Sequence[RunContent]) -> str:
     )
 
 
-def gallery_rows(verdict: Verdict) -> dict[str, list[int]]:
-    """Rows of the verdict for each gallery, the most suspicious first; unreadable files have no picture."""
-    order = torch.sort(verdict.score, descending=True, stable=True).indices.tolist()
-    there = [i for i in order if not verdict.reason[i].startswith("unreadable: ")]
-    relabelled = [i for i in there if verdict.action[i] == RELABEL]
-    differ = len(verdict) > 0 and bool((verdict.score != verdict.score[0]).any())
-    return {"suspicious": there[:GALLERY] if differ else [], "relabelled": relabelled[:GALLERY]}
-
-
 def summary(run: RunContent) -> list[str]:
     """What came out, in sentences."""
     verdict, results = run.verdict, run.results
@@ -106,7 +59,7 @@ def summary(run: RunContent) -> list[str]:
         f"Of {n:,} training images, {kept:,} were kept, {relabelled:,} relabelled and {dropped:,} dropped"
         + (f" ({unreadable:,} of them because the file cannot be read)." if unreadable else ".")
     ]
-    counts = _by_class(run)
+    counts = by_class(run)
     flagged, every = counts[:, 1:].sum(1), counts.sum(1)
     most = sorted((c for c in range(len(run.classes)) if flagged[c]), key=lambda c: -float(flagged[c] / every[c]))[:3]
     if most:
@@ -139,40 +92,20 @@ def summary(run: RunContent) -> list[str]:
 def _section(run: RunContent, salt: str, detailed: bool) -> dict[str, Any]:
     """All that the template shows of one run."""
     verdict, results = run.verdict, run.results
-    action = verdict.action.long()
-    counts = _by_class(run)
-    bars = counts[:, 1:].sum(1).argsort(descending=True, stable=True)[:BARS].sort().values
-    charts: list[dict[str, str]] = []
-    charts_score: list[dict[str, str]] = []
-    totals = ", ".join(f"{n:,} {name}" for name, n in verdict.counts().items())
-    if len(bars):
-        names = [run.classes[c] for c in bars.tolist()]
-        charts.append({
-            "svg": stacked_bars(counts[bars], names, DONE, f"{salt}-classes"),
-            "alt": f"Bar chart of the verdict for each class; in total {totals}. The table has the numbers.",
-            "caption": "Images of each given class by what the verdict does with them"
-            + (f"; the {BARS} classes with most relabelled or dropped." if len(bars) < len(counts) else "."),
-        })  # fmt: skip
-    known = run.role is not None and bool((run.role >= 0).any())
-    if detailed and len(verdict):
-        charts_score.append({
-            "svg": histogram(verdict.score, action, DONE, f"{salt}-score"),
-            "alt": "Histogram of the score. " + _medians(verdict.score, action, DONE),
-            "caption": "Score by what the verdict does. " + _medians(verdict.score, action, DONE),
-        })  # fmt: skip
-        if known:
-            role = run.role
-            assert role is not None
-            charts_score.append({
-                "svg": histogram(verdict.score[role >= 0], role[role >= 0], run.roles, f"{salt}-role"),
-                "alt": "Histogram of the score by true role. " + _medians(verdict.score, role, run.roles),
-                "caption": "Score by true role (simulation). " + _medians(verdict.score, role, run.roles),
-            })  # fmt: skip
     compared = [
         ("No defense", {k: results.get(f"none_{k}") for k in FIGURES}),
         (f"{results.get('recipe', 'This recipe')}", {k: results.get(k) for k in FIGURES}),
         ("Clean images only (oracle)", {k: results.get(f"oracle_{k}") for k in FIGURES}),
     ]
+    drawn = charts(run) if detailed else charts(run, ["classes"])
+    shown = {
+        kind: [
+            {"svg": d.chart.svg(f"{salt}-{name}"), "alt": d.alt, "caption": d.caption}
+            for name, d in drawn.items()
+            if name in names
+        ]
+        for kind, names in (("class", ("classes",)), ("score", ("score", "role")), ("map", ("map", "truth")))
+    }
     galleries = gallery_rows(verdict) if detailed else {}
     name = run.directory.absolute().name
     return {
@@ -186,12 +119,17 @@ def _section(run: RunContent, salt: str, detailed: bool) -> dict[str, Any]:
         "detection": _cells({k: results.get(k) for k in DETECTION}),
         "detected": any(_is_number(results.get(k)) for k in DETECTION),
         "counts": verdict.counts(),
-        "classes": [(run.classes[c], row) for c, row in enumerate(counts.tolist())],
-        "class_charts": charts,
-        "score_charts": charts_score,
-        "maps": _maps(run, action, salt) if detailed else [],
+        "classes": [(run.classes[c], row) for c, row in enumerate(by_class(run).tolist())],
+        "class_charts": shown["class"],
+        "score_charts": shown["score"],
+        "maps": shown["map"],
         "galleries": {key: [_picture(run, i) for i in rows if i in run.images] for key, rows in galleries.items()},
         "missing": run.missing,
+        "near": [_neighbours(run, i) for i in run.near if i in run.images] if detailed else [],
+        "compares": bool(run.near),
+        "attention": [_attention(run, a) for a in run.attention] if detailed else [],
+        "models": [look.model for look in run.attention[0].looks] if run.attention else [],
+        "no_attention": run.no_attention,
         "seconds": [
             (key.removeprefix("seconds_"), value)
             for key, value in results.items()
@@ -203,53 +141,45 @@ def _section(run: RunContent, salt: str, detailed: bool) -> dict[str, Any]:
     }
 
 
-def _by_class(run: RunContent) -> Tensor:
-    """(C, 3) int64: how many images of each given class are kept, relabelled and dropped."""
-    counts = torch.zeros(len(run.classes), len(ACTIONS), dtype=torch.int64)
-    known = (run.verdict.label >= 0) & (run.verdict.label < len(run.classes))
-    index = (run.verdict.label[known], run.verdict.action[known].long())
-    return counts.index_put(index, torch.ones(int(known.sum()), dtype=torch.int64), accumulate=True)
-
-
-def _maps(run: RunContent, action: Tensor, salt: str) -> list[dict[str, str]]:
-    features = run.features
-    if features is None or len(features) < 3:
-        return []
-    rows = torch.arange(len(features))
-    if len(rows) > MAPPED:
-        rows = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:MAPPED].sort().values
-    points = principal_plane(features[rows])
-    part = f" A random {MAPPED:,} of the {len(features):,} images are shown." if len(rows) < len(features) else ""
-    about = "Principal components of the embedding, one point per image"
-    maps = [{
-        "svg": scatter(points, action[rows], DONE, f"{salt}-map"),
-        "alt": f"Scatter plot: {about[0].lower()}{about[1:]}, coloured by verdict.",
-        "caption": f"{about}, by verdict.{part}",
-    }]  # fmt: skip
-    if run.role is not None and bool((run.role[rows] >= 0).any()):
-        maps.append({
-            "svg": scatter(points, run.role[rows], run.roles, f"{salt}-truth"),
-            "alt": f"Scatter plot: {about[0].lower()}{about[1:]}, coloured by true role.",
-            "caption": f"The same by true role (simulation).{part}",
-        })  # fmt: skip
-    return maps
-
-
-def _picture(run: RunContent, i: int) -> dict[str, str]:
+def _picture(run: RunContent, i: int, most: int = 96) -> dict[str, str]:
     verdict, names = run.verdict, [*run.classes, "no label"]
     old, new = names[int(verdict.label[i])], names[int(verdict.new_label[i])]
     what = {KEEP: "kept", RELABEL: "relabelled", DROP: "dropped"}[int(verdict.action[i])]
     role = f"{run.roles[int(run.role[i])]} in truth" if run.role is not None and run.role[i] >= 0 else ""
     return {
-        "src": data_address(run.images[i]), "id": readable(verdict.id[i], 200), "old": readable(old, 60),
+        "src": data_address(run.images[i], most), "id": readable(verdict.id[i], 200), "old": readable(old, 60),
         "new": readable(new, 60) if what == "relabelled" else "", "what": what, "role": role,
         "reason": readable(verdict.reason[i], 120), "score": f"{float(verdict.score[i]):.3g}",
     }  # fmt: skip
 
 
-def _medians(score: Tensor, group: Tensor, names: Sequence[str]) -> str:
-    parts = [f"{name} {float(score[group == g].median()):.3g}" for g, name in enumerate(names) if (group == g).any()]
-    return f"Median: {', '.join(parts)}."
+def _neighbours(run: RunContent, i: int) -> dict[str, Any]:
+    """An image and the ones nearest to it."""
+    rows, labels = list(run.near[i]), run.verdict.label
+    same = int((labels[rows] == labels[i]).sum()) if len(rows) else 0
+    near = [{**_picture(run, j, most=64), "same": bool(labels[j] == labels[i])} for j in rows if j in run.images]
+    return {"image": _picture(run, i), "near": near, "same": same}
+
+
+def _attention(run: RunContent, a: Attention) -> dict[str, Any]:
+    """A triggered test image, and where each classifier looks on it, in words too."""
+    looks = []
+    for look in a.looks:
+        spot = divmod(int(look.saliency.argmax()), look.saliency.shape[1])
+        height, width = look.saliency.shape
+        where = f"strongest at the {place((spot[1] + 0.5) / width, (spot[0] + 0.5) / height)}"
+        total, share = float(look.saliency.sum()), ""
+        if total and float(a.changed.float().mean()) <= 0.25:
+            share = f"{100 * float(look.saliency[a.changed].sum()) / total:.0f} %"
+        looks.append({
+            "src": data_address(heat(a.image, look.saliency)),
+            "where": where if total else "nothing speaks for its answer",
+            "predicted": readable(run.classes[look.predicted], 60), "share": share, "model": look.model,
+        })  # fmt: skip
+    return {
+        "src": data_address(a.image), "id": readable(a.id, 100), "label": readable(run.classes[a.label], 60),
+        "looks": looks, "changed": f"{100 * float(a.changed.float().mean()):.0f} %",
+    }  # fmt: skip
 
 
 def _is_number(value: object) -> bool:

@@ -25,6 +25,7 @@ def save_run(
     results: Mapping[str, Any],
     model: LightningModule,
     stages: Sequence[tuple[str, Path]],
+    summary: str = "",
 ) -> None:
     """Write a run's directory; each file aside and then renamed, so that a full disk leaves no half of one.
 
@@ -36,10 +37,13 @@ def save_run(
         results: flat, JSON-ready.
         model: the recipe, with its classifier.
         stages: (name, directory) in order; linked relatively under ``stages/``.
+        summary: the verdict in words; empty for no ``summary.txt``.
     """
     directory.mkdir(parents=True, exist_ok=True)
     _write(directory / "config.yaml", config)
     _write(directory / "results.json", json.dumps(results, indent=1) + "\n")
+    if summary:
+        _write(directory / "summary.txt", summary + "\n")
     verdict.save(directory, classes=classes)
     checkpoint = {
         "state_dict": model.state_dict(), "pytorch-lightning_version": lightning_version, MARK: __version__,

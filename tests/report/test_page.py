@@ -1,16 +1,20 @@
 """The page: everything from the data escaped, nothing loaded, small whatever the number of images."""
 
+import json
+import re
 import shutil
 import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
 
+from cleanse.report.content import Attention, Look, RunContent
 from cleanse.report.figures import data_address, histogram, stacked_bars
-from cleanse.report.page import RunContent, make_page
+from cleanse.report.page import make_page
 from cleanse.verdict import Verdict
 
 EVIL = ("<script>alert(1)</script>", "\"quoted\" 'name' &amp;", "new\nline\u202e", "bytes\udcff", "$x^2$ {{ 7*7 }}")
@@ -44,9 +48,16 @@ def content(n: int = 40, results: dict[str, object] = RESULTS) -> RunContent:
     images = {i: torch.full((3, 8, 8), i % 256, dtype=torch.uint8) for i in range(min(n, 100))}
     features = torch.randn(n, 6, generator=generator)
     role = (torch.arange(n) % 4 == 1).long()
+    near = {i: [j for j in range(9) if j != i] for i in range(min(n, 4))} if n > 9 else {}
+    saliency = torch.zeros(8, 8)
+    saliency[7, 7], saliency[0, 0] = 1.0, 0.25
+    corner = torch.zeros(8, 8, dtype=torch.bool)
+    corner[6:, 6:] = True
+    looks = [Look("No defense", saliency, 0), Look(EVIL[0], torch.zeros(8, 8), 1)]
+    attention = [Attention(torch.zeros(3, 8, 8, dtype=torch.uint8), corner, 1, EVIL[2], looks)]
     return RunContent(
         Path("runs") / EVIL[1], results, f"a: '{EVIL[0]}'\nb: {EVIL[3]}", verdict, EVIL, features, role,
-        ("clean", "poison", "cover"), images,
+        ("clean", "poison", "cover"), images, near=near, attention=attention,
     )  # fmt: skip
 
 
@@ -72,7 +83,29 @@ def test_the_page_loads_nothing_and_is_well_marked_up(runs: int) -> None:
     assert {v[1:] for _, name, v in tags.attributes if name == "href" and v.startswith("#")} <= set(ids)
     assert tags.names.count("caption") == tags.names.count("table") and tags.names.count("h1") == 1
     for tag, needed in (("img", "alt"), ("th", "scope")):
-        assert tags.names.count(tag) == sum(t == tag and a == needed for t, a, _ in tags.attributes)
+        assert tags.names.count(tag) == sum(t == tag and a == needed and bool(v) for t, a, v in tags.attributes)
+    levels = [int(name[1]) for name in tags.names if name in ("h1", "h2", "h3", "h4")]
+    assert levels[0] == 1 and all(b <= a + 1 for a, b in pairwise(levels))
+    links = [v for t, name, v in tags.attributes if t == "a" and name == "href"]
+    assert links[0] == "#main" and ("html", "lang", "en") in tags.attributes
+
+
+def test_neighbours_and_saliency_are_there_in_pictures_and_words() -> None:
+    page = make_page([content()])
+    assert page.count('class="near"') == 4 and page.count("of 8 neighbours have its label") == 4
+    assert "Saliency of No defense: strongest at the lower right" in page and "80 % of the saliency" in page
+    assert "strongest at the nowhere" not in page
+    without = make_page([replace(content(), near={}, attention=[], no_attention="it is <gone>.")])
+    assert "This run has no embedding" in without and "No saliency is shown: it is &lt;gone&gt;." in without
+    assert "Where the classifiers look" not in make_page([content(results={"recipe": "kNN", "attack": None})])
+
+
+def test_the_histogram_shows_the_threshold_where_there_is_one() -> None:
+    parted = content()
+    assert "The verdict is not a threshold on this score" in make_page([parted])
+    score = torch.where(parted.verdict.kept, 0.0, 1.0) + parted.verdict.score / 4
+    page = make_page([replace(parted, verdict=replace(parted.verdict, score=score))])
+    assert "images are relabelled or dropped." in page and ">threshold</text>" in page
 
 
 def test_figures_are_in_per_cent_before_and_after_and_the_summary_counts() -> None:
@@ -81,7 +114,7 @@ def test_figures_are_in_per_cent_before_and_after_and_the_summary_counts() -> No
         assert text in page
     unknown = make_page([content(results={"recipe": "kNN", "attack": None})])
     assert "need a simulated attack" in unknown.replace("\n", " ")
-    gone = make_page([replace(content(), images={}, missing="there is no folder <b>x</b>")])
+    gone = make_page([replace(content(), images={}, attention=(), missing="there is no folder <b>x</b>")])
     assert "No images are shown: there is no folder &lt;b&gt;x&lt;/b&gt;" in gone and "<img" not in gone
 
 
@@ -98,18 +131,38 @@ def test_hardly_any_image(n: int) -> None:
 
 def test_charts_and_pictures_take_extremes() -> None:
     score, group = torch.tensor([float("inf"), 1, 1, -float("inf")]), torch.tensor([0, 1, 0, 0])
-    assert histogram(score, group, ("a", "b"), "s").startswith("<svg")
-    bars = stacked_bars(torch.tensor([[1, 0]]), ["<b>"], ("a", "b"), "s")
+    assert histogram(score, group, ("a", "b"), 0.5).svg("s").startswith("<svg")
+    bars = stacked_bars(torch.tensor([[1, 0]]), ["<b>"], ("a", "b")).svg("s")
     assert "&lt;b&gt;" in bars and "<b>" not in bars
     assert data_address(torch.zeros(1, 500, 2, dtype=torch.uint8)).startswith("data:image/png;base64,")
 
 
+WRAPPER = """<!DOCTYPE html><iframe id="f" src="report.html" style="width:{width}px;height:900px;border:0"></iframe>
+<script>onload = () => {{
+  const page = document.getElementById("f").contentDocument, wide = [], limit = {width};
+  const scrolls = e => e && (e.matches(".scroll, pre, .hidden, .chart") || scrolls(e.parentElement));
+  for (const e of page.body.querySelectorAll("*"))
+    if (e.getBoundingClientRect().right > limit + 1 && !scrolls(e)) wide.push(e.outerHTML.slice(0, 80));
+  const root = page.documentElement, images = [...page.images].every(i => i.complete && i.naturalWidth);
+  document.title = JSON.stringify([root.clientWidth, root.scrollWidth, images, wide]);
+}}</script>"""
+"""Headless Chromium's window is at least 500 pixels wide; a frame in it is as narrow as a phone."""
+
+
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs headless Chromium")
-def test_chromium_opens_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("width", [390, 1280])
+def test_chromium_opens_it_and_nothing_sticks_out(tmp_path: Path, width: int) -> None:
     (tmp_path / "report.html").write_text(make_page([content()]), encoding="utf-8")
-    command = ["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    (tmp_path / "wrapper.html").write_text(WRAPPER.format(width=width), encoding="utf-8")
     done = subprocess.run(
-        [*command, "--dump-dom", (tmp_path / "report.html").as_uri()], capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0 and "This page loads nothing" in done.stdout
-    assert "<script" not in done.stdout and done.stdout.count("<svg") == 5
+        [
+            "chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files",
+            f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1400,1000", "--dump-dom",
+            (tmp_path / "wrapper.html").as_uri(),
+        ],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    client, scrolled, images, wide = json.loads(re.search(r"<title>(.*?)</title>", done.stdout, re.DOTALL)[1])
+    assert scrolled <= client <= width and client > width - 30 and images, (client, scrolled)
+    assert not wide, wide

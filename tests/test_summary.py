@@ -1,0 +1,56 @@
+"""The summary in words."""
+
+import pytest
+import torch
+
+from cleanse.summary import flagged_shares, standing_out, summarise
+from cleanse.verdict import Verdict
+
+NAMES = ["cat", "dog", "owl", "<b>\x1b[31m", "fox"]
+
+
+def verdict(flagged: list[int], size: int = 100) -> Verdict:
+    """Of every class, so many images are relabelled to the next class."""
+    label = torch.arange(len(flagged)).repeat_interleave(size)
+    place = torch.arange(size).repeat(len(flagged))
+    new = torch.where(place < torch.tensor(flagged)[label], (label + 1) % len(flagged), label)
+    return Verdict.from_labels([str(i) for i in range(len(label))], label, new)
+
+
+def test_a_class_that_stands_out_is_named_with_where_its_images_go() -> None:
+    text = summarise(verdict([30, 3, 2, 4, 3]), NAMES)
+    assert "Of 500 images, 458 are kept, 42 relabelled and 0 dropped." in text
+    assert "Class 'cat' stands out: 30.0% of its images are flagged, the other classes 2.0% to 4.0%" in text
+    assert "of its 30 relabelled ones, 30 look like 'dog'." in text and text.count("stands out:") == 1
+
+
+def test_without_one_it_says_so_and_what_is_not_known() -> None:
+    text = summarise(verdict([3, 3, 2, 4, 3]), NAMES)
+    assert "No class stands out: 2.0% to 4.0%" in text and "was not measured" in text
+
+
+def test_names_cannot_steer_a_terminal() -> None:
+    assert "\x1b" not in summarise(verdict([30, 3, 2, 4, 3]), NAMES)
+
+
+def test_two_classes_are_too_few_to_compare() -> None:
+    assert "is not known" in summarise(verdict([50, 1]), NAMES)
+
+
+def test_images_without_a_label_count_in_no_class() -> None:
+    label = torch.tensor([0, 0, -1])
+    found = Verdict.keep_mask("abc", label, torch.tensor([True, False, False]))
+    assert flagged_shares(found, 3)[0].tolist() == [0.5, 0.0, 0.0]
+    assert "without a label: 1" in summarise(found, NAMES)
+
+
+def test_chance_alone_rarely_stands_out() -> None:
+    generator = torch.Generator().manual_seed(0)
+    total = torch.full((10,), 100)
+    draws = torch.binomial(torch.full((1000, 10), 100.0), torch.full((1000, 10), 0.05), generator=generator) / 100
+    assert sum(bool((standing_out(row, total) >= 5).any()) for row in draws) < 20
+
+
+def test_too_few_names_are_refused() -> None:
+    with pytest.raises(ValueError, match="classes has 2 names"):
+        summarise(verdict([1, 1, 1]), NAMES[:2])
