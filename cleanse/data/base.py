@@ -197,7 +197,13 @@ class ImageDataModule(Described, LightningDataModule):
         mean, std = (self.mean, self.std) if self.mean else _statistics(images.image)
         spec = self.spec() if attack is self.attack else {**self.spec(), "attack": None}
         source = ImageSource(
-            images.image, images.id, self.classes, mean, std, hash_of(spec), self.contrastive_augment(),
+            images.image,
+            images.id,
+            self.classes,
+            mean,
+            std,
+            hash_of(spec),
+            self.contrastive_augment(),
             self.streams(images.image.shape),
         )
         augment = self.default_augment() if self.augment is None else self.augment

@@ -53,9 +53,7 @@ def test_the_papers_numbers_are_the_default(caplog: pytest.LogCaptureFixture) ->
     assert recipe.find(density, label, CLASSES)[0].nonzero().flatten().tolist() == [3]
     with caplog.at_level(logging.INFO, "cleanse"):
         near = densities()[0]
-        near[torch.arange(len(near)), (label + 1) % 10] = 0.02 * torch.rand(
-            len(near)
-        )
+        near[torch.arange(len(near)), (label + 1) % 10] = 0.02 * torch.rand(len(near))
         assert not torch.stack(recipe.find(near, label, CLASSES)).any()
         assert "no class is flagged: every image is kept" in caplog.text
         assert recipe.find(density.clamp(min=-0.1), label, CLASSES)[0].all()
