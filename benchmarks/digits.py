@@ -22,7 +22,7 @@ FIGURES = ("none_sa", "none_asr", "sa", "asr", "tmr", "tpr", "fpr", "relabel_acc
 def result(recipe: str, attack: str, seed: int, root: str) -> dict[str, Any]:
     """What one run found; its progress goes to standard error."""
     (recipe, *more), (attack, *options) = shlex.split(recipe), shlex.split(attack)
-    configs = [f"{recipe}.yaml", "quick.yaml", *([] if attack == "none" else [f"attacks/{attack}.yaml"])]
+    configs = [f"{recipe}.yaml", "quick.yaml", *([] if attack in ("none", "own") else [f"attacks/{attack}.yaml"])]
     command = [sys.executable, "-m", "cleanse", "fit", *(word for c in configs for word in ("--config", c))]
     command += [*options, *more, "--seed_everything", str(seed), "--root", root]
     command += ["--data.attack=null"] if attack == "none" else []
@@ -42,7 +42,9 @@ def cell(values: list[float | None]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", action="append", required=True, help="a config's name and its options")
-    parser.add_argument("--attack", action="append", required=True, help="the same; none for clean data")
+    parser.add_argument(
+        "--attack", action="append", required=True, help="the same; own for the recipe's, none for clean data"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--root", default="runs")
     asked = parser.parse_args()
