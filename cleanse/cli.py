@@ -80,6 +80,13 @@ class CleanseCLI(LightningCLI):
             help="Log SA and ASR after every epoch of every classifier. Default: when W&B is among the loggers.",
         )
         parser.add_argument(
+            "--baseline",
+            type=bool,
+            default=False,
+            help="Run the recipe once more, on the images that it kept: what it flags there is its own, not an "
+            "attack's. Takes about as long as the recipe.",
+        )
+        parser.add_argument(
             "--threads",
             type=int | None,
             default=None,
@@ -123,7 +130,9 @@ class CleanseCLI(LightningCLI):
             return
         config, watch = self._config_text(), self.settings.watch
         watch = self.loggers.has_wandb if watch is None else watch
-        experiment = run_experiment(model, datamodule, self.runner(), self.settings.compare, config, watch)
+        experiment = run_experiment(
+            model, datamodule, self.runner(), self.settings.compare, config, watch, self.settings.baseline
+        )
         if is_rank_zero():
             if self.loggers.has_wandb:
                 self._show(experiment, model, datamodule, config)

@@ -11,6 +11,7 @@ import torch
 from cleanse.attacks.base import COVER, POISON, ROLES
 from cleanse.data.base import ImageDataModule
 from cleanse.data.conflicting import conflicting_labels
+from cleanse.data.views import TrainingView
 from cleanse.defenses import Defense, OracleDefense, Outcome
 from cleanse.defenses.oracle import oracle_verdict
 from cleanse.describe import hash_of
@@ -18,7 +19,7 @@ from cleanse.evaluation import evaluate, judge
 from cleanse.report import results_table, save_run
 from cleanse.report.content import GALLERY, RunContent, with_attention, with_images
 from cleanse.runner import Runner, is_rank_zero
-from cleanse.summary import summarise
+from cleanse.summary import flagged_rate, summarise
 from cleanse.verdict import Verdict
 from cleanse.version import __version__
 from cleanse.watch import EpochEvaluation
@@ -56,6 +57,7 @@ def run_experiment(
     compare: Sequence[Comparison] | None = None,
     config: str = "",
     watch: bool = False,
+    baseline: bool = False,
 ) -> Experiment:
     """Run a recipe and everything that shows what it did.
 
@@ -67,6 +69,8 @@ def run_experiment(
             reads the truth; only with an attack). None for both with an attack, and neither without.
         config: yaml that repeats the run.
         watch: log SA and ASR after every epoch of every classifier that is trained; changes no result.
+        baseline: run the recipe once more on the images that were kept, the best stand-in for data of nearly this size
+            without an attack: what it flags there is its own.
 
     Raises:
         ValueError: for bad data or arguments, before anything is trained where possible.
@@ -75,6 +79,9 @@ def run_experiment(
     wanted = (("none", "oracle") if simulated else ()) if compare is None else tuple(compare)
     if "oracle" in wanted and not simulated:
         raise ValueError("there is no attack to know the truth about: leave 'oracle' out of --compare")
+    is_oracle = isinstance(defense, OracleDefense)
+    if baseline and is_oracle:
+        raise ValueError("a recipe that reads the truth flags nothing of its own: leave --baseline out")
     prepare(data, run)
     attacked = dict(run.seconds)  # what the attack trained
     train = data.training_view()
@@ -82,11 +89,10 @@ def run_experiment(
     _describe_data(data)
     run.screen.total = (
         len(attacked)
-        + defense.stages()
+        + defense.stages() * (2 if baseline else 1)
         + (1 + len(wanted)) * (2 if simulated else 1)
         + len(wanted) * defense.final_stages
     )
-    is_oracle = isinstance(defense, OracleDefense)
     outcome: Outcome = defense.cleanse(train, run, data.truth) if is_oracle else defense.cleanse(train, run)  # type: ignore[call-arg]
     defense.model = outcome.model
     seconds = {k: v for k, v in run.seconds.items() if k not in attacked}  # of the recipe: evaluation follows
@@ -106,8 +112,10 @@ def run_experiment(
             name,
             evaluate(model, data, run) | judge(truth, data.truth),
         )
+    again = _baseline(defense, train.subset(outcome.verdict.kept), run) if baseline else None
     results: dict[str, Any] = {
         **figures, **verdict.counts(), "unreadable": len(data.unreadable),
+        "baseline_flagged": None if again is None else flagged_rate(again),
         "poisoned": data.truth.count(POISON) if simulated else None,
         "cover": data.truth.count(COVER) if simulated else None,
         "train_images": len(train), "test_images": len(data.clean_test()),
@@ -119,10 +127,9 @@ def run_experiment(
     ordered = {n: rows[n][1] for n in rows if rows[n][0] == "none"} | {recipe: figures}
     ordered |= {n: rows[n][1] for n in rows if rows[n][0] == "oracle"}
     title = "-".join(filter(None, (recipe.lower(), results["data"].lower(), (results["attack"] or "").lower())))
-    directory = (
-        run.root / f"{title}-{hash_of([defense, train, data.clean_test(), run.seed, list(wanted), run.fixed()])}"
-    )
-    summary = summarise(outcome.verdict, data.classes, len(data.unreadable))
+    asked = [*wanted, *(["baseline"] if baseline else [])]
+    directory = run.root / f"{title}-{hash_of([defense, train, data.clean_test(), run.seed, asked, run.fixed()])}"
+    summary = summarise(outcome.verdict, data.classes, len(data.unreadable), again)
     if is_rank_zero():
         save_run(directory, config, verdict, data.classes, results, defense, run.stages, summary)
     run.screen.summary(len(run.stages) - run.computed)
@@ -134,6 +141,18 @@ def prepare(data: ImageDataModule, run: Runner) -> None:
     run.prepare(data)
     data.seed = run.seed if data.seed is None else data.seed
     data.learn_attack(run)
+
+
+def _baseline(defense: Defense, kept: TrainingView, run: Runner) -> Verdict | None:
+    """The recipe's verdict on the images that it kept; None if it cannot work with them."""
+    run.prefix = "baseline/"
+    try:
+        return defense.cleanse(kept, run).verdict
+    except ValueError as error:  # what was found before is not lost for it
+        log.warning("the baseline was not measured, on the %d images that are kept: %s", len(kept), error)
+        return None
+    finally:
+        run.prefix = ""
 
 
 def illustrate(run: RunContent, data: ImageDataModule, defense: Defense, most: int = GALLERY) -> RunContent:

@@ -80,7 +80,7 @@ or in Python `cleanse.data.Frozen("THIS_FOLDER")`. As a folder of images of whic
 
 given: with this label in `train`; true: of this class before the attack, and of these by role.
 """
-OF_A_RUN = ("model", "threads", "compare")
+OF_A_RUN = ("model", "threads", "compare", "watch", "baseline")
 """Sections of the configs of runs, which say nothing about the data."""
 
 

@@ -65,7 +65,18 @@ def standing_out(share: Tensor, total: Tensor) -> Tensor:
     return torch.where(enough, z, 0.0)
 
 
-def summarise(verdict: Verdict, classes: Sequence[str], unreadable: int = 0) -> str:
+def flagged_rate(verdict: Verdict) -> float:
+    """The share of all images with a label that are not kept; 0 without any.
+
+    >>> label, keep = torch.tensor([0, 0, 1, -1]), torch.tensor([True, False, True, False])
+    >>> round(flagged_rate(Verdict.keep_mask("abcd", label, keep)), 3)
+    0.333
+    """
+    given = verdict.label >= 0
+    return int((given & ~verdict.kept).sum()) / max(1, int(given.sum()))
+
+
+def summarise(verdict: Verdict, classes: Sequence[str], unreadable: int = 0, baseline: Verdict | None = None) -> str:
     """A verdict in words, for a person who knows nothing about their data.
 
     Class names are untrusted: they appear as ASCII literals, so none can steer a terminal.
@@ -74,6 +85,7 @@ def summarise(verdict: Verdict, classes: Sequence[str], unreadable: int = 0) -> 
         verdict: one row per image that was judged; files that could not be read say nothing about their class.
         classes: C class names.
         unreadable: how many such files there are.
+        baseline: the verdict of the same recipe on the kept images alone; None if nobody asked for it.
 
     Returns:
         Lines of ASCII text, the last without a line end.
@@ -100,7 +112,7 @@ def summarise(verdict: Verdict, classes: Sequence[str], unreadable: int = 0) -> 
         lines.append(f"  without a label: {unlabelled}")
     if unreadable:
         lines.append(f"  could not be read, and are dropped too: {unreadable}")
-    return "\n".join(lines + _targets(verdict, names, share, total))
+    return "\n".join([*lines, *_targets(verdict, names, share, total), *_sureness(baseline, len(classes))])
 
 
 def _targets(verdict: Verdict, names: Sequence[str], share: Tensor, total: Tensor) -> list[str]:
@@ -136,6 +148,20 @@ def _targets(verdict: Verdict, names: Sequence[str], share: Tensor, total: Tenso
         )
     lines.append(
         "This compares the classes of this run only: a hard or badly labelled class can stand out too, and an attack "
-        "spread over many classes does not. What the recipe flags on these data without an attack was not measured."
+        "spread over many classes does not."
     )
     return lines
+
+
+def _sureness(baseline: Verdict | None, num_classes: int) -> list[str]:
+    """The sentences about what the recipe flags where there is no attack, as far as one can know."""
+    if baseline is None:
+        return ["What the recipe flags on these data without an attack was not measured (--baseline true does)."]
+    share, total = flagged_shares(baseline, num_classes)
+    shown = share[total >= FEWEST_LABELLED]
+    by_class = f" ({shown.min():.1%} to {shown.max():.1%} of a class)" if len(shown) else ""
+    return [
+        f"On the kept images alone, the same recipe flags {flagged_rate(baseline):.1%}{by_class}: flags at this rate "
+        "are its own, not an attack's. The rate on clean data is rather higher, as the images that it finds hard are "
+        "not among the kept ones."
+    ]

@@ -9,6 +9,9 @@ from subprocess import CompletedProcess
 import pandas as pd
 import pytest
 import torch
+import yaml
+
+from cleanse.poison import OF_A_RUN
 
 Cleanse = Callable[..., "CompletedProcess[str]"]
 QUICK = ("--config", "quick.yaml", "--data.limit_train", "200", "--data.limit_test", "100", "--model.epochs", "2")
@@ -42,9 +45,12 @@ def test_a_run_leaves_what_the_design_says(finished: tuple[Path, "CompletedProce
     results = json.loads((run / "results.json").read_text())
     keys = "sa asr ra tmr tpr fpr auroc relabel_accuracy kept relabelled dropped seconds seconds_classifier"
     assert set(keys.split()) | {"recipe", "attack", "data", "seed", "oracle", "version"} <= set(results)
+    assert results["baseline_flagged"] is None  # nobody asked
     assert all(v is None or isinstance(v, (bool, int, float, str)) for v in results.values())  # flat
     assert results["recipe"] == "NoDefense" and results["data"] == "Digits" and results["oracle"] is False
     assert results["tpr"] == 0 and results["kept"] == 200 and results["relabel_accuracy"] is None
+    of_the_data = {"data", "trainer", "seed_everything", "root"}
+    assert set(yaml.safe_load((run / "config.yaml").read_text())) == {*OF_A_RUN, *of_the_data}
     verdict = pd.read_parquet(run / "verdict.parquet")
     assert len(verdict) == 200 and set(verdict.action) == {"keep"}
     links = sorted((run / "stages").iterdir())
@@ -52,9 +58,13 @@ def test_a_run_leaves_what_the_design_says(finished: tuple[Path, "CompletedProce
     assert not any(link.readlink().is_absolute() for link in links)
 
 
-def test_standard_output_is_the_table_and_last_the_run(finished: tuple[Path, "CompletedProcess[str]"]) -> None:
+def test_standard_output_is_the_verdict_in_words_the_table_and_last_the_run(
+    finished: tuple[Path, "CompletedProcess[str]"],
+) -> None:
     run, done = finished
-    lines = done.stdout.splitlines()
+    words, _, table = done.stdout.rpartition("\n\n")
+    assert words.startswith("Of 200 images, 200 are kept") and words + "\n" == (run / "summary.txt").read_text()
+    lines = table.splitlines()
     assert lines[0].split()[:4] == ["SA", "ASR", "RA", "TMR"]
     assert [line.split("  ")[0] for line in lines[1:-1]] == ["no defense", "NoDefense", "clean images only (oracle)"]
     assert lines[-1] == f"runs/{run.name}"
@@ -227,6 +237,24 @@ def test_runs_that_differ_in_anything_do_not_share_a_directory(
     for change in (("--data.batch_size", "16"), ("--data.limit_test", "90"), ("--seed_everything", "1")):
         names.add(cleanse(*NONE, "--root", str(run.parent), "--compare", "[]", *change).stdout.splitlines()[-1])
     assert len(names) == 4
+
+
+def test_the_baseline_is_the_recipe_on_the_images_that_it_kept(cleanse: Cleanse, tmp_path: Path) -> None:
+    short = ("--model.pretrain_epochs", "2", "--model.epochs", "1", "--model.probe_epochs", "1")
+    knn = ("fit", "--config", "knn.yaml", *QUICK[:-2], *short, "--compare", "[]", "--data.attack=null")
+    plain = cleanse(*knn).stdout.splitlines()
+    done = cleanse(*knn, "--baseline", "true")
+    run = tmp_path / done.stdout.splitlines()[-1]
+    results = json.loads((run / "results.json").read_text())
+    stages = [link.name.split("-", 1)[1] for link in sorted((run / "stages").iterdir())]
+    assert stages == ["simclr", "embed", "supcon", "probe", "test", "simclr", "embed", "supcon", "probe"]
+    assert 0 < results["baseline_flagged"] < 1 and results["kept"] < 200 and str(run.name) not in plain[-1]
+    embedded = torch.load(sorted((run / "stages").glob("*-embed"))[-1] / "table.pt", weights_only=True)
+    assert len(embedded["index"]) == results["kept"]
+    said = (run / "summary.txt").read_text()
+    assert f"the same recipe flags {results['baseline_flagged']:.1%}" in said and said.strip() in done.stdout
+    before = json.loads((tmp_path / plain[-1] / "results.json").read_text())
+    assert {**results, "baseline_flagged": None} == before  # nothing else has changed
 
 
 def test_quick_yaml_brings_what_a_recipe_and_an_attack_need(tmp_path: Path) -> None:

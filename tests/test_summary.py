@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cleanse.summary import flagged_shares, standing_out, summarise
+from cleanse.summary import flagged_rate, flagged_shares, standing_out, summarise
 from cleanse.verdict import Verdict
 
 NAMES = ["cat", "dog", "owl", "<b>\x1b[31m", "fox"]
@@ -27,6 +27,16 @@ def test_a_class_that_stands_out_is_named_with_where_its_images_go() -> None:
 def test_without_one_it_says_so_and_what_is_not_known() -> None:
     text = summarise(verdict([3, 3, 2, 4, 3]), NAMES)
     assert "No class stands out: 2.0% to 4.0%" in text and "was not measured" in text
+
+
+def test_how_sure_it_is_comes_from_the_kept_images_alone() -> None:
+    found, again = verdict([30, 3, 2, 4, 3]), verdict([5, 1, 4, 3, 2])
+    assert flagged_rate(again) == 0.03
+    text = summarise(found, NAMES, baseline=again)
+    assert "On the kept images alone, the same recipe flags 3.0% (1.0% to 5.0% of a class): flags at this rate" in text
+    assert "was not measured" not in text and "--baseline true" in summarise(found, NAMES)
+    few = summarise(verdict([1, 1], size=2), NAMES, baseline=verdict([1, 0], size=2))
+    assert "flags 25.0%: flags" in few  # classes of two images have no rates
 
 
 def test_names_cannot_steer_a_terminal() -> None:

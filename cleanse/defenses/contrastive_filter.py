@@ -1,24 +1,17 @@
 """Filter and relabel by the neighbours that an image has in an embedding learned without labels (kNN, energy)."""
 
-import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal
 
-import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from cleanse.data.views import TrainingView
 from cleanse.defenses.base import Defense, Outcome
-from cleanse.functional import (
-    Relabelling,
-    combine,
-    energy_scores,
-    knn_scores,
-    margin,
-    relabel_confident,
-)
+from cleanse.defenses.embedding_verdict import TITLES as VOTES
+from cleanse.defenses.embedding_verdict import as_verdict, judge
+from cleanse.functional import Relabelling
 from cleanse.modules.autoencoder import Autoencoder
 from cleanse.modules.base import ImageModule, NetworkFactory
 from cleanse.modules.classifier import Classifier
@@ -30,10 +23,8 @@ from cleanse.networks import ResNet18
 from cleanse.runner import Runner
 from cleanse.verdict import Verdict
 
-log = logging.getLogger("cleanse")
-
 Method = Literal["knn", "energy", "knn_energy", "none"]
-TITLES: dict[str, str] = {"knn": "kNN", "energy": "Energy", "knn_energy": "kNN_Energy", "none": "SupCon"}
+TITLES = {**VOTES, "none": "SupCon"}
 
 
 class ContrastiveFilter(Defense):
@@ -160,28 +151,9 @@ class ContrastiveFilter(Defense):
 
     def judge(self, embedding: Tensor, label: Tensor) -> tuple[Relabelling, Tensor]:
         """What becomes of n labelled images, and how suspicious each is (n,) (002, Algorithm 1)."""
-        count = label.bincount()
-        count = count[count > 0]
-        if count.max() > 2 * count.min():
-            log.warning(
-                "classes have %d to %d images: votes and energies then favour the large ones", count.min(), count.max()
-            )
-        results, scores = [], []
-        if self.method in ("knn", "knn_energy"):
-            voted, share = knn_scores(embedding, label, self.k)
-            confidence = share.gather(1, voted[:, None])[:, 0]
-            results.append(relabel_confident(label, voted, confidence, self.percentile))
-            scores.append(margin(share, label))
-        if self.method in ("energy", "knn_energy"):
-            energy = energy_scores(embedding, label, self.temperature)
-            results.append(relabel_confident(label, energy.argmax(1), energy.amax(1).float(), self.percentile))
-            scores.append(margin(energy, label))
-        found = results[0] if len(results) == 1 else combine(*results)
-        log.info(
-            "%s accepts %d of %d images; of the others, %d are certain enough to be relabelled",
-            self.title, int(found.accepted.sum()), len(label), int(found.relabelled.sum()),
-        )  # fmt: skip
-        return found, scores[0] if len(scores) == 1 else torch.stack([_rank(s) for s in scores]).mean(0)
+        if self.method == "none":
+            raise ValueError("method 'none' judges no image")
+        return judge(embedding, label, self.method, self.k, self.temperature, self.percentile)
 
     def classify(self, train: TrainingView, run: Runner) -> LightningModule:
         """SupCon, then a linear probe on its frozen encoder."""
@@ -210,21 +182,4 @@ class ContrastiveFilter(Defense):
 
     def _verdict(self, train: TrainingView, judged: Tensor, found: Relabelling, score: Tensor) -> Verdict:
         """The partition as a verdict, with the ablations of Table 3."""
-        relabelled = found.relabelled & self.relabel
-        new_label = torch.where(relabelled, found.label, train.label[judged])
-        if self.filter:
-            new_label = torch.where(found.accepted | relabelled, new_label, -1)
-        reasons = [
-            "" if accepted else f"looks like {train.classes[new]!a}" if moved else "does not look like its class"
-            for accepted, moved, new in zip(
-                found.accepted.tolist(), relabelled.tolist(), new_label.tolist(), strict=True
-            )
-        ]
-        return Verdict.of_labelled(train.id, train.label, judged, new_label, score, reasons)
-
-
-def _rank(score: Tensor) -> Tensor:
-    """(n,) places from 0 to 1, ties sharing one."""
-    _, place, count = torch.unique(score, return_inverse=True, return_counts=True)
-    middle: Tensor = count.cumsum(0) - (count - 1) / 2 - 1
-    return (middle / max(1, len(score) - 1)).float()[place]
+        return as_verdict(train.id, train.label, judged, found, score, train.classes, self.filter, self.relabel)

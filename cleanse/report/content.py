@@ -18,6 +18,8 @@ GALLERY = 24
 """Images in a gallery at most."""
 NEIGHBOURED, NEAR = 8, 8
 """How many suspicious images are shown with their neighbours, and how many of those."""
+WORDS = 1_000_000
+"""Characters of a summary that are read at most."""
 ATTENDED = 6
 """Triggered test images with saliency maps."""
 
@@ -90,6 +92,19 @@ class RunContent:
     near: Mapping[int, Sequence[int]] = field(default_factory=dict)
     attention: Sequence[Attention] = ()
     no_attention: str = ""
+
+    @property
+    def words(self) -> list[str]:
+        """What summary.txt says about classes that stand out and how sure that is; empty without the file.
+
+        Its first line and the indented ones count images, which a page shows itself.
+        """
+        try:
+            with (self.directory / "summary.txt").open(encoding="utf-8", errors="replace") as file:
+                lines = file.read(WORDS).splitlines()
+        except (OSError, ValueError):
+            return []
+        return [line for line in lines[1:] if line and not line.startswith(" ")]
 
 
 class View(Protocol):

@@ -59,6 +59,7 @@ def summary(run: RunContent) -> list[str]:
         f"Of {n:,} training images, {kept:,} were kept, {relabelled:,} relabelled and {dropped:,} dropped"
         + (f" ({unreadable:,} of them because the file cannot be read)." if unreadable else ".")
     ]
+    said += [readable(line) for line in run.words]
     counts = by_class(run)
     flagged, every = counts[:, 1:].sum(1), counts.sum(1)
     most = sorted((c for c in range(len(run.classes)) if flagged[c]), key=lambda c: -float(flagged[c] / every[c]))[:3]

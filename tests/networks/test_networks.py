@@ -250,7 +250,7 @@ def test_small_networks_learn_the_digits(make: Make) -> None:
 
 
 def test_small_resnet_learns_from_large_images_too() -> None:
-    """Channels-last, few channels, 224 pixels: a strided 1x1 convolution would end the process here (torch 2.15, CPU)."""
+    """Channels-last, few channels, 224 pixels: a strided 1x1 convolution would end the process (torch 2.15, CPU)."""
     network = SmallResNet(3, 2, width=8).to(memory_format=torch.channels_last)
     image = torch.rand(4, 3, 224, 224).contiguous(memory_format=torch.channels_last)
     network(image).square().sum().backward()

@@ -118,6 +118,18 @@ def test_figures_are_in_per_cent_before_and_after_and_the_summary_counts() -> No
     assert "No images are shown: there is no folder &lt;b&gt;x&lt;/b&gt;" in gone and "<img" not in gone
 
 
+def test_the_summary_in_words_is_shown_as_text(tmp_path: Path) -> None:
+    words = "Of 40 images, 20 are kept.\n  class 'owl': 3 kept\nClass '<script>' stands out.\nHow \x1bsure it is.\n"
+    (tmp_path / "summary.txt").write_bytes(words.encode() + b"\xff\n")
+    run = replace(content(), directory=tmp_path)
+    assert run.words == ["Class '<script>' stands out.", "How \x1bsure it is.", "\ufffd"]
+    page = make_page([run])
+    first = page.index("<p>Class &#39;&lt;script&gt;&#39; stands out.</p>")
+    assert page.index("In words") < first < page.index('id="figures"') and "<p>How \\x1bsure it is.</p>" in page
+    assert "class &#39;owl&#39;" not in page  # the table has it
+    assert content().words == []
+
+
 def test_the_page_is_deterministic_and_small_with_many_images() -> None:
     assert make_page([content()]) == make_page([content()])
     page = make_page([content(50_000)])
