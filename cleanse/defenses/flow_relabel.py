@@ -43,7 +43,9 @@ class FlowRelabel(Defense):
 
     Departures (SPEC D.3): features are standardised with the training set's statistics; poison at both ends is counted
     as the published code does; a class that both rules flag is disruptive; the classifier is trained once, on what is
-    kept and relabelled together, and **no poison list is read anywhere** (the published retraining step reads it).
+    kept and relabelled together, and **no poison list is read anywhere** (the published retraining step reads it). The
+    verdict's score is an image's place in its class by the poisoning score, 0 to 1, and one less in classes that are
+    not flagged.
 
     Args:
         network: builds the classifier from (in_channels, num_classes), and the encoder if ``encoder_network`` is None.
@@ -139,8 +141,9 @@ class FlowRelabel(Defense):
         density, label = run.predict("density", flows, table).log_density[judged], train.label[judged]
         nondisruptive, disruptive = self.find(density, label, train.classes)
         split = split_and_relabel(density, label, nondisruptive, disruptive, self.alpha_clean, self.alpha_poison)
-        score = poisoning_score(density, label).clamp(-100, 100)
-        verdict = _verdict(train, judged, split, torch.where(disruptive[label], score, -score))
+        score = poisoning_score(density, label)
+        place = _place_in_class(torch.where(disruptive[label], score, -score), label)
+        verdict = _verdict(train, judged, split, place - (~(nondisruptive | disruptive)[label]).float())
         return Outcome(verdict, self.classify(train.with_verdict(verdict), run))
 
     def features(self, train: TrainingView, run: Runner) -> Tensor:
@@ -183,6 +186,16 @@ class FlowRelabel(Defense):
         elif flagged.all():
             log.warning("every class is flagged: the thresholds do not fit these features, do not trust the verdict")
         return nondisruptive, far.flagged
+
+
+def _place_in_class(score: Tensor, label: Tensor) -> Tensor:
+    """(n,) from 0 for the lowest score of a class to 1 for its highest."""
+    place = torch.zeros(len(score))
+    for c in torch.unique(label).tolist():
+        rows = (label == c).nonzero().flatten()
+        order = rows[score[rows].argsort(stable=True)]
+        place[order] = torch.linspace(0, 1, len(rows))
+    return place
 
 
 def _verdict(train: TrainingView, judged: Tensor, split: Split, suspicion: Tensor) -> Verdict:

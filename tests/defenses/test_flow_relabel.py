@@ -99,7 +99,12 @@ def test_what_becomes_of_flagged_classes(runner: Runner) -> None:
     assert int(verdict.relabelled[of[2]].sum()) == int(0.15 * n2) and not verdict.relabelled[of[5]].any()
     assert (verdict.new_label[verdict.relabelled] != 2).all()
     assert int(verdict.kept[of[2]].sum()) == n2 - int(0.85 * n2) and int(verdict.kept[of[5]].sum()) == int(0.15 * n5)
-    assert verdict.kept[~(of[2] | of[5])].all()
+    rest = ~(of[2] | of[5])
+    assert verdict.kept[rest].all()
+    assert verdict.score[rest].max() <= 0 <= verdict.score[~rest].min()  # what is not flagged is not suspicious
+    for c in (2, 5):  # what is kept of a flagged class is at one end of its order
+        kept = verdict.kept & of[c]
+        assert verdict.score[kept].max() < verdict.score[of[c] & ~kept].min()
 
 
 def test_withheld_labels_are_left_out(runner: Runner) -> None:
@@ -156,6 +161,6 @@ def test_it_cleanses_the_digits(cleanse: Callable[..., "CompletedProcess[str]"],
     results = json.loads((tmp_path / done.stdout.splitlines()[-1] / "results.json").read_text())
     assert results["none_asr"] > 0.9
     assert results["asr"] <= 0.05 and results["sa"] >= results["none_sa"] - 0.05
-    assert results["tpr"] >= 0.9 and results["relabel_accuracy"] >= 0.85
+    assert results["tpr"] >= 0.9 and results["relabel_accuracy"] >= 0.85 and results["auroc"] > 0.9
     assert "class '0' holds non-disruptive poison" in done.stderr
     assert done.stderr.count("disruptive poison") == 1
