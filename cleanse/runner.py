@@ -223,6 +223,8 @@ class Runner:
         with _seeded(stage.seed):
             module = build()
             last = resume.path if _is_sound(resume.path) else None
+            if last is not None:
+                log.info("%s: going on where it was stopped", stage.name)
             begun = time.monotonic()
             with _interruptible():
                 trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)

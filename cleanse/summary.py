@@ -9,6 +9,8 @@ from cleanse.verdict import Verdict
 
 STANDS_OUT = 5.0
 """Robust standard deviations above the median class. A convention, set before any verdict was looked at."""
+MOST_FLAGGED = 0.25
+"""A larger share of flagged images is doubted. A convention: poison that frequent would be no backdoor any more."""
 FEWEST_CLASSES = 4
 """Fewer classes have no spread to speak of."""
 FEWEST_LABELLED = 5
@@ -112,7 +114,9 @@ def summarise(verdict: Verdict, classes: Sequence[str], unreadable: int = 0, bas
         lines.append(f"  without a label: {unlabelled}")
     if unreadable:
         lines.append(f"  could not be read, and are dropped too: {unreadable}")
-    return "\n".join([*lines, *_targets(verdict, names, share, total), *_sureness(baseline, len(classes))])
+    return "\n".join(
+        [*lines, *_targets(verdict, names, share, total), *_doubt(verdict), *_sureness(baseline, len(classes))]
+    )
 
 
 def _targets(verdict: Verdict, names: Sequence[str], share: Tensor, total: Tensor) -> list[str]:
@@ -151,6 +155,16 @@ def _targets(verdict: Verdict, names: Sequence[str], share: Tensor, total: Tenso
         "spread over many classes does not."
     )
     return lines
+
+
+def _doubt(verdict: Verdict) -> list[str]:
+    """A warning where so much is flagged that it says more of the recipe than of the data."""
+    if flagged_rate(verdict) <= MOST_FLAGGED:
+        return []
+    return [
+        f"With {flagged_rate(verdict):.1%} of the images flagged, the recipe may not tell these classes apart: an "
+        "encoder trained too briefly or too small, or classes that look alike. Look at the images before you trust it."
+    ]
 
 
 def _sureness(baseline: Verdict | None, num_classes: int) -> list[str]:

@@ -92,6 +92,7 @@ def test_an_embedding_to_a_verdict() -> None:
         ({"labels": torch.zeros(3, dtype=torch.int64)}, "one for each row"),
         ({"labels": torch.tensor([0.0, 0.0, 1.0, 1.0])}, "whole numbers"),
         ({"labels": torch.full((4,), -1)}, "nothing to judge"),
+        ({"labels": np.array(["a", "a", "b", "b"])}, "arrays of numbers"),
         ({"labels": torch.tensor([0, 0, -2, 1])}, "whole numbers"),
         ({"classes": ["a"]}, "classes has 1 names"),
         ({"ids": ["a"]}, "ids has 1 names for 4 images"),

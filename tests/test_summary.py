@@ -64,3 +64,9 @@ def test_chance_alone_rarely_stands_out() -> None:
 def test_too_few_names_are_refused() -> None:
     with pytest.raises(ValueError, match="classes has 2 names"):
         summarise(verdict([1, 1, 1]), NAMES[:2])
+
+
+def test_a_verdict_that_flags_too_much_is_doubted() -> None:
+    """Without a truth table next to it, the words are all that a user has."""
+    assert "may not tell these classes apart" in summarise(verdict([40, 30, 35, 50, 30]), NAMES)
+    assert "may not tell" not in summarise(verdict([30, 3, 2, 4, 3]), NAMES)

@@ -58,7 +58,12 @@ def verdict_from_embedding(
     """
     if method not in TITLES:
         raise ValueError(f"method is one of {', '.join(TITLES)}, not {method!r}")
-    embedding, label = torch.as_tensor(features).detach(), torch.as_tensor(labels)
+    try:
+        embedding, label = torch.as_tensor(features).detach(), torch.as_tensor(labels)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "features and labels are arrays of numbers; np.unique(names, return_inverse=True) makes numbers of names"
+        ) from error
     if embedding.ndim != 2 or label.shape != embedding.shape[:1]:
         shapes = f"{tuple(embedding.shape)} and {tuple(label.shape)}"
         raise ValueError(f"features are (n, d) and labels (n,), one for each row, not {shapes}")
