@@ -129,13 +129,16 @@ def _targets(verdict: Verdict, names: Sequence[str], share: Tensor, total: Tenso
         ]
     if not bool(share.any()):
         return ["No image is flagged, so nothing points at a class; that is no sign that there is no attack."]
-    z = standing_out(share, total)
-    found = (z >= STANDS_OUT).nonzero().flatten().tolist()
+    relabelled = verdict.label[verdict.relabelled & (verdict.label >= 0)].bincount(minlength=len(share))
+    certain = relabelled.double() / total.clamp(min=1)  # much that is dropped may hide a little that is relabelled
+    kinds = (standing_out(share, total), share, "flagged"), (standing_out(certain, total), certain, "relabelled")
+    found = (torch.maximum(kinds[0][0], kinds[1][0]) >= STANDS_OUT).nonzero().flatten().tolist()
     lines = []
-    for c in sorted(found, key=lambda c: -float(z[c])):
-        others = share[comparable & (torch.arange(len(share)) != c)]
+    for c in sorted(found, key=lambda c: -max(float(z[c]) for z, _, _ in kinds)):
+        _, of, what = kinds[0] if kinds[0][0][c] >= STANDS_OUT else kinds[1]
+        others = of[comparable & (torch.arange(len(of)) != c)]
         sentence = (
-            f"Class {names[c]} stands out: {share[c]:.1%} of its images are flagged, "
+            f"Class {names[c]} stands out: {of[c]:.1%} of its images are {what}, "
             f"the other classes {others.min():.1%} to {others.max():.1%}"
         )
         moved = verdict.new_label[verdict.relabelled & (verdict.label == c)]

@@ -70,3 +70,14 @@ def test_a_verdict_that_flags_too_much_is_doubted() -> None:
     """Without a truth table next to it, the words are all that a user has."""
     assert "may not tell these classes apart" in summarise(verdict([40, 30, 35, 50, 30]), NAMES)
     assert "may not tell" not in summarise(verdict([30, 3, 2, 4, 3]), NAMES)
+
+
+def test_a_class_stands_out_by_what_is_relabelled_too() -> None:
+    """An encoder that drops a third of everything: what it relabels for certain still points at one class."""
+    label = torch.arange(5).repeat_interleave(100)
+    place = torch.arange(100).repeat(5)
+    new = torch.where((label == 2) & (place < 10), 4, label)
+    found = Verdict.from_labels([str(i) for i in range(500)], label, new, drop=place >= 60 + 5 * label)
+    text = summarise(found, NAMES)
+    assert "Class 'owl' stands out: 10.0% of its images are relabelled, the other classes 0.0% to 0.0%" in text
+    assert "of its 10 relabelled ones, 10 look like 'fox'" in text and text.count("stands out:") == 1
