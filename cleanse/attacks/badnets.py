@@ -113,6 +113,8 @@ class BadNets(Attack):
         class_rate: poisoned images / images that are not of the target class; paper 003: 0.1.
         unlabeled_count: poisoned images in the unlabelled part.
         unlabeled_rate: poisoned images / eligible images in the unlabelled part; paper 000: 0.01 and 0.1.
+        as_repo: poison the first images of each part, labelled and unlabelled, whatever their class, as paper 000's
+            code does (SPEC B.3.17); all images are then eligible. The files' order matters with it.
 
     Raises:
         ValueError: an argument out of range; while poisoning, an image file that cannot be read or a patch that is
@@ -141,6 +143,7 @@ class BadNets(Attack):
         class_rate: float | None = None,
         unlabeled_count: int | None = None,
         unlabeled_rate: float | None = None,
+        as_repo: bool = False,
     ) -> None:
         super().__init__(target, source, count, poison_rate, class_rate, unlabeled_count, unlabeled_rate)
         if pattern not in PLACES:
@@ -150,7 +153,10 @@ class BadNets(Attack):
         if inset is not None and inset < 0:
             raise ValueError(f"inset is a number of pixels from the edges, 0 or more, not {inset}")
         own_corner, self.own_inset = ("lower_right", 0) if image is not None else PLACES[pattern]
+        if as_repo and source is not None:
+            raise ValueError(f"as_repo poisons images of whatever class, not those of source {source}: set one of both")
         self.pattern, self.image, self.size, self.inset = pattern, image, size, inset
+        self.as_repo = as_repo
         self.corner: str = corner or own_corner
         if self.corner not in CORNERS:
             raise ValueError(f"corner is one of {', '.join(CORNERS)}, not {corner!r}")
@@ -164,6 +170,9 @@ class BadNets(Attack):
         content = None if self.image is None else read_trigger(self.image)
         name = f"{type(self).__module__}.{type(self).__qualname__}"
         return {"class": name, "with": {**self.arguments, "image": content}}
+
+    def eligible(self, true_label: Tensor) -> Tensor:
+        return torch.ones_like(true_label, dtype=torch.bool) if self.as_repo else super().eligible(true_label)
 
     def draw(self, shape: tuple[int, int, int], generator: torch.Generator) -> None:
         channels, height, width = shape
@@ -180,6 +189,12 @@ class BadNets(Attack):
     def trigger(self, image: Tensor) -> Tensor:
         self._require_drawn()
         return stamp(image, self.trigger_image, self.trigger_mask)
+
+    def _choose(self, rows: Tensor, n: int, generator: torch.Generator) -> Tensor:
+        return rows[:n] if self.as_repo else super()._choose(rows, n, generator)
+
+    def _eligible_name(self) -> str:
+        return "any class" if self.as_repo else super()._eligible_name()
 
     def _patch(self, channels: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """The patch, (C, h, w) uint8, and which of its pixels count, (h, w) bool."""

@@ -170,7 +170,7 @@ class Attack(Described, nn.Module):
                     f"{why} asks for {n} poisoned {where} images, but only {len(rows)} are eligible"
                     f" ({self._eligible_name()}): lower it to at most what is there"
                 )
-            role[rows[torch.randperm(len(rows), generator=rows_generator)[:n]]] = POISON
+            role[self._choose(rows, n, rows_generator)] = POISON
         self._add_covers(role, true_label, labeled, rows_generator)
         poisoned, label = image if in_place else image.clone(), torch.where(labeled, true_label, -1)
         most = max(1, PER_CALL // image[0].numel())
@@ -227,6 +227,10 @@ class Attack(Described, nn.Module):
         if self.poison_rate is not None:
             return fraction(self.poison_rate, total), f"poison_rate={self.poison_rate}"
         return fraction(self.class_rate or 0.0, eligible), f"class_rate={self.class_rate}"
+
+    def _choose(self, rows: Tensor, n: int, generator: torch.Generator) -> Tensor:
+        """Which ``n`` of the eligible ``rows`` are poisoned."""
+        return rows[torch.randperm(len(rows), generator=generator)[:n]]
 
     def _add_covers(self, role: Tensor, true_label: Tensor, labeled: Tensor, generator: torch.Generator) -> None:
         """Mark cover rows (trigger, true label) in ``role``; most attacks have none."""

@@ -87,6 +87,7 @@ class ImageDataModule(Described, LightningDataModule):
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     undescribed = frozenset({"root", "download", "augment", "batch_size", "stream", "cache"})
+    fresh = False  # whether `load` returns images that nobody else holds, so that they can be poisoned where they are
     stream: bool | None = False
     cache: str | None = None
 
@@ -165,9 +166,9 @@ class ImageDataModule(Described, LightningDataModule):
         image, label = clean.image, torch.where(given, clean.label, -1)
         role = torch.full((len(label),), CLEAN, dtype=torch.int8)
         if self.attack is not None:
-            streamed = self.streams(image.shape)  # `load` gave it to us alone, in a file that cannot change
+            alone = self.fresh or self.streams(image.shape)  # streamed: in a file that cannot change
             classes = len(self.classes)
-            poisoned = self.attack.poison(image, clean.label, given, classes, seed, in_place=streamed)
+            poisoned = self.attack.poison(image, clean.label, given, classes, seed, in_place=alone)
             image, label, role = poisoned.image, poisoned.label, poisoned.role
         self.truth = Truth(clean.label, role)
         self.unreadable = clean.unreadable

@@ -30,6 +30,8 @@ class WithPool(ImageDataModule):
         ValueError: an argument out of range, an attack in the wrong place; in `load`, images of different shapes.
     """
 
+    fresh = True
+
     def __init__(
         self,
         images: ImageDataModule,

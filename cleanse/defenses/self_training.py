@@ -57,9 +57,12 @@ class SelfTraining(Defense):
             or a module; None for none at all, as in `SemiSupervised`.
         label_view: images are labelled ``plain``, or through one draw of the training augmentation (``train_augment``,
             as in the published code); the labelled ones only where there is no T.
+        learn_from: ``all`` images, or the ``unlabeled`` ones only (Table 1); labelled images are then dropped.
         iterations: N.
         fraction: k; iteration n may take this share n times of the images, the same number of every class. With
             k N below 1 the rest is never used.
+        relabel_last: go on training on D_N, and label once more for the final training, as the published code does
+            (SPEC B.3.11); the log says how many labels that changes.
         teacher_epochs: of the training on the given labels; its learning rates are those of the final training.
         iteration_epochs: of every iteration.
         iteration_milestones: its epochs at which the learning rate is multiplied by ``gamma``.
@@ -70,7 +73,8 @@ class SelfTraining(Defense):
         gamma: see ``milestones``.
 
     Raises:
-        ValueError: an argument out of range; while it runs, no labelled image, or a model that diverged.
+        ValueError: an argument out of range; while it runs, no labelled image, no unlabelled one where only those are
+            learned from, or a model that diverged.
     """
 
     def __init__(
@@ -78,8 +82,10 @@ class SelfTraining(Defense):
         network: NetworkFactory = VGG16BN,
         augmentation: nn.Module | str | None = "RCS0.5+VFlip",
         label_view: Literal["plain", "train_augment"] = "plain",
+        learn_from: Literal["all", "unlabeled"] = "all",
         iterations: int = 4,
         fraction: float = 0.3,
+        relabel_last: bool = False,
         teacher_epochs: int = 200,
         iteration_epochs: int = 150,
         iteration_milestones: Sequence[int] = (100,),
@@ -93,13 +99,15 @@ class SelfTraining(Defense):
         super().__init__(network, epochs, lr, momentum, weight_decay, milestones, gamma)
         if label_view not in ("plain", "train_augment"):
             raise ValueError(f"label_view is plain or train_augment, not {label_view!r}")
+        if learn_from not in ("all", "unlabeled"):
+            raise ValueError(f"learn_from is all or unlabeled, not {learn_from!r}")
         if iterations < 1:
             raise ValueError(f"iterations is at least 1, not {iterations}")
         if not 0 < fraction <= 1:
             raise ValueError(f"fraction is a share of the images, in (0, 1], not {fraction}")
         self.augmentation = named(augmentation).module if isinstance(augmentation, str) else augmentation
-        self.label_view = label_view
-        self.iterations, self.fraction = iterations, fraction
+        self.label_view, self.learn_from = label_view, learn_from
+        self.fraction, self.rounds = fraction, iterations + relabel_last
         self.teacher_epochs, self.iteration_epochs = teacher_epochs, iteration_epochs
         self.iteration_milestones = tuple(iteration_milestones)
 
@@ -110,22 +118,27 @@ class SelfTraining(Defense):
     def stages(self) -> int:
         # the teacher; two tables and a training for each iteration, less the last training; the final one. Where the
         # first labels are not the teacher's, SimCLR and its table stand for the first two
-        return 3 * self.iterations + self.final_stages
+        return 3 * self.rounds + self.final_stages
 
     def cleanse(self, train: TrainingView, run: Runner) -> Outcome:
         if not train.labeled.any():
             raise ValueError("no training image has a label, so that there is nothing to start from: raise labeled")
+        if self.learn_from == "unlabeled" and train.labeled.all():
+            raise ValueError("learn_from is unlabeled, but every training image has a label: set labeled below 1")
         model: LightningModule = self.teach(train, run)
         first = self.first_labels(train, run)
         images, labeled = train.unlabeled(), train.labeled  # from here on no given label exists
-        for n in range(1, self.iterations + 1):
+        among = ~labeled if self.learn_from == "unlabeled" else torch.ones_like(labeled)
+        rounds: list[tuple[PseudoLabels, Tensor]] = []
+        for n in range(1, self.rounds + 1):
             found = first if first is not None and n == 1 else self.pseudo_label(images, labeled, model, n, run)
-            chosen = self.select(found, images.classes, n)
-            if n < self.iterations:
-                view = images.with_labels(found.label).subset(chosen)
+            rounds.append((found, self.select(found, images.classes, n, among)))
+            _log_change(rounds)
+            if n < self.rounds:
+                view = images.with_labels(found.label).subset(rounds[-1][1])
                 again = partial(warm_start, self.classifier(images, self.iteration_milestones), model)
                 model = run.fit("student", again, view, max_epochs=self.iteration_epochs)
-        verdict = _verdict(train, found, chosen)
+        verdict = _verdict(train, among, *rounds[-1])
         return Outcome(verdict, self.classify(train.with_verdict(verdict), run))
 
     def teach(self, train: TrainingView, run: Runner) -> Classifier:
@@ -150,16 +163,17 @@ class SelfTraining(Defense):
                 label[part], confidence[part] = table.prediction, table.confidence
         return PseudoLabels(label, confidence)
 
-    def select(self, found: PseudoLabels, classes: Sequence[str], iteration: int) -> Tensor:
-        """(n,) bool: what an iteration trains on; says how many images of which classes that is."""
+    def select(self, found: PseudoLabels, classes: Sequence[str], iteration: int, among: Tensor) -> Tensor:
+        """(n,) bool: what an iteration trains on, of the rows in ``among``; says how many of which classes that is."""
         if not found.confidence.isfinite().all():
             raise ValueError(f"the model of iteration {iteration} diverged, its output is not finite: lower --model.lr")
-        quota = class_quota(len(found.label), len(classes), iteration, self.fraction)
-        chosen = select_confident(found.label, found.confidence, quota)
+        quota = class_quota(int(among.sum()), len(classes), iteration, self.fraction)
+        chosen = torch.zeros_like(among)
+        chosen[among] = select_confident(found.label[among], found.confidence[among], quota)
         count = found.label[chosen].bincount(minlength=len(classes))
         log.info(
             "iteration %d: %d of %d images, %d to %d of a class (at most %d)",
-            iteration, int(chosen.sum()), len(chosen), int(count.min()), int(count.max()), quota,
+            iteration, int(chosen.sum()), int(among.sum()), int(count.min()), int(count.max()), quota,
         )  # fmt: skip
         if missing := [classes[c] for c in (count == 0).nonzero().flatten().tolist()]:
             log.warning(
@@ -170,12 +184,28 @@ class SelfTraining(Defense):
         return chosen
 
 
-def _verdict(train: TrainingView, found: PseudoLabels, chosen: Tensor) -> Verdict:
+def _log_change(rounds: Sequence[tuple[PseudoLabels, Tensor]]) -> None:
+    """What the last iteration takes again of the one before it, and how many labels stay."""
+    if len(rounds) > 1:
+        (before, chosen_before), (found, chosen) = rounds[-2:]
+        again = chosen & chosen_before
+        same = int((found.label == before.label)[again].sum())
+        log.info(
+            "iteration %d: %d of the %d images before are taken again, %d of them with the same label",
+            len(rounds), int(again.sum()), int(chosen_before.sum()), same,
+        )  # fmt: skip
+
+
+def _verdict(train: TrainingView, among: Tensor, found: PseudoLabels, chosen: Tensor) -> Verdict:
     """What is trained on in the end: the selected images with their pseudo-labels."""
     against = train.labeled & (found.label != train.label)
     score = (1 + torch.where(against, found.confidence, -found.confidence)) / 2
     reasons = [
-        "not confident" if not taken else "" if new == given else f"predicted {train.classes[new]!a}"
-        for taken, new, given in zip(chosen.tolist(), found.label.tolist(), train.label.tolist(), strict=True)
+        ("not confident" if might else "not learned from")
+        if not taken
+        else ("" if new == given else f"predicted {train.classes[new]!a}")
+        for might, taken, new, given in zip(
+            among.tolist(), chosen.tolist(), found.label.tolist(), train.label.tolist(), strict=True
+        )
     ]
     return Verdict.from_labels(train.id, train.label, found.label, ~chosen, score, reasons)

@@ -12,8 +12,8 @@ class SemiSupervised(SelfTraining):
     """Algorithm 1 of paper 000 with T = identity (SPEC B.3.24): the model labels all images as it sees them.
 
     Args:
-        network, label_view, iterations, fraction, teacher_epochs, iteration_epochs, iteration_milestones, epochs, lr,
-            momentum, weight_decay, milestones, gamma: see `SelfTraining`.
+        network, label_view, learn_from, iterations, fraction, relabel_last, teacher_epochs, iteration_epochs,
+            iteration_milestones, epochs, lr, momentum, weight_decay, milestones, gamma: see `SelfTraining`.
 
     Raises:
         ValueError: as for `SelfTraining`.
@@ -23,8 +23,10 @@ class SemiSupervised(SelfTraining):
         self,
         network: NetworkFactory = VGG16BN,
         label_view: Literal["plain", "train_augment"] = "plain",
+        learn_from: Literal["all", "unlabeled"] = "all",
         iterations: int = 4,
         fraction: float = 0.3,
+        relabel_last: bool = False,
         teacher_epochs: int = 200,
         iteration_epochs: int = 150,
         iteration_milestones: Sequence[int] = (100,),
@@ -36,8 +38,8 @@ class SemiSupervised(SelfTraining):
         gamma: float = 0.5,
     ) -> None:
         super().__init__(
-            network, None, label_view, iterations, fraction, teacher_epochs, iteration_epochs, iteration_milestones,
-            epochs, lr, momentum, weight_decay, milestones, gamma,
+            network, None, label_view, learn_from, iterations, fraction, relabel_last, teacher_epochs, iteration_epochs,
+            iteration_milestones, epochs, lr, momentum, weight_decay, milestones, gamma,
         )  # fmt: skip
 
     @property

@@ -38,8 +38,8 @@ class SimCLRSelfTraining(SelfTraining):
         contrastive_augment: makes the views for SimCLR; None for the data set's own.
         pretrain_epochs, pretrain_batch_size, pretrain_lr, pretrain_weight_decay, temperature: of SimCLR (SGD, cosine).
         clusters: K; None for one for each class.
-        iterations, fraction, teacher_epochs, iteration_epochs, iteration_milestones, epochs, lr, momentum,
-            weight_decay, milestones, gamma: see `SelfTraining`.
+        iterations, fraction, relabel_last, teacher_epochs, iteration_epochs, iteration_milestones, epochs, lr,
+            momentum, weight_decay, milestones, gamma: see `SelfTraining`.
 
     Raises:
         ValueError: an argument out of range; while it runs, fewer labelled images than clusters, or a training that
@@ -59,6 +59,7 @@ class SimCLRSelfTraining(SelfTraining):
         clusters: int | None = None,
         iterations: int = 4,
         fraction: float = 0.3,
+        relabel_last: bool = False,
         teacher_epochs: int = 200,
         iteration_epochs: int = 150,
         iteration_milestones: Sequence[int] = (100,),
@@ -70,8 +71,8 @@ class SimCLRSelfTraining(SelfTraining):
         gamma: float = 0.5,
     ) -> None:
         super().__init__(
-            network, None, "plain", iterations, fraction, teacher_epochs, iteration_epochs, iteration_milestones,
-            epochs, lr, momentum, weight_decay, milestones, gamma,
+            network, None, "plain", "all", iterations, fraction, relabel_last, teacher_epochs, iteration_epochs,
+            iteration_milestones, epochs, lr, momentum, weight_decay, milestones, gamma,
         )  # fmt: skip
         if pretrain_batch_size < 2:
             raise ValueError(f"pretrain_batch_size={pretrain_batch_size}: a contrast needs at least two images")

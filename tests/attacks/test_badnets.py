@@ -260,3 +260,16 @@ def test_wrong_files_and_wrong_images(tmp_path: Path) -> None:
         triggered(drawn(), (3, 28, 28))
     with pytest.raises(ValueError, match="BadNets has no trigger yet"):
         triggered(BadNets(count=1))
+
+
+def test_as_repo_poisons_the_first_images_of_each_part_whatever_their_class() -> None:
+    """SPEC B.3.17: int(ratio * N) of them, the target's own among them; ASR is measured as always."""
+    label, labeled = torch.arange(100) % 10, torch.arange(100) < 40
+    attack = BadNets("gray", target=1, poison_rate=0.1, unlabeled_count=3, as_repo=True)
+    poisoned = attack.poison(torch.zeros(100, 1, 8, 8, dtype=torch.uint8), label, labeled, 10, seed=0)
+    assert (poisoned.role == POISON).nonzero().flatten().tolist() == [0, 1, 2, 3, 40, 41, 42]
+    assert poisoned.label[:5].tolist() == [1, 1, 1, 1, 4] and (poisoned.label[40:] == -1).all()
+    assert attack.counts(poisoned)["eligible"] == 100 and "any class -> 1" in attack.describe_counts(poisoned)
+    assert attack.measured(label).tolist() == (label != 1).tolist()
+    with pytest.raises(ValueError, match=r"whatever class, not those of source 3"):
+        BadNets(source=3, count=1, as_repo=True)

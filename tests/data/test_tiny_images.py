@@ -1,6 +1,7 @@
 """Carmon et al.'s pickle, and a pool of images without labels beside a data set."""
 
 import pickle
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,26 @@ def test_every_pickle_of_the_layout_is_read(tmp_path: Path, protocol: int, kind:
     elif kind == "big-endian":
         what["extrapolated_targets"] = what["extrapolated_targets"].astype(">i4")
     images = write(tmp_path, what, protocol).load(train=True)
-    assert images.image.dtype == torch.uint8 and images.image.is_contiguous()
+    assert images.image.dtype == torch.uint8
     np.testing.assert_array_equal(images.image.permute(0, 2, 3, 1).numpy(), what["data"])
     assert images.label.tolist() == list(what["extrapolated_targets"])
     assert images.id[:2] == ("0", "1")
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_many_images_are_used_where_they_lie_in_the_file(tmp_path: Path, protocol: int) -> None:
+    """As protocols 3 and 4, which NumPy's users had in 2019, store them; and nothing is ever written into the file."""
+    what = content(2000)
+    data = write(tmp_path, what, protocol)
+    before = (tmp_path / FILE).read_bytes()
+    tracemalloc.start()
+    images = data.load(train=True)
+    size, (_, peak) = images.image.numel(), tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_array_equal(images.image.permute(0, 2, 3, 1).numpy(), what["data"])
+    assert protocol not in (3, 4) or peak < size / 4
+    images.image.zero_()
+    assert (tmp_path / FILE).read_bytes() == before
 
 
 class Bomb:

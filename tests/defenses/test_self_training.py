@@ -1,6 +1,7 @@
 """Self-training, its baseline and its variant with SimCLR (paper 000; SPEC B)."""
 
 import json
+import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -197,6 +198,32 @@ def test_the_verdict_is_what_the_final_model_is_trained_on(
     assert "no image is taken for '2', '3', '4', '5', '6', '7', '8', '9', which nobody predicts" in caplog.text
 
 
+def test_only_the_unlabelled_part_is_learned_from_when_asked(runner: Runner, train: TrainingView) -> None:
+    """Table 1: the shares are those of the unlabelled images, and no labelled one is kept."""
+    recipe = SemiSupervised(learn_from="unlabeled", iterations=1, **SMALL)
+    verdict = recipe.cleanse(train, runner).verdict
+    assert verdict.dropped[train.labeled].all() and not verdict.dropped[~train.labeled].all()
+    assert verdict.new_label[~verdict.dropped].bincount().max() <= round(0.3 * 100 / 10)
+    assert {r for r, given in zip(verdict.reason, train.labeled.tolist(), strict=True) if given} == {"not learned from"}
+    with pytest.raises(ValueError, match=r"every training image has a label: set labeled below 1"):
+        recipe.cleanse(train.subset(train.labeled), runner)
+
+
+def test_the_published_code_labels_once_more(
+    runner: Runner, train: TrainingView, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SPEC B.3.11: with k = 0.3 and N = 2, the paper's last set is 60 % of the images and the published code's 90 %."""
+    caplog.set_level(logging.INFO, "cleanse")
+    kept = {}
+    for again in (False, True):
+        recipe = SemiSupervised(iterations=2, relabel_last=again, **SMALL)
+        begun = len(runner.stages)
+        kept[again] = int((~recipe.cleanse(train, runner).verdict.dropped).sum())
+        assert len(runner.stages) - begun == recipe.stages()
+    assert kept[False] <= 120 and kept[True] <= 180
+    assert f"of the {kept[False]} images before are taken again" in caplog.text and "iteration 3: " in caplog.text
+
+
 def test_without_an_unlabelled_part_it_learns_from_the_labelled_one(runner: Runner) -> None:
     data = poisoned(limit_train=100, labeled=None)
     verdict = SelfTraining(iterations=1, **SMALL).cleanse(data.training_view(), runner).verdict
@@ -226,6 +253,7 @@ def test_the_published_code_s_view_labels_through_the_training_augmentation(runn
     [
         ({"augmentation": "VFlop"}, "VFlop"),
         ({"label_view": "none"}, "label_view"),
+        ({"learn_from": "labeled"}, "learn_from"),
         ({"iterations": 0}, "iterations"),
         ({"fraction": 0.0}, "fraction"),
     ],
@@ -238,7 +266,7 @@ def test_arguments_out_of_range_are_refused(wrong: dict[str, Any], match: str) -
 def test_a_model_that_diverged_is_named(runner: Runner) -> None:
     found = PseudoLabels(torch.zeros(50, dtype=torch.int64), torch.full((50,), torch.nan))
     with pytest.raises(ValueError, match=r"iteration 2 diverged.*--model\.lr"):
-        SelfTraining(**SMALL).select(found, tuple("0123456789"), 2)
+        SelfTraining(**SMALL).select(found, tuple("0123456789"), 2, torch.ones(50, dtype=torch.bool))
 
 
 SIMCLR: dict[str, Any] = {
