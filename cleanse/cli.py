@@ -28,6 +28,7 @@ from cleanse.describe import hash_of
 from cleanse.evaluation import evaluate
 from cleanse.experiment import Comparison, Experiment, illustrate, prepare, run_experiment
 from cleanse.loggers import StageLoggers
+from cleanse.meant import did_you_mean
 from cleanse.report import check_checkpoint, results_table
 from cleanse.report.content import RunContent, with_embedding
 from cleanse.report.panels import PICTURED, panels
@@ -47,7 +48,7 @@ class Parser(LightningArgumentParser):
     """Says what is wrong in one sentence instead of printing the usage of everything."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        raise UsageError(_sentence(message))
+        raise UsageError(_sentence(message, [action.dest for action in self._actions]))
 
 
 class CleanseCLI(LightningCLI):
@@ -335,10 +336,11 @@ def _classes_in(path: Path) -> dict[str, str]:
     return {k: v for k, v in names.items() if v}
 
 
-def _sentence(message: str) -> str:
+def _sentence(message: str, known: Sequence[str] = ()) -> str:
     """The part of a parser's message that a user can act on, on one line.
 
     jsonargparse tells of every type it tried, from the outside in; the keys and the innermost reason are what helps.
+    ``known`` are the arguments that there are.
     """
     keys = re.findall(r'Parser key "([^"]+)"', message)
     where = ".".join(keys) + ": " if keys else ""
@@ -359,7 +361,12 @@ def _sentence(message: str) -> str:
     ]
     short = " ".join(told) or " ".join(message.split())
     if found := re.search(r"Option '([^']+)' is not accepted", short):
-        short = f"there is no argument {found[1]!r}; --model.help NAME, --data.help NAME and fit --help list them"
+        meant = did_you_mean(found[1], known)
+        short = (
+            f"there is no argument {found[1]!r}: {meant}--model.help NAME, --data.help NAME and fit --help list them"
+        )
+    elif found := re.search(r"unrecognized arguments: --([\w.]+)", short):
+        short = f"there is no argument --{found[1]}: {did_you_mean(found[1], known)}see cleanse fit --help"
     elif found := re.search(r"Expected a dot import path string: (\S+)", short):
         short = (
             f"there is no class {found[1]!r}; give its name, or a path such as cleanse.defenses.ISPL "

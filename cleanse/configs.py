@@ -1,7 +1,8 @@
 """Where the shipped config files are."""
 
-from difflib import get_close_matches
 from pathlib import Path
+
+from cleanse.meant import did_you_mean
 
 _INSTALLED = Path(__file__).parent / "shipped_configs"
 CONFIGS = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parent.parent / "configs"
@@ -22,6 +23,5 @@ def find_config(name: str) -> Path:
     for path in (Path(name), CONFIGS / name):
         if path.is_file():
             return path
-    near = get_close_matches(name, shipped(), n=1)
-    meant = f"did you mean {near[0]}? " if near else ""
+    meant = did_you_mean(name, shipped())
     raise ValueError(f"there is no config file {name!r}, here or among the shipped ones: {meant}{', '.join(shipped())}")

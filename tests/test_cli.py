@@ -133,7 +133,10 @@ def test_version_and_configs(cleanse: Cleanse) -> None:
 BAD = {
     "command": (("fly",), "there is no command 'fly'"),
     "config": (("fit", "--config", "nope.yaml"), "there is no config file 'nope.yaml'"),
-    "argument": ((*NONE, "--model.nope", "1"), "nope"),
+    "argument": ((*NONE, "--model.nope", "1"), "there is no argument 'nope': --model.help"),
+    "misspelt": ((*NONE, "--model.epoch", "1"), "there is no argument 'epoch': did you mean epochs\\?"),
+    "misspelt part": ((*NONE, "--modle.epochs", "1"), "no argument --modle.epochs: did you mean model.epochs\\?"),
+    "config misspelt": (("fit", "--config", "isp.yaml"), "did you mean ispl.yaml\\?"),
     "class": ((*NONE, "--model", "Nope"), "Nope"),
     "value": ((*NONE, "--data.batch_size", "many"), "many"),
     "class path": ((*NONE, "--model.network", "cleanse.networks.Nope"), "Nope"),

@@ -9,7 +9,7 @@ import cleanse
 
 ROOT = Path(cleanse.__file__).parent
 FLOORS = {
-    "version": 0, "batch": 0, "screen": 0, "describe": 0, "configs": 0,
+    "version": 0, "batch": 0, "screen": 0, "describe": 0, "meant": 0, "configs": 0.5,
     "networks": 1, "functional": 1, "augment": 1, "runner": 1, "verdict": 1, "metrics": 1, "loggers": 1,
     "attacks": 1.5,  # on floor 1, above the runner that some attacks are handed
     "modules": 2, "data": 2, "report": 2,

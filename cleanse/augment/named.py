@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from difflib import get_close_matches
 from typing import NamedTuple, cast
 
 from torch import nn
@@ -16,6 +15,7 @@ from cleanse.augment.grayscale import Grayscale
 from cleanse.augment.random_crop_scaled import RandomCropScaled, Reading
 from cleanse.augment.rotation import Rotate
 from cleanse.augment.yoco import YOCO
+from cleanse.meant import did_you_mean
 
 VARIANCES = (0.2, 0.5, 0.7, 1.0)
 """Of GNoise, whose performance paper 000 averages over them."""
@@ -98,8 +98,7 @@ def _one(name: str) -> nn.Module:
         return Rotate(float(found[1] + found[2]))
     if found := re.fullmatch(rf"GBlur_(\d+)_{_NUMBER}", name):
         return GaussianBlur(int(found[1]), float(found[2]))
-    near = get_close_matches(name, [k.split()[0] for k in KNOWN], n=1)
-    meant = f"did you mean {near[0]}? " if near else ""
+    meant = did_you_mean(name, [k.split()[0] for k in KNOWN])
     raise ValueError(f"there is no augmentation {name!r}: {meant}there are {', '.join(KNOWN)}")
 
 

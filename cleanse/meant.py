@@ -1,0 +1,20 @@
+"""What somebody who wrote a name that does not exist may have meant."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A question with the name that is closest, and a space after it; empty if none is close.
+
+    Of a dotted name, the first part alone may be what is wrong.
+
+    >>> did_you_mean("epoch", ["epochs", "lr"]), did_you_mean("modle.lr", ["model", "data"])
+    ('did you mean epochs? ', 'did you mean model.lr? ')
+    """
+    names = sorted(set(known) - {name})
+    first, dot, rest = name.partition(".")
+    near = get_close_matches(name, names, n=1)
+    if not near and dot:
+        near = [f"{known}.{rest}" for known in get_close_matches(first, names, n=1)]
+    return f"did you mean {near[0]}? " if near else ""
