@@ -12,9 +12,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     >>> did_you_mean("epoch", ["epochs", "lr"]), did_you_mean("modle.lr", ["model", "data"])
     ('did you mean epochs? ', 'did you mean model.lr? ')
     """
-    names = sorted(set(known) - {name})
+    names = sorted(set(known))
     first, dot, rest = name.partition(".")
-    near = get_close_matches(name, names, n=1)
+    near = get_close_matches(name, [n for n in names if ("." in n) == bool(dot)], n=1)
     if not near and dot:
-        near = [f"{known}.{rest}" for known in get_close_matches(first, names, n=1)]
+        near = [f"{part}.{rest}" for part in get_close_matches(first, names, n=1)]
     return f"did you mean {near[0]}? " if near else ""
