@@ -301,12 +301,21 @@ Cleanse = Callable[..., "CompletedProcess[str]"]
 
 
 @pytest.mark.slow
-def test_the_backdoor_is_gone_from_the_digits(cleanse: Cleanse, tmp_path: Path) -> None:
-    """Algorithm 2 with quick.yaml; 280 labelled and 1120 unlabelled, a tenth of both poisoned."""
+@pytest.mark.parametrize(
+    ("recipe", "unlabelled", "most"),
+    [("simclr_self_training", "null", 0.05), ("self_training", "0", 0.3)],  # three seeds of the second: 10 to 18 %
+)
+def test_the_backdoor_is_gone_from_the_digits(
+    cleanse: Cleanse, tmp_path: Path, recipe: str, unlabelled: str, most: float
+) -> None:
+    """quick.yaml; 280 labelled and 1120 unlabelled, a tenth of both poisoned, or of the labelled ones alone.
+
+    Algorithm 1 weakens the backdoor where the unlabelled images are clean; on images of 8x8 pixels it does no more.
+    """
     done = cleanse(
-        "fit", "--config", "simclr_self_training.yaml", "--config", "quick.yaml", "--data.attack.size", "3",
-        "--compare", "[none]",
+        "fit", "--config", f"{recipe}.yaml", "--config", "quick.yaml", "--data.attack.size", "3",
+        "--data.attack.unlabeled_count", unlabelled, "--compare", "[none]",
     )  # fmt: skip
     results = json.loads((tmp_path / done.stdout.splitlines()[-1] / "results.json").read_text())
     assert results["none_asr"] > 0.9
-    assert results["asr"] < 0.05 and results["sa"] > 0.8
+    assert results["asr"] < most and results["sa"] > 0.8
