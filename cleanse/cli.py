@@ -172,7 +172,7 @@ class CleanseCLI(LightningCLI):
     @cached_property
     def loggers(self) -> StageLoggers:
         """The loggers the config asks for, made once per command."""
-        return StageLoggers(self._instantiate("logger"))
+        return StageLoggers(self._instantiate("logger")["logger"])
 
     def runner(self, root: Path | None = None) -> Runner:
         """A runner whose every stage gets a Trainer, callbacks and plugins built anew from the parsed config."""
@@ -183,16 +183,22 @@ class CleanseCLI(LightningCLI):
         )  # fmt: skip
 
     def _fresh_trainer(self, **own: Any) -> Trainer:
-        made = {name: self._instantiate(name) for name in self.settings.trainer.as_dict() if name != "logger"}
+        made = self._instantiate(*(name for name in self.settings.trainer.as_dict() if name != "logger"))
         callbacks = [*(made.pop("callbacks") or []), *own.pop("callbacks", [])]
         return Trainer(**{**made, **own, "callbacks": callbacks})
 
-    def _instantiate(self, name: str) -> Any:
-        """One argument of the trainer section, built anew."""
+    def _instantiate(self, *names: str) -> dict[str, Any]:
+        """Some arguments of the trainer section, built anew."""
+        given = self.settings.trainer.clone()
+        config = Namespace(trainer=Namespace({name: given[name] for name in names}))  # type: ignore[no-untyped-call]
+        return self._trainer_parser.instantiate(config).trainer.as_dict()  # type: ignore[no-any-return]
+
+    @cached_property
+    def _trainer_parser(self) -> LightningArgumentParser:
+        """Knows the trainer section; made once, since that takes a tenth of a second and every stage asks for it."""
         parser = LightningArgumentParser()
         parser.add_class_arguments(Trainer, "trainer", fail_untyped=False, instantiate=False, sub_configs=True)
-        config = Namespace(trainer=Namespace({name: self.settings.trainer.clone()[name]}))  # type: ignore[no-untyped-call]
-        return parser.instantiate(config).trainer[name]
+        return parser
 
     def _show(self, experiment: Experiment, model: Defense, data: ImageDataModule, config: str) -> None:
         """Fill the dashboard with what the report's page shows."""
