@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import sys
+from argparse import HelpFormatter
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,10 +18,11 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+import cleanse.attacks
 import cleanse.data
 import cleanse.defenses
 import cleanse.modules
-import cleanse.networks  # noqa: F401  (their classes can be named without a module path)
+import cleanse.networks  # (their classes can be named without a module path)
 from cleanse.configs import CONFIGS, find_config
 from cleanse.data.base import ImageDataModule
 from cleanse.defenses import Defense
@@ -39,6 +41,8 @@ from cleanse.version import __version__
 
 log = logging.getLogger("cleanse")
 
+COMMANDS = ("fit", "test", "predict", "export", "poison", "report", "configs")
+
 
 class UsageError(ValueError):
     """A wrong argument or config; the message is for the user."""
@@ -49,6 +53,10 @@ class Parser(LightningArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         raise UsageError(_sentence(message, [action.dest for action in self._actions]))
+
+    def format_help(self, formatter: HelpFormatter | None = None) -> str:
+        """Without the lists of every class in the process that would fit a type: they hide the arguments."""
+        return re.sub(r",\s+known\s+subclasses:[^)]*\)", ")", super().format_help(formatter))
 
 
 class CleanseCLI(LightningCLI):
@@ -105,6 +113,8 @@ class CleanseCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
+        if config.threads is not None and config.threads < 1:
+            raise UsageError(f"threads is a number of CPU threads, at least 1, not {config.threads}")
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         if config.trainer.precision is None:
@@ -129,6 +139,10 @@ class CleanseCLI(LightningCLI):
             if is_rank_zero():
                 sys.stdout.write(f"{study.table}\n{study.directory}\n")
             return
+        if self.settings.trainer.max_epochs is not None:
+            log.warning(
+                "--trainer.max_epochs is of no use to a recipe: every training has its own --model.epochs and such"
+            )
         config, watch = self._config_text(), self.settings.watch
         watch = self.loggers.has_wandb if watch is None else watch
         experiment = run_experiment(
@@ -269,7 +283,9 @@ def run(argv: Sequence[str]) -> None:
     quiet()
     command = argv[0]
     if command not in CleanseCLI.subcommands():
-        raise UsageError(f"there is no command {command!r}; there are fit, test and predict (see cleanse --help)")
+        raise UsageError(
+            f"there is no command {command!r}: {did_you_mean(command, COMMANDS)}there are {', '.join(COMMANDS)}"
+        )
     try:
         CleanseCLI(
             LightningModule, LightningDataModule, subclass_mode_model=True, subclass_mode_data=True,
@@ -375,16 +391,25 @@ def _sentence(message: str, known: Sequence[str] = ()) -> str:
         short = f"there is no argument --{found[1]}: {did_you_mean(found[1], known)}see cleanse fit --help"
     elif found := re.search(r"Expected a dot import path string: (\S+)", short):
         short = (
-            f"there is no class {found[1]!r}; give its name, or a path such as cleanse.defenses.ISPL "
-            "(knn, energy and knn_energy are methods of ContrastiveFilter, flow is FlowRelabel)"
+            f"there is no class {found[1]!r}: {did_you_mean(found[1], _classes())}give its name, or a path such as "
+            "cleanse.defenses.ISPL (knn, energy and knn_energy are methods of ContrastiveFilter, flow is FlowRelabel)"
         )
+    elif found := re.search(r"module '([\w.]+)' has no attribute '(\w+)'", short):
+        short = f"there is no {found[2]!r} in {found[1]}: {did_you_mean(found[2], _classes())}give a class's path"
+    elif found := re.search(r"Expected a typing.Literal\[(.*?)\]\. Got value: (\S+)", short):
+        short = f"{found[2]!r} is none of {found[1]}"
     elif found := re.search(r"following arguments are required: (\S+)", short):
-        short = (
-            f"{found[1].removeprefix('fit.')} is missing: add --config ispl.yaml, --config data/cifar10.yaml or another"
-        )
+        missing = found[1].rstrip(",").rpartition(".")[2]
+        short = f"{missing} is missing: add --config ispl.yaml, --config data/cifar10.yaml or another"
     elif found := re.search(r"Expected a <class '(\w+)'>\. Got value: (.*)", short):
         short = f"{found[2]!r} is not of type {found[1]}"
     return where + short
+
+
+def _classes() -> list[str]:
+    """The classes that an argument may name."""
+    parts = (cleanse.attacks, cleanse.data, cleanse.defenses, cleanse.modules, cleanse.networks)
+    return [name for part in parts for name in vars(part) if name[0].isupper()]
 
 
 def _nested_null(words: list[str]) -> list[str]:

@@ -24,4 +24,6 @@ def find_config(name: str) -> Path:
         if path.is_file():
             return path
     meant = did_you_mean(name, shipped())
-    raise ValueError(f"there is no config file {name!r}, here or among the shipped ones: {meant}{', '.join(shipped())}")
+    raise ValueError(
+        f"there is no config file {name!r}, here or among the shipped ones: {meant}cleanse configs lists them"
+    )

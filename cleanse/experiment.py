@@ -183,7 +183,9 @@ def illustrate(run: RunContent, data: ImageDataModule, defense: Defense, most: i
 def _describe_data(data: ImageDataModule) -> None:
     """Say what is trained on, and what had to be left out; the attack has said what it did."""
     train = data.training_view()
-    log.info("%s: %d training images of %d classes", type(data).__name__, len(train), train.num_classes)
+    labeled = int(train.labeled.sum())
+    some = "" if labeled == len(train) else f", {labeled} of them with a label"
+    log.info("%s: %d training images of %d classes%s", type(data).__name__, len(train), train.num_classes, some)
     for file, _, why in data.unreadable[:10]:
         log.warning("left out: %s (%s)", ascii(file)[1:-1], why)
     if len(data.unreadable) > 10:

@@ -128,8 +128,10 @@ class Runner:
             the trained module on the CPU, in eval mode, with ``stage_key`` set.
 
         Raises:
-            ValueError: a stage asks for devices of its own.
+            ValueError: a stage asks for devices of its own, or for less than one epoch.
         """
+        if (epochs := trainer_arguments.get("max_epochs", 1)) < 1:
+            raise ValueError(f"{name} is to be trained for {epochs} epochs: give it at least one")
         for argument in OF_THE_RUN:
             if argument in trainer_arguments:
                 raise ValueError(

@@ -11,6 +11,8 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
+EVERY = 30.0
+"""Seconds between two lines about a long training where there is no terminal for a bar."""
 SILENCED = (  # third parties' remarks about things that this package decides, by the start of their message
     r".*does not have many workers.*",
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
@@ -83,7 +85,7 @@ class Screen:
     def started(self, name: str) -> "StageBar":
         """A stage begins to compute; the bar goes into its Trainer."""
         self.done += 1
-        return StageBar(f"{self._count()} {name}", self.live)
+        return StageBar(f"{self._count()} {name}", self.live, self.enabled)
 
     def finished(self, name: str, seconds: float) -> None:
         """A computed stage is committed."""
@@ -105,12 +107,13 @@ class Screen:
 
 
 class StageBar(ProgressBar):
-    """One line for a whole stage: epochs done, the last loss, the time left."""
+    """One line for a whole stage: epochs done, the last loss, the time left; a line now and then without a terminal."""
 
-    def __init__(self, title: str, live: bool) -> None:
+    def __init__(self, title: str, live: bool, told: bool) -> None:
         super().__init__()
         self.title, self.live, self.bar = title, live, None  # type: tuple[str, bool, tqdm[Any] | None]
-        self._next = 0.0
+        self.told = told and not live
+        self._next = time.monotonic() + EVERY
 
     def disable(self) -> None:
         self.live = False
@@ -122,7 +125,11 @@ class StageBar(ProgressBar):
         self._open(trainer, (trainer.max_epochs or 1) * 1000, trainer.current_epoch * 1000)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        if self.bar is not None and (now := time.monotonic()) >= self._next:
+        now = time.monotonic()
+        if self.bar is None and self.told and now >= self._next:
+            self._next = now + EVERY
+            tqdm.write(f"{self.title}: epoch {trainer.current_epoch + 1} of {trainer.max_epochs}", file=sys.stderr)
+        elif self.bar is not None and now >= self._next:
             self._next = now + 0.2
             part = (
                 1000
@@ -151,6 +158,7 @@ class StageBar(ProgressBar):
     def _open(self, trainer: pl.Trainer, total: int, done: int) -> None:
         if self.live and trainer.is_global_zero:
             form = "{desc} {percentage:3.0f}%|{bar:30}| {elapsed}<{remaining}{postfix}"
+            self._next = 0.0
             self.bar = tqdm(total=total, initial=done, desc=self.title, leave=False, bar_format=form, file=sys.stderr)
 
     def _show(self, trainer: pl.Trainer) -> None:

@@ -11,7 +11,12 @@ import pytest
 import torch
 import yaml
 
+from cleanse.data.views import TrainingView
+from cleanse.modules import Classifier
+from cleanse.networks import SmallCNN
 from cleanse.poison import OF_A_RUN
+from cleanse.runner import Runner
+from cleanse.screen import Screen
 
 Cleanse = Callable[..., "CompletedProcess[str]"]
 QUICK = ("--config", "quick.yaml", "--data.limit_train", "200", "--data.limit_test", "100", "--model.epochs", "2")
@@ -121,6 +126,18 @@ def test_help_explains_every_argument_of_a_recipe(cleanse: Cleanse) -> None:
     said = " ".join(text.split())
     for name in ("--model.profile {v1,iclr23}", "alpha, the part of the current subset that an iteration trains on"):
         assert name in said, text
+    assert len(text.splitlines()) < 150  # no list of everything that is a Module
+
+
+def test_without_a_terminal_a_long_training_says_where_it_is(
+    tmp_path: Path, view: TrainingView, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    build = partial(Classifier, partial(SmallCNN, width=4), 1, 10, view.mean, view.std)
+    for every, told in ((0.0, True), (1000.0, False)):
+        monkeypatch.setattr("cleanse.screen.EVERY", every)
+        runner = Runner(tmp_path / f"{every}", arguments={"accelerator": "cpu", "devices": 1}, screen=Screen(1))
+        runner.fit("student", build, view, max_epochs=2)
+        assert ("[1/1] student: epoch 2 of 2" in capfd.readouterr().err) is told
 
 
 def test_version_and_configs(cleanse: Cleanse) -> None:
@@ -136,6 +153,17 @@ BAD = {
     "argument": ((*NONE, "--model.nope", "1"), "there is no argument 'nope': --model.help"),
     "misspelt": ((*NONE, "--model.epoch", "1"), "there is no argument 'epoch': did you mean epochs\\?"),
     "misspelt part": ((*NONE, "--modle.epochs", "1"), "no argument --modle.epochs: did you mean model.epochs\\?"),
+    "class misspelt": ((*NONE, "--model", "NoDefens"), "there is no class 'NoDefens': did you mean NoDefense\\?"),
+    "network misspelt": ((*NONE, "--model.network", "cleanse.networks.ResNet19"), "did you mean ResNet18\\?"),
+    "choice": (
+        ("fit", "--config", "ispl.yaml", "--model.profile", "x"),
+        "model: profile: 'x' is none of 'v1', 'iclr23'",
+    ),
+    "command misspelt": (("fitt",), "did you mean fit\\? there are fit, test, predict, export, poison, report"),
+    "threads": ((*NONE, "--threads", "0"), "threads is a number of CPU threads, at least 1, not 0"),
+    "epochs": ((*NONE, "--model.epochs", "-5"), "classifier is to be trained for -5 epochs: give it at least one"),
+    "no attack": ((*NONE, "--data.attack=null", "--data.attack.target", "1"), "there is no attack: name one"),
+    "file": ((*NONE, "--config", "data/folder.yaml", "--data.root", __file__), "data.root: .* is not a folder"),
     "config misspelt": (("fit", "--config", "isp.yaml"), "did you mean ispl.yaml\\?"),
     "class": ((*NONE, "--model", "Nope"), "Nope"),
     "value": ((*NONE, "--data.batch_size", "many"), "many"),

@@ -76,13 +76,18 @@ class Attack(Described, nn.Module):
         unlabeled_rate: float | None = None,
     ) -> None:
         super().__init__()
+        if type(self) is Attack:
+            raise ValueError("there is no attack: name one, for example with --config attacks/badnets.yaml")
         self.target, self.source = target, source
         self.count, self.poison_rate, self.class_rate = count, poison_rate, class_rate
         self.unlabeled_count, self.unlabeled_rate = unlabeled_count, unlabeled_rate
         given = {"count": count, "poison_rate": poison_rate, "class_rate": class_rate}
         if sum(v is not None for v in given.values()) != 1:
             shown = ", ".join(f"{k}={v}" for k, v in given.items())
-            raise ValueError(f"{type(self).__name__} takes exactly one of {shown}: set one and leave the others null")
+            raise ValueError(
+                f"{type(self).__name__} takes exactly one of {shown}: set one, and the others to null, as in"
+                " --data.attack.class_rate null"
+            )
         if unlabeled_count is not None and unlabeled_rate is not None:
             raise ValueError(f"set unlabeled_count ({unlabeled_count}) or unlabeled_rate ({unlabeled_rate}), not both")
         for name, number in (("count", count), ("unlabeled_count", unlabeled_count)):

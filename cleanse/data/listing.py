@@ -70,7 +70,8 @@ def list_images(
         ValueError: a missing folder, another layout, a class without images, or a test class that is not trained on.
     """
     if not os.path.isdir(root):
-        raise ValueError(f"root: there is no folder {root!r}: set root to a folder laid out as {LAYOUT}")
+        what = "is not a folder" if os.path.exists(root) else "does not exist"
+        raise ValueError(f"data.root: {root!r} {what}: set it to a folder laid out as {LAYOUT}")
     reader = _Reader(root, follow_links)
     top = reader.folders(root)
     split = "train" in top and bool(reader.folders(top["train"]))

@@ -205,12 +205,12 @@ def test_a_view_of_a_folder_has_its_own_mean_and_std(split: Path) -> None:
 
 class TestRefusals:
     def test_no_such_folder(self, tmp_path: Path) -> None:
-        with pytest.raises(ValueError, match=r"root: there is no folder .*none.*<class>"):
+        with pytest.raises(ValueError, match=r"data.root: .*none.* does not exist: .*<class>"):
             ImageFolder(str(tmp_path / "none")).load(train=True)
 
     def test_a_file(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
-        with pytest.raises(ValueError, match="there is no folder"):
+        with pytest.raises(ValueError, match="is not a folder"):
             ImageFolder(str(tmp_path / "file")).load(train=True)
 
     def test_an_empty_folder_and_images_without_class_folders(self, tmp_path: Path) -> None:
