@@ -116,7 +116,7 @@ class StageBar(ProgressBar):
         self._next = time.monotonic() + EVERY
 
     def disable(self) -> None:
-        self.live = False
+        self.live = self.told = False
 
     def enable(self) -> None:
         self.live = True
