@@ -152,7 +152,8 @@ def _targets(verdict: Verdict, names: Sequence[str], share: Tensor, total: Tenso
         highest = int(torch.where(comparable, share, -1.0).argmax())
         lines.append(
             f"No class stands out: {share[comparable].min():.1%} to {share[comparable].max():.1%} of a class's images "
-            f"are flagged, the largest share in {names[highest]}. That is no sign that there is no attack: look at these."
+            f"are flagged, the largest share in {names[highest]}. That is no sign that there is no attack: look at "
+            "these."
         )
     lines.append(
         "This compares the classes of this run only: a hard or badly labelled class can stand out too, and an attack "
