@@ -110,7 +110,7 @@ class Runner:
         self.seconds: dict[str, float] = {}
         self.computed = 0
         self.watchers: list[Callback] = []  # in every fit; they look on and change nothing, so no key has them
-        self.prefix = ""  # of the names of metrics, where a stage's own name would occur twice
+        self.prefix = ""  # of names on the screen and of metrics, where a stage's own name would occur twice
 
     # --- what a recipe calls ---
     def fit(
@@ -209,7 +209,7 @@ class Runner:
                 if is_rank_zero():
                     stage.commit()
                 _barrier()
-                self.screen.finished(stage.name, stage.seconds)
+                self.screen.finished(self.prefix + stage.name, stage.seconds)
             else:
                 self.screen.skipped(stage.name)
                 yield None
@@ -220,7 +220,7 @@ class Runner:
     ) -> None:
         data.seed = stage.seed
         resume = ResumePoint(part / "last.ckpt")
-        callbacks = [SeedEveryEpoch(stage.seed), *self.watchers, resume, self.screen.started(stage.name)]
+        callbacks = [SeedEveryEpoch(stage.seed), *self.watchers, resume, self.screen.started(self.prefix + stage.name)]
         trainer = self._trainer(part, callbacks, self.loggers(part, self.prefix + stage.name), arguments)
         with _seeded(stage.seed):
             module = build()
@@ -237,7 +237,7 @@ class Runner:
             _save({"state_dict": module.state_dict(), "cleanse_version": __version__}, part / "model.ckpt")
 
     def _tabulate(self, stage: "Stage", part: Path, module: LightningModule, data: Any) -> None:
-        trainer = self._trainer(part, [self.screen.started(stage.name)], False, {})
+        trainer = self._trainer(part, [self.screen.started(self.prefix + stage.name)], False, {})
         begun = time.monotonic()
         with _seeded(stage.seed), _interruptible():
             batches = trainer.predict(module, datamodule=data, return_predictions=True) or []

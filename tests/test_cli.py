@@ -79,6 +79,7 @@ def test_the_screen_shows_stages_and_no_third_party_chatter(finished: tuple[Path
     _, done = finished
     for line in done.stderr.splitlines():
         assert line.startswith(("[", "Digits: ", "DirtyLabel ")) or "stages were on disk already" in line, line
+    assert "] oracle/classifier " in done.stderr and "] classifier " in done.stderr  # whose training it is
 
 
 def test_a_second_identical_command_trains_nothing_and_prints_the_same_table(
