@@ -209,7 +209,7 @@ class CleanseCLI(LightningCLI):
 
     @cached_property
     def _trainer_parser(self) -> LightningArgumentParser:
-        """Knows the trainer section; made once, since that takes a tenth of a second and every stage asks for it."""
+        """Knows the trainer section; made once, since every stage asks for it and making it is slow."""
         parser = LightningArgumentParser()
         parser.add_class_arguments(Trainer, "trainer", fail_untyped=False, instantiate=False, sub_configs=True)
         return parser

@@ -130,7 +130,8 @@ class Runner:
         Raises:
             ValueError: a stage asks for devices of its own, or for less than one epoch.
         """
-        if (epochs := trainer_arguments.get("max_epochs", 1)) < 1:
+        epochs, ends = trainer_arguments.get("max_epochs"), {"max_steps", "max_time"} & trainer_arguments.keys()
+        if epochs is not None and epochs < 1 and not ends:  # -1 is for ever, until one of the two ends it
             raise ValueError(f"{name} is to be trained for {epochs} epochs: give it at least one")
         for argument in OF_THE_RUN:
             if argument in trainer_arguments:

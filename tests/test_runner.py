@@ -332,3 +332,11 @@ def test_threads_do_not_share_a_lock_by_accident(tmp_path: Path, view: TrainingV
 
 def _fails() -> Classifier:
     raise ZeroDivisionError
+
+
+def test_a_stage_without_an_end_is_refused(runner: Runner, view: TrainingView) -> None:
+    build = partial(Classifier, partial(SmallCNN, width=4), 1, 10, view.mean, view.std)
+    for epochs in (0, -1):
+        with pytest.raises(ValueError, match=f"first is to be trained for {epochs} epochs: give it at least one"):
+            runner.fit("first", build, view, max_epochs=epochs)
+    assert runner.fit("first", build, view, max_epochs=-1, max_steps=2).stage_key
