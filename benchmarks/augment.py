@@ -6,7 +6,7 @@ network that follows needs it. A fused version stays only while its ratio is 1.5
 format; a flip of contiguous images gains less. A fused rotation gained 1.4 to 1.6 (both spend their time in
 ``grid_sample``), so `cleanse.augment.Rotation` calls Kornia and is not timed here.
 
-Kornia's crop is timed as it gives torchvision's image. Kornia draws one order of the four colour operations for the
+Kornia's crop is timed as it gives torchvision's image. Kornia draws one order of the four color operations for the
 whole batch, `SimCLRAugment` one for each image.
 """
 

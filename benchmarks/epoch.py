@@ -19,11 +19,11 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from cleanse.augment import Flip, PadCrop
-from cleanse.cli import best_precision
-from cleanse.data.views import ImageSource, TrainingView
+from cleanse.cli.fit import best_precision
+from cleanse.engine.progress import quiet
 from cleanse.modules import Classifier
 from cleanse.networks import ResNet18
-from cleanse.screen import quiet
+from cleanse.views import ImageSource, TrainingView
 
 MEAN, STD, BATCH = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), 128
 
@@ -43,7 +43,7 @@ class Usual(Dataset[Any]):
 
 
 class PlainClassifier(Classifier):
-    """The same network and optimiser in NCHW."""
+    """The same network and optimizer in NCHW."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)

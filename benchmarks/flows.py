@@ -1,6 +1,6 @@
 """All classes' flows trained at once, against plain nflows flows trained one after the other, in the same run.
 
-Both standardise the same features, draw batches of 16 rows of a class without the last smaller one, and take Adam's
+Both standardize the same features, draw batches of 16 rows of a class without the last smaller one, and take Adam's
 steps as the paper has them: `cleanse.modules.flow_density.FlowDensity` under a Lightning Trainer, and a bare loop over
 ``nflows.flows.Flow`` with ``torch.optim.Adam`` as it comes. Densities differ, since shuffles and starts do; the mean
 log-density of the training rows under their own class is printed as a check that both have learned the same.
@@ -21,8 +21,8 @@ from nflows.transforms import ActNorm, CompositeTransform
 from nflows.transforms.coupling import AffineCouplingTransform
 from torch import Tensor, nn
 
-from cleanse.data.table_view import TableView
 from cleanse.modules.flow_density import FlowDensity
+from cleanse.views import TableView
 
 BATCH = 16
 
@@ -93,8 +93,8 @@ def own_density(flows: list[Flow] | FlowDensity, table: TableView) -> float:
 def blobs(images: int, features: int, classes: int) -> TableView:
     generator = torch.Generator().manual_seed(0)
     label = torch.arange(images) % classes
-    centre = torch.randn(classes, features, generator=generator)
-    return TableView(centre[label] + torch.randn(images, features, generator=generator), label, batch_size=BATCH)
+    center = torch.randn(classes, features, generator=generator)
+    return TableView(center[label] + torch.randn(images, features, generator=generator), label, batch_size=BATCH)
 
 
 def main(epochs: int = 50, images: int = 50_000, features: int = 512, classes: int = 10) -> None:

@@ -54,8 +54,8 @@ def read_idx(folder: Path, name: str, header: int) -> Tensor:
 
 def read_folder(folder: Path) -> tuple[Tensor, Tensor, dict[str, int]]:
     """Images (N, 1, H, W) uint8 and labels (N,) of one folder per class, and the numbers of the classes."""
-    grey = v2.Compose([v2.PILToTensor(), v2.Grayscale()])
-    data = ImageFolder(str(folder), transform=grey, allow_empty=True)
+    gray = v2.Compose([v2.PILToTensor(), v2.Grayscale()])
+    data = ImageFolder(str(folder), transform=gray, allow_empty=True)
     return torch.stack([image for image, _ in data]), torch.tensor(data.targets), data.class_to_idx
 
 

@@ -4,7 +4,7 @@ The pickle has random pixels and the size of the real one (1.5 GB, in a temporar
 process alone (Linux: RssAnon, looked at every 10 ms), without the pages of the file, which the system can have back.
 Then the images that VGG-16 labels per second, in batches of 128, with the default number of threads.
 
-    python benchmarks/pool.py [UNLABELLED [LABELLED]]
+    python benchmarks/pool.py [UNLABELED [LABELED]]
 """
 
 import multiprocessing
@@ -62,16 +62,16 @@ def throughput(batch: int = 128, batches: int = 5) -> float:
     return batch * batches / (time.perf_counter() - begun)
 
 
-def main(unlabelled: int, labelled: int) -> None:
+def main(unlabeled: int, labeled: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        roots = [Path(folder, name) for name in ("labelled", "pool")]
-        for root, images in zip(roots, (labelled, unlabelled), strict=True):  # in processes whose memory does not count
+        roots = [Path(folder, name) for name in ("labeled", "pool")]
+        for root, images in zip(roots, (labeled, unlabeled), strict=True):  # in processes whose memory does not count
             maker = multiprocessing.get_context("spawn").Process(target=write, args=(root, images))
             maker.start()
             maker.join()
         memory, begun = Memory(), time.perf_counter()
         memory.start()
-        attack = BadNets("gray", target=1, poison_rate=0.1, unlabeled_count=unlabelled // 100)
+        attack = BadNets("gray", target=1, poison_rate=0.1, unlabeled_count=unlabeled // 100)
         view = WithPool(*(TinyImages500K(str(root)) for root in roots), attack, seed=0).training_view()
         print(f"{len(view)} images read and poisoned in {time.perf_counter() - begun:.1f} s")
         print(f"{memory.highest / 1e9:.2f} GB of memory at most")

@@ -3,7 +3,7 @@
 Lightly's way is that of its example: two views by PIL transforms in DataLoader workers, float32, NCHW, its loss and
 SGD. Ours: uint8 images on the device, batched augmentation, channels-last, and bf16 where the device computes in it
 faster (AMX, CUDA). Both under Lightning, with the same network (the stem for 32x32 images), projector, batch size and
-augmentation, without blur. Ours also shows how nearest neighbours vote, which lightly's example does not.
+augmentation, without blur. Ours also shows how nearest neighbors vote, which lightly's example does not.
 
     python benchmarks/simclr.py [IMAGES] [ROUNDS]       # prints images/s of both and the ratio, medians over rounds
 """
@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from cleanse.augment import SimCLRAugment
-from cleanse.cli import best_precision
-from cleanse.data.views import ImageSource, TrainingView
+from cleanse.cli.fit import best_precision
+from cleanse.engine.progress import quiet
 from cleanse.modules import SimCLR
 from cleanse.networks import ResNet18
-from cleanse.screen import quiet
+from cleanse.views import ImageSource, TrainingView
 
 MEAN, STD, BATCH = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), 256
 

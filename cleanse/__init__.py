@@ -6,15 +6,15 @@ from cleanse.version import __version__
 
 if TYPE_CHECKING:
     from cleanse import functional
+    from cleanse.api import cleanse_folder
     from cleanse.defenses.embedding_verdict import verdict_from_embedding
-    from cleanse.front import cleanse_folder
     from cleanse.verdict import Verdict
 
 __all__ = ["Verdict", "__version__", "cleanse_folder", "functional", "verdict_from_embedding"]
 
 _HOMES = {
     "Verdict": "cleanse.verdict",
-    "cleanse_folder": "cleanse.front",
+    "cleanse_folder": "cleanse.api",
     "verdict_from_embedding": "cleanse.defenses.embedding_verdict",
 }
 

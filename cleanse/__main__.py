@@ -1,6 +1,6 @@
 """``python -m cleanse``."""
 
-from cleanse.main import main
+from cleanse.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -41,7 +41,7 @@ class Verdict:
 
     >>> verdict = Verdict.keep_mask(["0", "1", "2"], torch.tensor([4, 4, 7]), torch.tensor([True, False, True]))
     >>> verdict
-    Verdict(3 images: 2 kept, 0 relabelled, 1 dropped)
+    Verdict(3 images: 2 kept, 0 relabeled, 1 dropped)
     >>> verdict.new_label.tolist()
     [4, -1, 7]
     """
@@ -68,8 +68,8 @@ class Verdict:
         self._refuse(self.label < -1, "a label is a class, 0 or more, or -1 where it is withheld")
         self._refuse((self.action < KEEP) | (self.action > DROP), "an action is 0 (keep), 1 (relabel) or 2 (drop)")
         self._refuse(self.kept & changed, "keep leaves the label as it is: new_label must equal label")
-        self._refuse(self.relabelled & ~changed, "relabel must change the label: use keep where it stays")
-        self._refuse(self.relabelled & (self.new_label < 0), "relabel needs a class, 0 or more: use drop for none")
+        self._refuse(self.relabeled & ~changed, "relabel must change the label: use keep where it stays")
+        self._refuse(self.relabeled & (self.new_label < 0), "relabel needs a class, 0 or more: use drop for none")
         self._refuse(self.dropped & (self.new_label != -1), "drop has no label: new_label must be -1")
         self._refuse(self.score.isnan(), "a score cannot be NaN: give every image a number")
         object.__setattr__(self, "action", self.action.to(torch.int8))
@@ -117,7 +117,7 @@ class Verdict:
         score: Tensor | None = None,
         reason: str | Sequence[str] = "",
     ) -> Self:
-        """The verdict of a relabeller: drop some images, and keep or relabel the others by whether the label changes.
+        """The verdict of a relabeler: drop some images, and keep or relabel the others by whether the label changes.
 
         Args:
             id: n texts.
@@ -145,7 +145,7 @@ class Verdict:
         return cls(tuple(id), label, action, torch.where(dropped, -1, new_label), score, tuple(reason))
 
     @classmethod
-    def of_labelled(
+    def of_labeled(
         cls,
         id: Sequence[str],
         label: Tensor,
@@ -154,7 +154,7 @@ class Verdict:
         score: Tensor,
         reason: Sequence[str],
     ) -> Self:
-        """The verdict of a recipe that judges the labelled images only: the others are dropped, with "no label".
+        """The verdict of a recipe that judges the labeled images only: the others are dropped, with "no label".
 
         Args:
             id: n texts.
@@ -169,7 +169,7 @@ class Verdict:
 
         >>> judged = torch.tensor([True, False, True])
         >>> columns = torch.tensor([1, 0]), torch.tensor([0.0, 2.0]), ("", "looks like 0")
-        >>> Verdict.of_labelled("abc", torch.tensor([1, -1, 1]), judged, *columns).reason
+        >>> Verdict.of_labeled("abc", torch.tensor([1, -1, 1]), judged, *columns).reason
         ('', 'no label', 'looks like 0')
         """
         everywhere, scores = torch.full_like(label, -1), torch.zeros(len(label))
@@ -213,7 +213,7 @@ class Verdict:
         return self.action == KEEP
 
     @property
-    def relabelled(self) -> Tensor:
+    def relabeled(self) -> Tensor:
         """(n,) bool: used with another label."""
         return self.action == RELABEL
 
@@ -223,8 +223,8 @@ class Verdict:
         return self.action == DROP
 
     def counts(self) -> dict[str, int]:
-        """How many images are kept, relabelled and dropped."""
-        masks = {"kept": self.kept, "relabelled": self.relabelled, "dropped": self.dropped}
+        """How many images are kept, relabeled and dropped."""
+        masks = {"kept": self.kept, "relabeled": self.relabeled, "dropped": self.dropped}
         return {name: int(mask.sum()) for name, mask in masks.items()}
 
     def hash(self) -> str:

@@ -14,8 +14,8 @@ os.environ["WANDB_MODE"] = "offline"
 import torch
 
 from cleanse.data import Digits
-from cleanse.data.views import TrainingView
-from cleanse.runner import Runner
+from cleanse.engine.runner import Runner
+from cleanse.views import TrainingView
 
 torch.set_num_threads(1)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from cleanse.configs import CONFIGS, shipped
+from cleanse.utils.configs import CONFIGS, shipped
 
 Cleanse = Callable[..., "CompletedProcess[str]"]
 MODULES = ["autoencoder.yaml", "simclr.yaml"]
@@ -76,7 +76,7 @@ def test_every_attack_runs_on_top_of_another(cleanse: Cleanse, attack: str, tmp_
 @pytest.mark.parametrize("data", DATA)
 def test_every_data_fragment_names_a_data_module(data: str) -> None:
     """Their files are tested in tests/data; here, that class and arguments fit together."""
-    from cleanse.cli import Parser
+    from cleanse.cli.fit import Parser
     from cleanse.data import ImageDataModule
 
     parser = Parser()

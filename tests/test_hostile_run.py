@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cleanse.cli.main import main
 from cleanse.data import ImageFolder
-from cleanse.main import main
 from cleanse.verdict import Verdict
 
 Cleanse = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -189,8 +189,8 @@ def test_from_fit_to_export_and_report(
 def test_a_hostile_folder_is_frozen_as_numbers(photos: Path, tmp_path: Path) -> None:
     """`cleanse poison` on the same folder: no name of a file from it is used, and no class leads out."""
     from cleanse.attacks import BadNets
+    from cleanse.cli.poison import freeze
     from cleanse.data import Frozen
-    from cleanse.poison import freeze
 
     before = state(photos)
     data = ImageFolder(str(photos), size=8, attack=BadNets(class_rate=0.5, target=1, size=2), seed=0)

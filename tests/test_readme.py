@@ -7,11 +7,11 @@ from typing import Any
 import torch
 
 from cleanse.attacks import Attack
-from cleanse.configs import shipped
 from cleanse.data import Digits
 from cleanse.defenses import Defense, Outcome
+from cleanse.engine.runner import Runner
 from cleanse.networks import SmallCNN
-from cleanse.runner import Runner
+from cleanse.utils.configs import shipped
 from cleanse.verdict import Verdict
 
 README = (Path(__file__).parent.parent / "README.md").read_text()

@@ -64,11 +64,11 @@ def test_masks_and_counts():
     verdict = simple()
     assert len(verdict) == 4
     assert verdict.kept.tolist() == [True, False, False, True]
-    assert verdict.relabelled.tolist() == [False, True, False, False]
+    assert verdict.relabeled.tolist() == [False, True, False, False]
     assert verdict.dropped.tolist() == [False, False, True, False]
-    assert verdict.counts() == {"kept": 2, "relabelled": 1, "dropped": 1}
+    assert verdict.counts() == {"kept": 2, "relabeled": 1, "dropped": 1}
     assert (verdict.label.dtype, verdict.action.dtype, verdict.score.dtype) == (torch.int64, torch.int8, torch.float32)
-    assert repr(verdict) == "Verdict(4 images: 2 kept, 1 relabelled, 1 dropped)"
+    assert repr(verdict) == "Verdict(4 images: 2 kept, 1 relabeled, 1 dropped)"
 
 
 def test_keep_all():
@@ -97,7 +97,7 @@ def test_from_labels():
 
 def test_with_dropped():
     verdict = simple().with_dropped([("broken.png", 2, "truncated")], prefix="unreadable: ")
-    assert verdict.counts() == {"kept": 2, "relabelled": 1, "dropped": 2}
+    assert verdict.counts() == {"kept": 2, "relabeled": 1, "dropped": 2}
     assert (verdict.id[-1], verdict.reason[-1]) == ("broken.png", "unreadable: truncated")
     assert (int(verdict.label[-1]), int(verdict.new_label[-1]), float(verdict.score[-1])) == (2, -1, 0.0)
     assert same(simple().with_dropped([]), simple())

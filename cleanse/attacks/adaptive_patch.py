@@ -1,4 +1,4 @@
-"""A patch that is optimised against a contrastive encoder, so that patched images lie where the target class does."""
+"""A patch that is optimized against a contrastive encoder, so that patched images lie where the target class does."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,18 +11,18 @@ from torch.nn.functional import normalize
 from torch.optim import Adam
 
 from cleanse.attacks.base import Attack, stamp, told_the_data
-from cleanse.batch import Batch
-from cleanse.runner import Runner
+from cleanse.engine.runner import Runner
+from cleanse.views import Batch
 
 
 class AdaptivePatch(Attack):
     """The adaptive attack of paper 002, appendix E: it knows the defense and trains an encoder of its own.
 
     A surrogate encoder is trained on the clean training set, which the attacker owns; the patch in the top left corner
-    is then optimised so that the embeddings of patched images come close to the mean embedding of the target class
+    is then optimized so that the embeddings of patched images come close to the mean embedding of the target class
     (Eq. 7 and 8). Both are stages of the run. The defender trains another encoder.
 
-    The paper is silent on the optimiser: Adam on the patch through a sigmoid, rounded to whole levels at the end
+    The paper is silent on the optimizer: Adam on the patch through a sigmoid, rounded to whole levels at the end
     (SPEC C.3.15).
 
     Args:
@@ -31,16 +31,16 @@ class AdaptivePatch(Attack):
         surrogate_epochs: of its training.
         surrogate_batch_size: of its training.
         size: side of the patch in pixels; paper: 3, 7 and 11.
-        epochs: of the optimisation of the patch.
-        batch_size: of the optimisation of the patch.
+        epochs: of the optimization of the patch.
+        batch_size: of the optimization of the patch.
         lr: of Adam on the patch.
         target: see `Attack`, as for all that follow.
         source: the only class that is poisoned; None for all to one.
         count: poisoned images; paper 002: 1000.
         poison_rate: poisoned images / all training images.
         class_rate: poisoned images / images that are not of the target class.
-        unlabeled_count: poisoned images in the unlabelled part.
-        unlabeled_rate: poisoned images / eligible images in the unlabelled part.
+        unlabeled_count: poisoned images in the unlabeled part.
+        unlabeled_rate: poisoned images / eligible images in the unlabeled part.
 
     Raises:
         ValueError: an argument out of range; while poisoning, a patch larger than the image, or no training before.

@@ -24,8 +24,8 @@ class Additive(Attack):
         count: poisoned images; paper 002: 1000.
         poison_rate: poisoned images / all training images.
         class_rate: poisoned images / images that are not of the target class.
-        unlabeled_count: poisoned images in the unlabelled part.
-        unlabeled_rate: poisoned images / eligible images in the unlabelled part.
+        unlabeled_count: poisoned images in the unlabeled part.
+        unlabeled_rate: poisoned images / eligible images in the unlabeled part.
 
     Raises:
         ValueError: an argument out of range.

@@ -18,7 +18,7 @@ GRAY = (
     (255, 158, 0, 158, 255),
 )
 COLORS = (((180, 249, 112), (155, 50, 126)), ((234, 82, 68), (187, 201, 219)))
-# Our own 4x4 colour blocks: every corner of the RGB cube twice.
+# Our own 4x4 color blocks: every corner of the RGB cube twice.
 BLOCKS = ("rgbw", "cmyk", "bwrg", "ykcm")
 INK = {
     "r": (255, 0, 0),
@@ -61,7 +61,7 @@ def resize(patch: Tensor, height: int, width: int) -> Tensor:
 
 
 def read_trigger(file: str) -> tuple[Tensor, Tensor]:
-    """The colours (3, h, w) and the opacity (1, h, w) of an image file, both uint8.
+    """The colors (3, h, w) and the opacity (1, h, w) of an image file, both uint8.
 
     Raises:
         ValueError: there is no such file, or it is not an image.
@@ -84,17 +84,17 @@ class BadNets(Attack):
     https://arxiv.org/abs/1708.06733, in the variants of the papers that we reproduce (SPEC section 6, B.3.15-16):
 
     * ``noise`` (paper 002): a 3x3 patch of uniform noise at a random place, both drawn once per attack.
-    * ``colors`` (paper 003): four coloured pixels at rows and columns 4-5 of a 32x32 image.
-    * ``gray`` (paper 000): a 5x5 grey patch at rows and columns 24-28 of a 32x32 image; ``inset=0`` puts it at 27-31.
-    * ``rgb`` (paper 000): 4x4 colour blocks resized to 5x5, in the same place.
-    * ``checkerboard``: 3x3, white in its corners and its centre, black between, in the lower right corner.
+    * ``colors`` (paper 003): four colored pixels at rows and columns 4-5 of a 32x32 image.
+    * ``gray`` (paper 000): a 5x5 gray patch at rows and columns 24-28 of a 32x32 image; ``inset=0`` puts it at 27-31.
+    * ``rgb`` (paper 000): 4x4 color blocks resized to 5x5, in the same place.
+    * ``checkerboard``: 3x3, white in its corners and its center, black between, in the lower right corner.
 
     A trigger is a few pixels whatever the image's size, unless ``size`` says otherwise; every pattern fits on an 8x8
-    image as it is. On images of one channel colours become their luminance, and noise is drawn in one channel.
+    image as it is. On images of one channel colors become their luminance, and noise is drawn in one channel.
 
     Departures from the papers:
 
-    * ``rgb``: the blocks' colours are our own (`BLOCKS`); the original is a picture that is not ours to copy.
+    * ``rgb``: the blocks' colors are our own (`BLOCKS`); the original is a picture that is not ours to copy.
     * On images that are not 32x32 a pattern's own inset is scaled: ``floor(inset * height / 32)`` rows and
       ``floor(inset * width / 32)`` columns. An ``inset`` that is given is taken as it is.
 
@@ -111,9 +111,9 @@ class BadNets(Attack):
         count: poisoned images; paper 002: 1000.
         poison_rate: poisoned images / all training images.
         class_rate: poisoned images / images that are not of the target class; paper 003: 0.1.
-        unlabeled_count: poisoned images in the unlabelled part.
-        unlabeled_rate: poisoned images / eligible images in the unlabelled part; paper 000: 0.01 and 0.1.
-        as_repo: poison the first images of each part, labelled and unlabelled, whatever their class, as paper 000's
+        unlabeled_count: poisoned images in the unlabeled part.
+        unlabeled_rate: poisoned images / eligible images in the unlabeled part; paper 000: 0.01 and 0.1.
+        as_repo: poison the first images of each part, labeled and unlabeled, whatever their class, as paper 000's
             code does (SPEC B.3.17); all images are then eligible. The files' order matters with it.
 
     Raises:
@@ -219,7 +219,7 @@ class BadNets(Attack):
             alpha = torch.full_like(color[:1], 255)
         scale = partial(resize, height=self.size or color.shape[1], width=self.size or color.shape[2])
         opacity = scale(alpha)
-        # Weighted by opacity, so that what an invisible pixel hides does not leak into its neighbours.
+        # Weighted by opacity, so that what an invisible pixel hides does not leak into its neighbors.
         color = scale(color.float() * alpha) / opacity.clamp_min(1e-3)
         return match_channels(color, channels), opacity[0] >= 127.5
 

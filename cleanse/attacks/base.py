@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cleanse.describe import Described
-from cleanse.runner import Runner
+from cleanse.engine.fingerprint import Described
+from cleanse.engine.runner import Runner
 
 log = logging.getLogger("cleanse")
 
@@ -47,7 +47,7 @@ class Attack(Described, nn.Module):
     Exactly one of ``count``, ``poison_rate`` and ``class_rate`` says how many training images are poisoned:
     ``count`` images; ``floor(poison_rate * N)`` of all N training images; or ``floor(class_rate * eligible)`` of those
     that the attack may use (`eligible`): the source class where there is one, otherwise all images that are not of
-    the target class. With labels withheld from a part of the set, these numbers are those of the labelled part; the
+    the target class. With labels withheld from a part of the set, these numbers are those of the labeled part; the
     rest has ``unlabeled_count`` or ``unlabeled_rate`` (of the eligible images there), and, with neither, the same
     rate again, or nothing under a ``count``.
 
@@ -57,11 +57,11 @@ class Attack(Described, nn.Module):
         count: poisoned images, an absolute number.
         poison_rate: poisoned images / all training images, in [0, 1].
         class_rate: poisoned images / eligible images, in [0, 1].
-        unlabeled_count: poisoned images in the unlabelled part.
-        unlabeled_rate: poisoned images / eligible images in the unlabelled part, in [0, 1].
+        unlabeled_count: poisoned images in the unlabeled part.
+        unlabeled_rate: poisoned images / eligible images in the unlabeled part, in [0, 1].
 
     Raises:
-        ValueError: not exactly one of the three numbers, both unlabelled ones, a number out of range, or a source
+        ValueError: not exactly one of the three numbers, both unlabeled ones, a number out of range, or a source
             class that is the target.
     """
 
@@ -151,7 +151,7 @@ class Attack(Described, nn.Module):
         Args:
             image: (N, C, H, W) uint8, clean.
             true_label: (N,) int64.
-            labeled: (N,) bool, False where the defender gets no label (the poison there keeps its place, unlabelled).
+            labeled: (N,) bool, False where the defender gets no label (the poison there keeps its place, unlabeled).
             num_classes: number of classes.
             seed: everything that is drawn comes from it.
             in_place: write into ``image``, for a set too large for a copy.
@@ -170,7 +170,7 @@ class Attack(Described, nn.Module):
             rows = (self.eligible(true_label) & part).nonzero().flatten()
             n, why = self._how_many(len(rows), int(part.sum()), is_labeled)
             if n > len(rows):
-                where = "labelled" if is_labeled else "unlabelled"
+                where = "labeled" if is_labeled else "unlabeled"
                 raise ValueError(
                     f"{why} asks for {n} poisoned {where} images, but only {len(rows)} are eligible"
                     f" ({self._eligible_name()}): lower it to at most what is there"
@@ -208,7 +208,7 @@ class Attack(Described, nn.Module):
         given = poisoned.label >= 0
         parts: list[tuple[str, Tensor | None]] = [("", None)]
         if not given.all():
-            parts += [("labelled: ", given), ("unlabelled: ", ~given)]
+            parts += [("labeled: ", given), ("unlabeled: ", ~given)]
         lines = []
         for name, part in parts:
             n = self.counts(poisoned, part)
@@ -274,7 +274,7 @@ def fraction(rate: float, total: int) -> int:
 
 
 def draw_covers(role: Tensor, allowed: Tensor, labeled: Tensor, rate: float, generator: torch.Generator) -> None:
-    """Make ``fraction(rate, images)`` rows of each part, labelled or not, cover images.
+    """Make ``fraction(rate, images)`` rows of each part, labeled or not, cover images.
 
     Args:
         role: (N,) int8, changed in place.
@@ -291,7 +291,7 @@ def draw_covers(role: Tensor, allowed: Tensor, labeled: Tensor, rate: float, gen
     >>> role.tolist()
     [1, 0, 2]
     """
-    for part, name in ((labeled, "labelled"), (~labeled, "unlabelled")):
+    for part, name in ((labeled, "labeled"), (~labeled, "unlabeled")):
         rows = ((role == CLEAN) & allowed & part).nonzero().flatten()
         n = fraction(rate, int(part.sum()))
         if n > len(rows):
@@ -323,7 +323,7 @@ def stamp(image: Tensor, pattern: Tensor, mask: Tensor) -> Tensor:
 
 
 def match_channels(color: Tensor, channels: int) -> Tensor:
-    """Colours for images with ``channels`` channels: as they are for 3, their luminance (ITU-R 601) for 1.
+    """Colors for images with ``channels`` channels: as they are for 3, their luminance (ITU-R 601) for 1.
 
     Args:
         color: (3, ...) red, green and blue in 0..255.
@@ -339,7 +339,7 @@ def match_channels(color: Tensor, channels: int) -> Tensor:
     [76]
     """
     if channels not in (1, 3):
-        raise ValueError(f"a trigger in colour goes on images with 1 or 3 channels, not {channels}")
+        raise ValueError(f"a trigger in color goes on images with 1 or 3 channels, not {channels}")
     color = color.double()
     if channels == 1:
         color = 0.299 * color[:1] + 0.587 * color[1:2] + 0.114 * color[2:]

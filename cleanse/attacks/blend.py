@@ -14,9 +14,9 @@ OWN: dict[str, tuple[Literal["drawn", "noise"], float]] = {"whole": ("drawn", 0.
 
 
 def figure(height: int, width: int) -> Tensor:
-    """The drawn pattern: red rings around the centre, crossed by green and by blue stripes.
+    """The drawn pattern: red rings around the center, crossed by green and by blue stripes.
 
-    Every channel is ``127.5 * (1 + cos(2 pi p))``, with p the number of turns at the pixel's centre (x, y), both from
+    Every channel is ``127.5 * (1 + cos(2 pi p))``, with p the number of turns at the pixel's center (x, y), both from
     -1/2 to 1/2 over the image: ``3 sqrt(x^2 + y^2)`` for red, ``2x + y`` for green, ``x - 2y`` for blue. So it is
     smooth, has full contrast and is the same figure in every size.
 
@@ -43,7 +43,7 @@ class Blend(Attack):
     * ``patch`` (paper 002): a 3x3 patch of uniform noise at a random place, alpha 0.4.
 
     Noise and place are drawn once per attack. The mixture is computed in levels of 0 to 255 and rounded to the nearest
-    (ties to even, as ``torch.round``). On images of one channel colours become their luminance, and noise is drawn in
+    (ties to even, as ``torch.round``). On images of one channel colors become their luminance, and noise is drawn in
     one channel.
 
     Departures from the papers:
@@ -63,8 +63,8 @@ class Blend(Attack):
         count: poisoned images; paper 002: 1000.
         poison_rate: poisoned images / all training images.
         class_rate: poisoned images / images that are not of the target class; paper 003: 0.1.
-        unlabeled_count: poisoned images in the unlabelled part.
-        unlabeled_rate: poisoned images / eligible images in the unlabelled part.
+        unlabeled_count: poisoned images in the unlabeled part.
+        unlabeled_rate: poisoned images / eligible images in the unlabeled part.
 
     Raises:
         ValueError: an argument out of range; while poisoning, an image file that cannot be read or a patch that is
@@ -143,7 +143,7 @@ class Blend(Attack):
         if self.image is not None:
             color, alpha = read_trigger(self.image)
             opacity = resize(alpha, height, width)
-            # Weighted by opacity, so that what an invisible pixel hides does not leak into its neighbours.
+            # Weighted by opacity, so that what an invisible pixel hides does not leak into its neighbors.
             color = resize(color.float() * alpha, height, width) / opacity.clamp_min(1e-3)
             return match_channels(color, channels), opacity[0] >= 127.5
         if self.pattern == "noise":

@@ -18,7 +18,7 @@ RANGES = {"pixel": (0, 1), "L": (0, 2), "X": (1, 2)}
 
 
 class PublishedTrigger(NamedTuple):
-    """One trigger of the paper: its shape, its place on a 32x32 image and its RGB colour."""
+    """One trigger of the paper: its shape, its place on a 32x32 image and its RGB color."""
 
     shape: Literal["pixel", "L", "X"]
     row: int
@@ -41,16 +41,16 @@ PAIRS = tuple(PUBLISHED)
 
 
 class DirtyLabel(Attack):
-    """Stamp a few pixels of one colour on images of one class and give them another class's label, in place.
+    """Stamp a few pixels of one color on images of one class and give them another class's label, in place.
 
     Tran, Li, Madry, "Spectral Signatures in Backdoor Attacks", NeurIPS 2018, https://arxiv.org/abs/1811.00636, as used
     in paper 004 (SPEC A.3.18-20, A-T11): ``floor(class_rate * 5000)`` random images of the source class move to the
     target class, so that the one shrinks and the other grows.
 
     The shapes, with the trigger at row r and column c: ``pixel`` (r, c); ``L`` (r, c), (r+1, c), (r, c+1); ``X`` (r, c)
-    and its four diagonal neighbours. The place is drawn from rows and columns 0 to H-2 (pixel), 0 to H-3 (L) and 1 to
-    H-3 (X): 0-30, 0-29 and 1-29 of 32; the colour from 0 to 254 per channel. Both are drawn once per attack. On images
-    of one channel the colour becomes its luminance. Nothing sees to it that the colour differs from what it covers.
+    and its four diagonal neighbors. The place is drawn from rows and columns 0 to H-2 (pixel), 0 to H-3 (L) and 1 to
+    H-3 (X): 0-30, 0-29 and 1-29 of 32; the color from 0 to 254 per channel. Both are drawn once per attack. On images
+    of one channel the color becomes its luminance. Nothing sees to it that the color differs from what it covers.
 
     Departures from the paper:
 
@@ -68,8 +68,8 @@ class DirtyLabel(Attack):
         count: poisoned images.
         poison_rate: poisoned images / all training images.
         class_rate: poisoned images / images of the source class; paper 004: 0.05, 0.1 and 0.2.
-        unlabeled_count: poisoned images in the unlabelled part.
-        unlabeled_rate: poisoned images / images of the source class in the unlabelled part.
+        unlabeled_count: poisoned images in the unlabeled part.
+        unlabeled_rate: poisoned images / images of the source class in the unlabeled part.
 
     Raises:
         ValueError: an argument out of range; while poisoning, a trigger that lies outside the images.
@@ -80,7 +80,7 @@ class DirtyLabel(Attack):
     [107, 60, 58]
     """
 
-    trigger_image: Tensor  # (C, H, W) uint8, the colour everywhere
+    trigger_image: Tensor  # (C, H, W) uint8, the color everywhere
     trigger_mask: Tensor  # (H, W) bool, True at the trigger's pixels
 
     def __init__(

@@ -14,9 +14,9 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from torch.optim import Adam
 
 from cleanse.attacks.base import Attack
-from cleanse.batch import Batch
+from cleanse.engine.runner import Runner
 from cleanse.networks import SecretDecoder, SecretEncoder
-from cleanse.runner import Runner
+from cleanse.views import Batch
 
 log = logging.getLogger("cleanse")
 
@@ -86,8 +86,8 @@ class ISSBA(Attack):
         count: poisoned images.
         poison_rate: poisoned images / all training images.
         class_rate: poisoned images / images that are not of the target class; paper 003: 0.1.
-        unlabeled_count: poisoned images in the unlabelled part.
-        unlabeled_rate: poisoned images / eligible images in the unlabelled part.
+        unlabeled_count: poisoned images in the unlabeled part.
+        unlabeled_rate: poisoned images / eligible images in the unlabeled part.
 
     Raises:
         ValueError: an argument out of range; while poisoning, no training before.

@@ -1,4 +1,4 @@
-"""Label-consistent: images of the target class, made hard to recognise, so that a model learns the trigger instead."""
+"""Label-consistent: images of the target class, made hard to recognize, so that a model learns the trigger instead."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,8 +10,8 @@ from torch import Tensor
 
 from cleanse.attacks.badnets import BadNets
 from cleanse.attacks.base import Attack, told_the_data
+from cleanse.engine.runner import Runner
 from cleanse.functional.pgd import pgd
-from cleanse.runner import Runner
 
 # Rows from top to bottom of Turner's trigger: 1 is white, 0 black; the left corners are the mirror image.
 RIGHT = ((0, 0, 1), (0, 1, 0), (1, 0, 1))
@@ -25,8 +25,8 @@ class LabelConsistent(Attack):
     class with `cleanse.functional.pgd`, and stamps the trigger on it: 3x3 black and white pixels in the corners. Test
     images get the trigger alone. ``class_rate`` counts within the target class.
 
-    The defaults are paper 003's. Paper 000 has ``eps=8/255, step=2/255, steps=10, random_start=True``, a grey patch
-    (``pattern="gray"``) and a classifier that does not normalise its images, as all here do. Paper 004 has l_inf 8/255
+    The defaults are paper 003's. Paper 000 has ``eps=8/255, step=2/255, steps=10, random_start=True``, a gray patch
+    (``pattern="gray"``) and a classifier that does not normalize its images, as all here do. Paper 004 has l_inf 8/255
     or l_2 300/255, 100 steps, on an adversarially trained model, which is not trained here, and a variant with a GAN,
     which is not here at all.
 
@@ -43,14 +43,14 @@ class LabelConsistent(Attack):
         pattern: the trigger: ``corners``, all four; ``corner``, the lower right one alone; or paper 000's ``gray`` or
             ``rgb`` patch, as in `BadNets`.
         amplitude: what white pixels of the corners add and black ones take away, in levels; 255 sets them.
-        size: side of the grey or coloured patch in pixels; None for 5.
+        size: side of the gray or colored patch in pixels; None for 5.
         target: see `Attack`, as for all that follow.
         source: the only class that ASR is measured on; None for all but the target.
         count: poisoned images.
         poison_rate: poisoned images / all training images.
         class_rate: poisoned images / images of the target class; paper 003: 0.25.
-        unlabeled_count: poisoned images in the unlabelled part.
-        unlabeled_rate: poisoned images / images of the target class in the unlabelled part; paper 000: 0.25.
+        unlabeled_count: poisoned images in the unlabeled part.
+        unlabeled_rate: poisoned images / images of the target class in the unlabeled part; paper 000: 0.25.
 
     Raises:
         ValueError: an argument out of range; while poisoning, images smaller than the trigger, or no training before.
@@ -146,7 +146,7 @@ class LabelConsistent(Attack):
         return (image.short() + self.added.to(image.device)).clamp(0, 255).to(torch.uint8)
 
     def poison_image(self, image: Tensor, generator: torch.Generator) -> Tensor:
-        """Make images hard to recognise, then trigger them."""
+        """Make images hard to recognize, then trigger them."""
         if not self._model:
             raise ValueError(
                 "LabelConsistent trains a classifier before it poisons: let `cleanse fit` prepare the data"

@@ -54,7 +54,7 @@ class QiAdaptiveBlend(Blend):
         test_alpha: its share in test images, in (0, 1].
         grid: pieces a side.
         kept: pieces that a training image shows, of ``grid * grid``.
-        cover_rate: cover images / all images, in the labelled and in the unlabelled part each; paper: 0.01.
+        cover_rate: cover images / all images, in the labeled and in the unlabeled part each; paper: 0.01.
         pattern: ``drawn`` (`cleanse.attacks.blend.figure`) or uniform ``noise``.
         image: the file of a picture of your own instead of a pattern, resized to the image whatever its proportions;
             pixels less than half opaque are left out.
@@ -63,8 +63,8 @@ class QiAdaptiveBlend(Blend):
         count: poisoned images.
         poison_rate: poisoned images / all training images; paper: 0.01.
         class_rate: poisoned images / images that are not of the target class.
-        unlabeled_count: poisoned images in the unlabelled part.
-        unlabeled_rate: poisoned images / eligible images in the unlabelled part.
+        unlabeled_count: poisoned images in the unlabeled part.
+        unlabeled_rate: poisoned images / eligible images in the unlabeled part.
 
     Raises:
         ValueError: an argument out of range; while poisoning, an image file that cannot be read, images with fewer

@@ -35,7 +35,7 @@ def draw_patch(patch: Patch, height: int, width: int) -> tuple[Tensor, Tensor]:
     one pixel, and the blocks of the drawing are spread over it evenly.
 
     Returns:
-        Colours, (3, height, width) uint8, and where the patch is, (height, width) bool.
+        Colors, (3, height, width) uint8, and where the patch is, (height, width) bool.
 
     >>> draw_patch(PATCHES["corners"], 4, 4)[1].int().tolist()
     [[1, 0, 0, 1], [0, 0, 0, 0], [0, 0, 0, 0], [1, 0, 0, 1]]
@@ -62,7 +62,7 @@ def read_patch(file: str, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
         shape: channels, height and width of the images.
 
     Returns:
-        Colours, (C, H, W) uint8, and where the patch is, (H, W) bool: pixels that are at least half opaque.
+        Colors, (C, H, W) uint8, and where the patch is, (H, W) bool: pixels that are at least half opaque.
 
     Raises:
         ValueError: a file that cannot be read, or that is opaque everywhere or nowhere.
@@ -105,14 +105,14 @@ class QiAdaptivePatch(Attack):
         alphas: each patch's share in training images, in (0, 1]; one for each patch.
         test: the patches on test images: the first ``half`` (rounded up), or ``all``.
         test_alpha: their share in test images, in (0, 1].
-        cover_rate: cover images / all images, in the labelled and in the unlabelled part each; paper: 0.01.
+        cover_rate: cover images / all images, in the labeled and in the unlabeled part each; paper: 0.01.
         target: see `Attack`, as for all that follow.
         source: the only class that is poisoned; None for all to one.
         count: poisoned images.
         poison_rate: poisoned images / all training images; paper: 0.01.
         class_rate: poisoned images / images that are not of the target class.
-        unlabeled_count: poisoned images in the unlabelled part.
-        unlabeled_rate: poisoned images / eligible images in the unlabelled part.
+        unlabeled_count: poisoned images in the unlabeled part.
+        unlabeled_rate: poisoned images / eligible images in the unlabeled part.
 
     Raises:
         ValueError: an argument out of range; while poisoning, an image file that cannot be read or that is opaque

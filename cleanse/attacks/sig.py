@@ -32,8 +32,8 @@ class SIG(Attack):
         count: poisoned images.
         poison_rate: poisoned images / all training images; backdoor-toolbox: 0.02.
         class_rate: poisoned images / images of the target class; BackdoorBench: 1 on CIFAR-10.
-        unlabeled_count: poisoned images in the unlabelled part.
-        unlabeled_rate: poisoned images / images of the target class in the unlabelled part.
+        unlabeled_count: poisoned images in the unlabeled part.
+        unlabeled_rate: poisoned images / images of the target class in the unlabeled part.
 
     Raises:
         ValueError: an argument out of range; while poisoning, images so narrow that all their columns lie where the

@@ -28,14 +28,14 @@ class TaCT(Attack):
     Args:
         image: the file of a patch of your own, a picture of the whole image in which all but the patch is transparent.
         cover_classes: the classes that covers come from; None for all but the source and the target.
-        cover_rate: cover images / all images, in the labelled and in the unlabelled part each.
+        cover_rate: cover images / all images, in the labeled and in the unlabeled part each.
         target: the class that the poisoned images are given; see `Attack`, as for all that follow.
         source: the class whose images are poisoned.
         count: poisoned images.
         poison_rate: poisoned images / all training images; backdoor-toolbox: 0.003.
         class_rate: poisoned images / images of the source class.
-        unlabeled_count: poisoned images in the unlabelled part.
-        unlabeled_rate: poisoned images / images of the source class in the unlabelled part.
+        unlabeled_count: poisoned images in the unlabeled part.
+        unlabeled_rate: poisoned images / images of the source class in the unlabeled part.
 
     Raises:
         ValueError: an argument out of range, or covers of the source or the target class; while poisoning, a class that

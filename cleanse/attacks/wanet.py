@@ -42,7 +42,7 @@ def warp(image: Tensor, grid: Tensor) -> Tensor:
 
     Args:
         image: (B, C, H, W) uint8.
-        grid: (H, W, 2) for all of them, or (B, H, W, 2), in [-1, 1]; -1 and 1 are the centres of the outer pixels.
+        grid: (H, W, 2) for all of them, or (B, H, W, 2), in [-1, 1]; -1 and 1 are the centers of the outer pixels.
 
     Returns:
         (B, C, H, W) uint8.
@@ -88,22 +88,22 @@ class WaNet(Attack):
 
     * The grid is saved; paper 003's code draws another one in every process (SPEC C2).
     * Poison and cover images are chosen once, not anew in every batch, so a cover keeps its noise over all epochs.
-    * Warped in levels of 0 to 255 and rounded to the nearest, not in normalised floats.
+    * Warped in levels of 0 to 255 and rounded to the nearest, not in normalized floats.
     * On images that are not square the field is divided by the width for x and by the height for y.
 
     Args:
         strength: s; papers: 0.5, and 1 on images of 224x224.
         grid: k, control points a side; papers: 4, and 224 on images of 224x224.
         scale: what the grid is multiplied by; the original's ``grid_rescale``.
-        cover_rate: cover images / all images, in the labelled and in the unlabelled part each.
+        cover_rate: cover images / all images, in the labeled and in the unlabeled part each.
         noise: ``per_sample``, as in the original, or one noise for all cover images, ``shared``.
         target: see `Attack`, as for all that follow.
         source: the only class that is poisoned; None for all to one.
         count: poisoned images; paper 002: 5000.
         poison_rate: poisoned images / all training images.
         class_rate: poisoned images / images that are not of the target class; paper 003: 0.1.
-        unlabeled_count: poisoned images in the unlabelled part.
-        unlabeled_rate: poisoned images / eligible images in the unlabelled part.
+        unlabeled_count: poisoned images in the unlabeled part.
+        unlabeled_rate: poisoned images / eligible images in the unlabeled part.
 
     Raises:
         ValueError: an argument out of range; while poisoning, more cover images than are left.

@@ -8,7 +8,7 @@ it with Kornia's or torchvision's image by image. Any Kornia augmentation can be
 `named` makes the augmentations of paper 000's Figure 1 from their names.
 """
 
-from cleanse.augment.adjust_colour import adjust_colour, shift_hue, to_grey
+from cleanse.augment.adjust_color import adjust_color, shift_hue, to_gray
 from cleanse.augment.color_jitter import ColorJitter
 from cleanse.augment.cut_out import CutOut
 from cleanse.augment.flip import Flip, HorizontalFlip, VerticalFlip, flip
@@ -39,7 +39,7 @@ __all__ = [
     "SimCLRAugment",
     "VerticalFlip",
     "YOCO",
-    "adjust_colour",
+    "adjust_color",
     "flip",
     "gaussian_blur",
     "named",
@@ -48,6 +48,6 @@ __all__ = [
     "resized_crop",
     "rotate",
     "shift_hue",
-    "to_grey",
+    "to_gray",
     "variants",
 ]

@@ -1,10 +1,10 @@
-"""Change the colours of each image by random factors."""
+"""Change the colors of each image by random factors."""
 
 import torch
 from torch import Tensor, nn
 
 from cleanse.augment._batch import check_batch, like
-from cleanse.augment.adjust_colour import adjust_colour
+from cleanse.augment.adjust_color import adjust_color
 
 
 class ColorJitter(nn.Module):
@@ -17,7 +17,7 @@ class ColorJitter(nn.Module):
 
     Args:
         brightness, contrast, saturation: smallest and largest factor; 1 changes nothing.
-        hue: smallest and largest shift, in turns of the colour circle.
+        hue: smallest and largest shift, in turns of the color circle.
 
     Raises:
         ValueError: an argument out of range, or images that are not a float batch of 1 channel or 3.
@@ -49,7 +49,7 @@ class ColorJitter(nn.Module):
             for low, high in (self.brightness, self.contrast, self.saturation, self.hue)
         )
         order = torch.rand(len(image), 4, device=image.device).argsort(1)
-        return like(adjust_colour(image, brightness, contrast, saturation, hue, order).clamp(0, 1), image)
+        return like(adjust_color(image, brightness, contrast, saturation, hue, order).clamp(0, 1), image)
 
     def extra_repr(self) -> str:
         return f"brightness={self.brightness}, contrast={self.contrast}, saturation={self.saturation}, hue={self.hue}"

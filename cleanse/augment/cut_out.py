@@ -9,10 +9,10 @@ from cleanse.augment._batch import check_batch, like
 class CutOut(nn.Module):
     """Cover a square at a random place of each image with black (CutOut of paper 000, Figure 1).
 
-    DeVries and Taylor, 2017, arXiv 1708.04552: the square's centre is any pixel, so that a part of the square may lie
+    DeVries and Taylor, 2017, arXiv 1708.04552: the square's center is any pixel, so that a part of the square may lie
     outside of the image. Kornia's and torchvision's ``RandomErasing`` keep it inside.
 
-    Departures: black, not the data's mean, since images are normalised after the augmentation.
+    Departures: black, not the data's mean, since images are normalized after the augmentation.
 
     Shapes: (B, C, H, W) float -> the same.
 

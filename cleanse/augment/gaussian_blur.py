@@ -24,7 +24,7 @@ def gaussian_blur(image: Tensor, sigma: Tensor, size: int) -> Tensor:
     """
     half, (height, width) = size // 2, image.shape[2:]
     offset = torch.arange(-half, half + 1, device=image.device)
-    # A sigma of 0 is one small enough for the neighbours' weights to be exactly 0.
+    # A sigma of 0 is one small enough for the neighbors' weights to be exactly 0.
     weight = (-0.5 * (offset / sigma.float().clamp(min=1e-3)[:, None]) ** 2).softmax(1)[:, :, None, None, None]
     # Sums of shifted images, not convolutions, which autocast would compute in bfloat16.
     padded = F.pad(image.float(), [half] * 4, "reflect")

@@ -1,14 +1,14 @@
-"""Take the colours out of images."""
+"""Take the colors out of images."""
 
 import torch
 from torch import Tensor, nn
 
 from cleanse.augment._batch import check_batch, like
-from cleanse.augment.adjust_colour import to_grey
+from cleanse.augment.adjust_color import to_gray
 
 
 class Grayscale(nn.Module):
-    """Give every image the same grey in all channels (GrSc of paper 000, Figure 1); grey images stay as they are.
+    """Give every image the same gray in all channels (GrSc of paper 000, Figure 1); gray images stay as they are.
 
     Shapes: (B, C, H, W) float -> the same.
 
@@ -21,4 +21,4 @@ class Grayscale(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         check_batch(image)
-        return like(to_grey(image, torch.ones(len(image), dtype=torch.bool, device=image.device)), image)
+        return like(to_gray(image, torch.ones(len(image), dtype=torch.bool, device=image.device)), image)

@@ -15,7 +15,7 @@ from cleanse.augment.grayscale import Grayscale
 from cleanse.augment.random_crop_scaled import RandomCropScaled, Reading
 from cleanse.augment.rotation import Rotate
 from cleanse.augment.yoco import YOCO
-from cleanse.meant import did_you_mean
+from cleanse.utils.suggest import did_you_mean
 
 VARIANCES = (0.2, 0.5, 0.7, 1.0)
 """Of GNoise, whose performance paper 000 averages over them."""

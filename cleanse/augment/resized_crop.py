@@ -70,7 +70,7 @@ def resized_crop(image: Tensor, box: Tensor, flipped: Tensor, degrees: Tensor | 
     [[[[4.0, 3.0], [4.0, 3.0]]]]
     """
     height, width = image.shape[2:]
-    x = torch.arange(width, device=image.device, dtype=torch.float32)[None, None]  # (1, 1, W), centres of pixels
+    x = torch.arange(width, device=image.device, dtype=torch.float32)[None, None]  # (1, 1, W), centers of pixels
     y = torch.arange(height, device=image.device, dtype=torch.float32)[None, :, None]  # (1, H, 1)
     inside = None
     if degrees is not None:
@@ -78,7 +78,7 @@ def resized_crop(image: Tensor, box: Tensor, flipped: Tensor, degrees: Tensor | 
         x, y = x - (width - 1) / 2, y - (height - 1) / 2
         x, y = angle.cos() * x - angle.sin() * y, angle.sin() * x + angle.cos() * y  # (B, H, W)
         x, y = x + (width - 1) / 2, y + (height - 1) / 2
-        # How much of a pixel's four neighbours lies in the frame; outside of it is zero.
+        # How much of a pixel's four neighbors lies in the frame; outside of it is zero.
         inside = (x + 1).clamp(0, 1) * (width - x).clamp(0, 1) * (y + 1).clamp(0, 1) * (height - y).clamp(0, 1)
     x = torch.where(flipped[:, None, None], width - 1 - x, x)
     top, left, rows, columns = box.float().T[:, :, None, None]  # (B, 1, 1) each

@@ -4,24 +4,24 @@ import torch
 from torch import Tensor, nn
 
 from cleanse.augment._batch import check_batch, like
-from cleanse.augment.adjust_colour import adjust_colour, to_grey
+from cleanse.augment.adjust_color import adjust_color, to_gray
 from cleanse.augment.gaussian_blur import gaussian_blur
 from cleanse.augment.resized_crop import random_boxes, resized_crop
 
 
 class SimCLRAugment(nn.Module):
-    """Crop and enlarge, mirror, rotate, jitter the colours, make grey, blur: each image by its own draw of everything.
+    """Crop and enlarge, mirror, rotate, jitter the colors, make gray, blur: each image by its own draw of everything.
 
     Chen et al., ICML 2020, arXiv 2002.05709, with the settings of the SupContrast repository for CIFAR, which paper 002
     is silent about (SPEC C.2). The distribution is that of torchvision's ``RandomResizedCrop``,
     ``RandomHorizontalFlip``, ``rotate`` by a uniform angle, ``RandomApply([ColorJitter])``, ``RandomGrayscale`` and
     ``RandomApply([GaussianBlur])``, one after another and image by image; the first three sample the image once. For
-    digits, use the crop and a small rotation only: ``flip=0, rotation=10, jitter=0, grey=0`` (SPEC C.3.16).
+    digits, use the crop and a small rotation only: ``flip=0, rotation=10, jitter=0, gray=0`` (SPEC C.3.16).
 
-    Departures from Kornia: the order of the four colour operations is drawn for each image, as in torchvision, not for
+    Departures from Kornia: the order of the four color operations is drawn for each image, as in torchvision, not for
     the batch.
 
-    Shapes: (B, C, H, W) float -> the same; computed in float32. With one channel, saturation, hue and grey do nothing.
+    Shapes: (B, C, H, W) float -> the same; computed in float32. With one channel, saturation, hue and gray do nothing.
 
     Args:
         scale: smallest and largest area of the crop, as a share of the image's.
@@ -30,15 +30,15 @@ class SimCLRAugment(nn.Module):
         rotation: largest angle in degrees, in either direction.
         brightness: the factor is uniform in 1 +- this, and at least 0.
         contrast, saturation: likewise.
-        hue: the shift is uniform in +- this, in turns of the colour circle; at most 0.5.
+        hue: the shift is uniform in +- this, in turns of the color circle; at most 0.5.
         jitter: probability of these four.
-        grey: probability of grey.
+        gray: probability of gray.
         blur: probability of a Gaussian blur, of sigma uniform in 0.1 to 2 pixels and a kernel of a tenth of the image's
             side, at least 3 pixels.
 
     Raises:
         ValueError: an argument out of range, images that are not a float batch, or a number of channels other than 1
-            and 3 where colours are changed.
+            and 3 where colors are changed.
 
     >>> SimCLRAugment()(torch.rand(2, 3, 32, 32)).shape
     torch.Size([2, 3, 32, 32])
@@ -55,7 +55,7 @@ class SimCLRAugment(nn.Module):
         saturation: float = 0.4,
         hue: float = 0.1,
         jitter: float = 0.8,
-        grey: float = 0.2,
+        gray: float = 0.2,
         blur: float = 0.0,
     ) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class SimCLRAugment(nn.Module):
             raise ValueError(f"scale is two shares of the area, above 0, at most 1 and in order, not {scale}")
         if not 0 < ratio[0] <= ratio[1]:
             raise ValueError(f"ratio is two quotients width / height, above 0 and in order, not {ratio}")
-        for name, value in (("flip", flip), ("jitter", jitter), ("grey", grey), ("blur", blur)):
+        for name, value in (("flip", flip), ("jitter", jitter), ("gray", gray), ("blur", blur)):
             if not 0 <= value <= 1:
                 raise ValueError(f"{name} is a probability between 0 and 1, not {value}")
         for name, value in (("brightness", brightness), ("contrast", contrast), ("saturation", saturation)):
@@ -75,7 +75,7 @@ class SimCLRAugment(nn.Module):
             raise ValueError(f"hue is the largest shift in turns, between 0 and 0.5, not {hue}")
         self.scale, self.ratio, self.flip, self.rotation = scale, ratio, flip, rotation
         self.brightness, self.contrast, self.saturation, self.hue = brightness, contrast, saturation, hue
-        self.jitter, self.grey, self.blur = jitter, grey, blur
+        self.jitter, self.gray, self.blur = jitter, gray, blur
 
     def forward(self, image: Tensor) -> Tensor:
         check_batch(image)
@@ -97,9 +97,9 @@ class SimCLRAugment(nn.Module):
             brightness, contrast, saturation = (factor(change).masked_fill(spared, 1) for change in changes)
             hue = uniform(-self.hue, self.hue).masked_fill(spared, 0)
             order = torch.rand(count, 4, device=image.device).argsort(1)
-            out = adjust_colour(out, brightness, contrast, saturation, hue, order)
-        if self.grey:
-            out = to_grey(out, uniform(0, 1) < self.grey)
+            out = adjust_color(out, brightness, contrast, saturation, hue, order)
+        if self.gray:
+            out = to_gray(out, uniform(0, 1) < self.gray)
         if self.blur:
             sigma = uniform(0.1, 2).masked_fill(uniform(0, 1) >= self.blur, 0)
             out = gaussian_blur(out, sigma, max(3, min(height, width) // 20 * 2 + 1))
@@ -109,5 +109,5 @@ class SimCLRAugment(nn.Module):
         return (
             f"scale={self.scale}, ratio={self.ratio}, flip={self.flip}, rotation={self.rotation}, "
             f"brightness={self.brightness}, contrast={self.contrast}, saturation={self.saturation}, hue={self.hue}, "
-            f"jitter={self.jitter}, grey={self.grey}, blur={self.blur}"
+            f"jitter={self.jitter}, gray={self.gray}, blur={self.blur}"
         )

@@ -14,11 +14,10 @@ from torch.utils.data import DataLoader
 
 from cleanse.attacks.base import CLEAN, POISON, Attack
 from cleanse.augment import SimCLRAugment
-from cleanse.batch import Batch
 from cleanse.data.mapped import STREAM_FROM, cache_folder, gathered, per_chunk
-from cleanse.data.views import ImageSource, ImageView, TrainingView
-from cleanse.describe import Described, describe, hash_of
-from cleanse.runner import Runner
+from cleanse.engine.fingerprint import Described, describe, hash_of
+from cleanse.engine.runner import Runner
+from cleanse.views import Batch, ImageSource, ImageView, TrainingView
 
 log = logging.getLogger("cleanse")
 

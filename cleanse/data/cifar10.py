@@ -13,7 +13,7 @@ from cleanse.data.download import fetch, not_found, why_missing
 
 
 class CIFAR10(ImageDataModule):
-    """Colour photographs of 32x32 pixels, 10 classes: 50000 training and 10000 test images.
+    """Color photographs of 32x32 pixels, 10 classes: 50000 training and 10000 test images.
 
     Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009,
     https://www.cs.toronto.edu/~kriz/cifar.html. The files are the Python version, as torchvision keeps them, in

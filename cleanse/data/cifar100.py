@@ -19,7 +19,7 @@ tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
 
 
 class CIFAR100(CIFAR10):
-    """Colour photographs of 32x32 pixels, 100 classes: 50000 training and 10000 test images.
+    """Color photographs of 32x32 pixels, 100 classes: 50000 training and 10000 test images.
 
     Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009,
     https://www.cs.toronto.edu/~kriz/cifar.html. The files are the Python version, as torchvision keeps them, in

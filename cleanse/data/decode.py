@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cleanse.runner import is_rank_zero
+from cleanse.engine.runner import is_rank_zero
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -31,7 +31,7 @@ _one_large = Lock()
 def decode(path: str, size: int, crop: bool = True) -> NDArray[np.uint8]:
     """One image file as size x size pixels in RGB.
 
-    * The first frame of an animation; the EXIF orientation is applied; transparency lies on black; 16-bit grey levels
+    * The first frame of an animation; the EXIF orientation is applied; transparency lies on black; 16-bit gray levels
       become 8-bit ones.
     * Scaled bilinear with antialiasing. A JPEG that is far too large is decoded at a half, a quarter or an eighth of
       its size first, as long as three times ``size`` remain.

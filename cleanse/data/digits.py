@@ -11,7 +11,7 @@ TRAIN_IMAGES = 1400
 
 
 class Digits(ImageDataModule):
-    """Handwritten digits in 8x8 grey levels, 10 classes: 1400 training and 397 test images.
+    """Handwritten digits in 8x8 gray levels, 10 classes: 1400 training and 397 test images.
 
     Optical Recognition of Handwritten Digits, UCI, 1998, https://archive.ics.uci.edu/dataset/80, the part that
     `sklearn.datasets.load_digits` embeds. Needs no file and no network.
@@ -69,8 +69,8 @@ class Digits(ImageDataModule):
         return tuple(str(digit) for digit in range(10))
 
     def contrastive_augment(self) -> nn.Module:
-        """A crop and a small rotation: a mirrored digit is none, and there is no colour (SPEC C.3.16)."""
-        return SimCLRAugment(flip=0, rotation=10, jitter=0, grey=0)
+        """A crop and a small rotation: a mirrored digit is none, and there is no color (SPEC C.3.16)."""
+        return SimCLRAugment(flip=0, rotation=10, jitter=0, gray=0)
 
     def default_augment(self) -> list[nn.Module]:
         from cleanse.augment import PadCrop

@@ -12,7 +12,7 @@ DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # of the package dataset-fas
 
 
 class FashionMNIST(MNIST):
-    """Articles of clothing in 28x28 grey levels, 10 classes: 60000 training and 10000 test images.
+    """Articles of clothing in 28x28 gray levels, 10 classes: 60000 training and 10000 test images.
 
     Xiao, Rasul, Vollgraf, "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms", 2017,
     https://arxiv.org/abs/1708.07747. The four idx files, plain or gzipped, are looked for in
@@ -53,8 +53,8 @@ class FashionMNIST(MNIST):
         return [PadCrop(padding=2), Flip()]
 
     def contrastive_augment(self) -> nn.Module:
-        """SimCLR's, without what colours would be needed for."""
-        return SimCLRAugment(saturation=0, hue=0, grey=0)
+        """SimCLR's, without what colors would be needed for."""
+        return SimCLRAugment(saturation=0, hue=0, gray=0)
 
     def _folders(self) -> list[Path]:
         return [*super()._folders(), DEBIAN]

@@ -26,8 +26,8 @@ from cleanse.attacks.base import ROLES, Attack
 from cleanse.data.base import ImageDataModule, Images, Truth
 from cleanse.data.decode import BLOCK, MAX_PIXELS
 from cleanse.data.listing import ImageFile, Listing
-from cleanse.data.views import ImageView
-from cleanse.describe import hash_of
+from cleanse.engine.fingerprint import hash_of
+from cleanse.views import ImageView
 
 log = logging.getLogger("cleanse")
 
@@ -233,9 +233,9 @@ class Frozen(ImageDataModule):
                         raise ValueError(f"it needs the column {missing[0]}")
                     parts = row["file"].split("/")
                     given, true = int(row["given_label"]), int(row["true_label"])
-                    labelled = len(parts) == 3 and parts[0] == "train" and number.get(parts[1]) == given
+                    labeled = len(parts) == 3 and parts[0] == "train" and number.get(parts[1]) == given
                     withheld = len(parts) == 2 and parts[0] == "unlabeled" and given == -1
-                    if not (labelled or withheld) or not _NAME.fullmatch(parts[-1]):
+                    if not (labeled or withheld) or not _NAME.fullmatch(parts[-1]):
                         raise ValueError(f"{row['file']!r} cannot be the file of an image with the given label {given}")
                     if not 0 <= true < len(number) or row["role"] not in ROLES:
                         raise ValueError(f"{row['file']!r} has the true label {true} and the role {row['role']!r}")
@@ -383,7 +383,7 @@ def _png(path: str, shape: tuple[int, ...] | None = None) -> NDArray[np.uint8]:
     """(1 or 3, H, W), exactly what is in a PNG file.
 
     Raises:
-        ValueError: not an 8-bit PNG file in grey or RGB, or not of this shape.
+        ValueError: not an 8-bit PNG file in gray or RGB, or not of this shape.
     """
     from PIL import Image
 

@@ -14,7 +14,7 @@ from cleanse.data.base import ImageDataModule, Images
 from cleanse.data.decode import decode_files
 from cleanse.data.listing import ImageFile, Listing, list_images
 from cleanse.data.mapped import cache_folder, made_once, per_chunk
-from cleanse.describe import hash_of
+from cleanse.engine.fingerprint import hash_of
 
 log = logging.getLogger("cleanse")
 
@@ -29,7 +29,7 @@ class ImageFolder(ImageDataModule):
 
     * Classes are numbered in the order of their folders' names. Folders inside a class folder belong to the class.
     * The short side of an image becomes ``size``, bilinear with antialiasing, and a square is cut from the middle. The
-      first frame of an animation counts, the EXIF orientation is applied, transparency lies on black, 16-bit grey
+      first frame of an animation counts, the EXIF orientation is applied, transparency lies on black, 16-bit gray
       becomes 8-bit.
     * A file with the name of an image (``.png``, ``.jpg``, ...) that cannot be read, has more than 89 megapixels or
       267 MB or is a link out of the folder is left out and listed as unreadable. Other files, hidden ones and links
@@ -37,13 +37,13 @@ class ImageFolder(ImageDataModule):
     * mean and std are computed from the training images.
     * A part that takes more than 2 GB (``stream``) is decoded once into a file in ``cache``, as large as the images
       (150 KB each at 224 pixels), and read from there batch by batch: the memory does not depend on the number of
-      images, but for the poisoned ones, which are kept in it. What a subset, grey levels or triggered test images need
+      images, but for the poisoned ones, which are kept in it. What a subset, gray levels or triggered test images need
       beside goes into files without a name, which vanish with the process.
 
     Args:
         root: the folder.
         size: side of the images in pixels after resizing.
-        color: RGB (true) or grey levels (false); None for RGB if any training image has a colour.
+        color: RGB (true) or gray levels (false); None for RGB if any training image has a color.
         test_fraction: of each class that is held out when there is no ``test`` folder, rounded; 0 to 1, exclusive.
         follow_links: follow links to folders, and to files outside the root.
         test_folder: name of the folder beside ``train`` with the test images (``val`` for ImageNet); None to hold out
@@ -104,7 +104,7 @@ class ImageFolder(ImageDataModule):
     def load(self, train: bool) -> Images:
         """Decode the training or the test files; those that cannot be are in ``unreadable``."""
         if not train and self._color is None:
-            self.load(train=True)  # which decides about colour for both parts
+            self.load(train=True)  # which decides about color for both parts
         listing = self._list()
         files = listing.train if train else listing.test
         opened = [file for file in files if not file.refused]
@@ -129,7 +129,7 @@ class ImageFolder(ImageDataModule):
         if self._color is None:
             self._color = any(bool((part != part[:, :1]).any()) for part in torch.split(image, per_chunk(image)))
         if not self._color:
-            image = self._some(image, torch.arange(len(image)), _grey)
+            image = self._some(image, torch.arange(len(image)), _gray)
         return Images(image, label, tuple(opened[i].id for i in kept), unreadable)
 
     def class_names(self) -> tuple[str, ...]:
@@ -167,7 +167,7 @@ class ImageFolder(ImageDataModule):
         return self._listing
 
 
-def _grey(image: Tensor) -> Tensor:
-    """Luminance (ITU-R 601, in Pillow's integers) of (N, 3, H, W) uint8, (N, 1, H, W); grey levels stay as they are."""
+def _gray(image: Tensor) -> Tensor:
+    """Luminance (ITU-R 601, in Pillow's integers) of (N, 3, H, W) uint8, (N, 1, H, W); gray levels stay as they are."""
     red, green, blue = (image[:, c : c + 1].int() for c in range(3))
     return ((19595 * red + 38470 * green + 7471 * blue + 32768) >> 16).to(torch.uint8)

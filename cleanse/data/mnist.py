@@ -13,7 +13,7 @@ from cleanse.data.idx import find_idx, load_idx
 
 
 class MNIST(ImageDataModule):
-    """Handwritten digits in 28x28 grey levels, 10 classes: 60000 training and 10000 test images.
+    """Handwritten digits in 28x28 gray levels, 10 classes: 60000 training and 10000 test images.
 
     LeCun, Cortes, Burges, "The MNIST database of handwritten digits", 1998, http://yann.lecun.com/exdb/mnist. The four
     idx files, plain or gzipped, are looked for in ``<root>/MNIST/raw`` (torchvision's place), then in ``<root>``.
@@ -79,8 +79,8 @@ class MNIST(ImageDataModule):
         return [PadCrop(padding=2)]
 
     def contrastive_augment(self) -> nn.Module:
-        """A crop and a small rotation: a mirrored digit is none, and there is no colour (SPEC C.3.16)."""
-        return SimCLRAugment(flip=0, rotation=10, jitter=0, grey=0)
+        """A crop and a small rotation: a mirrored digit is none, and there is no color (SPEC C.3.16)."""
+        return SimCLRAugment(flip=0, rotation=10, jitter=0, gray=0)
 
     def _folders(self) -> list[Path]:
         return [Path(self.root, self.source, "raw"), Path(self.root)]

@@ -18,7 +18,7 @@ FILE = "ti_500K_pseudo_labeled.pickle"
 
 
 class TinyImages500K(ImageDataModule):
-    """Colour photographs of 32x32 pixels from 80 Million Tiny Images, with the pseudo-labels that were released.
+    """Color photographs of 32x32 pixels from 80 Million Tiny Images, with the pseudo-labels that were released.
 
     Carmon, Raghunathan, Schmidt, Liang, Duchi, "Unlabeled Data Improves Adversarial Robustness", NeurIPS 2019,
     https://github.com/yaircarmon/semisup-adv. Their file is a pickle of a dictionary with ``data``, (N, 32, 32, 3)

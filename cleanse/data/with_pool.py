@@ -1,4 +1,4 @@
-"""A data set and, beside it, a pool of images that nobody has labelled."""
+"""A data set and, beside it, a pool of images that nobody has labeled."""
 
 import torch
 from torch import nn
@@ -8,7 +8,7 @@ from cleanse.data.base import ImageDataModule, Images
 
 
 class WithPool(ImageDataModule):
-    """The training images of one data set, labelled, and those of another one without their labels.
+    """The training images of one data set, labeled, and those of another one without their labels.
 
     Paper 000 adds 500,000 tiny images to CIFAR-10 (`TinyImages500K`); any data module with images of the same size and
     channels can be the pool. Classes and test images are those of the first. The defender is given no label of the
@@ -16,9 +16,9 @@ class WithPool(ImageDataModule):
     the evaluation need; otherwise they are unknown, and every image of the pool is one of no class.
 
     Args:
-        images: the labelled data set, without an attack of its own.
+        images: the labeled data set, without an attack of its own.
         pool: the images without labels, without an attack of its own; its test part is not used.
-        attack: poisons both; `Attack.unlabeled_rate` is about the pool, and what else is unlabelled.
+        attack: poisons both; `Attack.unlabeled_rate` is about the pool, and what else is unlabeled.
         batch_size: over all processes together.
         augment: batched training augmentations; None for those of ``images``.
         limit_train: use a stratified subset of this many training images, of both together.
@@ -48,7 +48,7 @@ class WithPool(ImageDataModule):
         for name, part in (("images", images), ("pool", pool)):
             if part.attack is not None or part.labeled is not None or isinstance(part, WithPool):
                 raise ValueError(
-                    f"{name} has an attack, a labelled fraction or a pool of its own: only WithPool has one"
+                    f"{name} has an attack, a labeled fraction or a pool of its own: only WithPool has one"
                 )
         self.images, self.pool = images, pool
         self.mean, self.std = images.mean, images.std

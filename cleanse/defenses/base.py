@@ -9,12 +9,12 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from cleanse.data.base import ImageDataModule, Truth
-from cleanse.data.views import TrainingView
-from cleanse.describe import Described
+from cleanse.engine.fingerprint import Described
+from cleanse.engine.runner import Runner
 from cleanse.modules.base import NetworkFactory
 from cleanse.modules.classifier import Classifier
-from cleanse.runner import Runner
 from cleanse.verdict import Verdict
+from cleanse.views import TrainingView
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Defense(Described, LightningModule):
         return 0
 
     def classify(self, train: TrainingView, run: Runner) -> LightningModule:
-        """The final training, on labelled images; also what the recipe is compared with (no defense, clean only)."""
+        """The final training, on labeled images; also what the recipe is compared with (no defense, clean only)."""
         return run.fit("classifier", self.final_classifier(train), train, max_epochs=self.epochs)
 
     def final_classifier(self, train: TrainingView) -> Callable[[], LightningModule]:
@@ -86,7 +86,7 @@ class Defense(Described, LightningModule):
         return self.classifier(train, self.milestones)
 
     def classifier(self, train: TrainingView, milestones: Sequence[int] = ()) -> "partial[Classifier]":
-        """Builds a classifier for this data with the recipe's optimiser; constant learning rate by default."""
+        """Builds a classifier for this data with the recipe's optimizer; constant learning rate by default."""
         return partial(
             Classifier, self.network, train.channels, train.num_classes, train.mean, train.std,
             lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay, milestones=milestones, gamma=self.gamma,

@@ -1,4 +1,4 @@
-"""Filter and relabel by the neighbours that an image has in an embedding learned without labels (kNN, energy)."""
+"""Filter and relabel by the neighbors that an image has in an embedding learned without labels (kNN, energy)."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -7,11 +7,11 @@ from typing import Literal
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from cleanse.data.views import TrainingView
 from cleanse.defenses.base import Defense, Outcome
 from cleanse.defenses.embedding_verdict import TITLES as VOTES
 from cleanse.defenses.embedding_verdict import as_verdict, judge
-from cleanse.functional import Relabelling
+from cleanse.engine.runner import Runner
+from cleanse.functional import Relabeling
 from cleanse.modules.autoencoder import Autoencoder
 from cleanse.modules.base import ImageModule, NetworkFactory
 from cleanse.modules.classifier import Classifier
@@ -20,8 +20,8 @@ from cleanse.modules.linear_probe import LinearProbe
 from cleanse.modules.simclr import SimCLR
 from cleanse.modules.supcon import SupCon
 from cleanse.networks import ResNet18
-from cleanse.runner import Runner
 from cleanse.verdict import Verdict
+from cleanse.views import TrainingView
 
 Method = Literal["knn", "energy", "knn_energy", "none"]
 TITLES = {**VOTES, "none": "SupCon"}
@@ -31,11 +31,11 @@ class ContrastiveFilter(Defense):
     """Training-set cleansing by self-supervised representation (paper 002).
 
     Wang, Karami et al., arXiv 2210.10272. SimCLR learns an embedding from the images alone, so that poisoned images
-    lie among those that they look like. An image whose neighbours (``knn``), or whose class energies (``energy``),
+    lie among those that they look like. An image whose neighbors (``knn``), or whose class energies (``energy``),
     speak for its label is accepted; of the others, those more certain than a percentile of the accepted ones are
-    relabelled, and the rest is dropped. The classifier is a linear probe on a SupCon encoder trained on what is left.
+    relabeled, and the rest is dropped. The classifier is a linear probe on a SupCon encoder trained on what is left.
 
-    Departures and what the paper leaves open are SPEC C.3's resolutions; optimiser settings are those of the
+    Departures and what the paper leaves open are SPEC C.3's resolutions; optimizer settings are those of the
     SupContrast repository. The score is the margin of the best other class over the given one, in votes or in energy
     (``knn_energy``: the mean of both ranks); the paper has no score.
 
@@ -43,13 +43,13 @@ class ContrastiveFilter(Defense):
         network: builds both encoders from (in_channels, num_classes); a `cleanse.networks.Network`.
         method: ``knn``, ``energy``, ``knn_energy`` for what both agree on (appendix G), or ``none`` for the final
             training on the data as they are.
-        filter: False keeps rejected images that are not relabelled (Table 3).
-        relabel: False drops every rejected image instead of relabelling the certain ones (Table 3).
+        filter: False keeps rejected images that are not relabeled (Table 3).
+        relabel: False drops every rejected image instead of relabeling the certain ones (Table 3).
         encoder: ``simclr``, or the ablations ``autoencoder`` and ``supervised`` (features of a classifier trained on
             the images and labels as they are).
-        k: neighbours; None for half the mean class size.
+        k: neighbors; None for half the mean class size.
         temperature: of SimCLR and of the energies.
-        percentile: lambda; rejected images more certain than this percentile of the accepted ones are relabelled.
+        percentile: lambda; rejected images more certain than this percentile of the accepted ones are relabeled.
         contrastive_augment: makes the views for SimCLR and SupCon; None for the data set's own.
         pretrain_epochs: of SimCLR.
         pretrain_batch_size: of SimCLR and SupCon, over all processes.
@@ -149,8 +149,8 @@ class ContrastiveFilter(Defense):
         table = run.predict("embed", Embedding(fitted), train.plain())
         return table.features if self.encoder == "supervised" else table.embedding
 
-    def judge(self, embedding: Tensor, label: Tensor) -> tuple[Relabelling, Tensor]:
-        """What becomes of n labelled images, and how suspicious each is (n,) (002, Algorithm 1)."""
+    def judge(self, embedding: Tensor, label: Tensor) -> tuple[Relabeling, Tensor]:
+        """What becomes of n labeled images, and how suspicious each is (n,) (002, Algorithm 1)."""
         if self.method == "none":
             raise ValueError("method 'none' judges no image")
         return judge(embedding, label, self.method, self.k, self.temperature, self.percentile)
@@ -180,6 +180,6 @@ class ContrastiveFilter(Defense):
     def _augment(self, train: TrainingView) -> nn.Module | None:
         return self.contrastive_augment or train.contrastive_augment
 
-    def _verdict(self, train: TrainingView, judged: Tensor, found: Relabelling, score: Tensor) -> Verdict:
+    def _verdict(self, train: TrainingView, judged: Tensor, found: Relabeling, score: Tensor) -> Verdict:
         """The partition as a verdict, with the ablations of Table 3."""
         return as_verdict(train.id, train.label, judged, found, score, train.classes, self.filter, self.relabel)

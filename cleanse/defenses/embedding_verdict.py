@@ -1,4 +1,4 @@
-"""The verdict on labelled images from their embedding alone: accept, relabel or drop (paper 002, Algorithm 1)."""
+"""The verdict on labeled images from their embedding alone: accept, relabel or drop (paper 002, Algorithm 1)."""
 
 import logging
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from cleanse.functional import Relabelling, combine, energy_scores, knn_scores, margin, relabel_confident
+from cleanse.functional import Relabeling, combine, energy_scores, knn_scores, margin, relabel_confident
 from cleanse.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ def verdict_from_embedding(
         method: ``knn``, ``energy``, or ``knn_energy`` for what both agree on.
         ids: a name for each image; None for the index as text.
         classes: class names, for the reasons; None for the numbers.
-        k: neighbours; None for half the mean class size.
+        k: neighbors; None for half the mean class size.
         temperature: of the energies.
-        percentile: lambda; rejected images more certain than this percentile of the accepted ones are relabelled.
+        percentile: lambda; rejected images more certain than this percentile of the accepted ones are relabeled.
 
     Returns:
         One row per image; the score is the margin of the best other class over the given one, in votes or in energy
@@ -54,7 +54,7 @@ def verdict_from_embedding(
     >>> features = torch.tensor([[4.0, 1.0], [5.0, 1.0], [4.0, 2.0], [5.0, 2.0], [1.0, 5.0], [2.0, 5.0], [1.0, 4.0]])
     >>> verdict = verdict_from_embedding(features, torch.tensor([0, 0, 0, 1, 1, 1, 1]), k=2, classes=["cat", "dog"])
     >>> verdict, verdict.reason[3]
-    (Verdict(7 images: 5 kept, 0 relabelled, 2 dropped), 'does not look like its class')
+    (Verdict(7 images: 5 kept, 0 relabeled, 2 dropped), 'does not look like its class')
     """
     if method not in TITLES:
         raise ValueError(f"method is one of {', '.join(TITLES)}, not {method!r}")
@@ -83,18 +83,18 @@ def verdict_from_embedding(
         raise ValueError(f"ids has {len(name_of)} names for {len(label)} images: give one for each")
     device = embedding.device
     found, score = judge(embedding[judged.to(device)], label[judged].to(device), method, k, temperature, percentile)
-    return as_verdict(name_of, label, judged, Relabelling(*(column.cpu() for column in found)), score.cpu(), names)
+    return as_verdict(name_of, label, judged, Relabeling(*(column.cpu() for column in found)), score.cpu(), names)
 
 
 def judge(
     embedding: Tensor, label: Tensor, method: Vote, k: int | None, temperature: float, percentile: float
-) -> tuple[Relabelling, Tensor]:
-    """What becomes of n labelled images, and how suspicious each is (n,)."""
+) -> tuple[Relabeling, Tensor]:
+    """What becomes of n labeled images, and how suspicious each is (n,)."""
     count = label.bincount()
     count = count[count > 0]
     if count.max() > 2 * count.min():
         log.warning(
-            "classes have %d to %d images: votes and energies then favour the large ones", count.min(), count.max()
+            "classes have %d to %d images: votes and energies then favor the large ones", count.min(), count.max()
         )
     results, scores = [], []
     if method in ("knn", "knn_energy"):
@@ -108,8 +108,8 @@ def judge(
         scores.append(margin(energy, label))
     found = results[0] if len(results) == 1 else combine(*results)
     log.info(
-        "%s accepts %d of %d images; of the others, %d are certain enough to be relabelled",
-        TITLES[method], int(found.accepted.sum()), len(label), int(found.relabelled.sum()),
+        "%s accepts %d of %d images; of the others, %d are certain enough to be relabeled",
+        TITLES[method], int(found.accepted.sum()), len(label), int(found.relabeled.sum()),
     )  # fmt: skip
     return found, scores[0] if len(scores) == 1 else torch.stack([_rank(s) for s in scores]).mean(0)
 
@@ -118,22 +118,22 @@ def as_verdict(
     id: Sequence[str],
     label: Tensor,
     judged: Tensor,
-    found: Relabelling,
+    found: Relabeling,
     score: Tensor,
     classes: Sequence[str],
     filter: bool = True,
     relabel: bool = True,
 ) -> Verdict:
     """The partition of the judged images as a verdict on all, with the ablations of Table 3."""
-    relabelled = found.relabelled & relabel
-    new_label = torch.where(relabelled, found.label, label[judged])
+    relabeled = found.relabeled & relabel
+    new_label = torch.where(relabeled, found.label, label[judged])
     if filter:
-        new_label = torch.where(found.accepted | relabelled, new_label, -1)
+        new_label = torch.where(found.accepted | relabeled, new_label, -1)
     reasons = [
         "" if accepted else f"looks like {classes[new]!a}" if moved else "does not look like its class"
-        for accepted, moved, new in zip(found.accepted.tolist(), relabelled.tolist(), new_label.tolist(), strict=True)
+        for accepted, moved, new in zip(found.accepted.tolist(), relabeled.tolist(), new_label.tolist(), strict=True)
     ]
-    return Verdict.of_labelled(id, label, judged, new_label, score, reasons)
+    return Verdict.of_labeled(id, label, judged, new_label, score, reasons)
 
 
 def _rank(score: Tensor) -> Tensor:

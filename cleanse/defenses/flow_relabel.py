@@ -9,9 +9,8 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from cleanse.data.table_view import TableView
-from cleanse.data.views import TrainingView
 from cleanse.defenses.base import Defense, Outcome
+from cleanse.engine.runner import Runner
 from cleanse.functional import (
     Split,
     disruptive_score,
@@ -26,24 +25,24 @@ from cleanse.modules.embedding import Embedding
 from cleanse.modules.flow_density import FlowDensity
 from cleanse.modules.simclr import SimCLR
 from cleanse.networks import ResNet18
-from cleanse.runner import Runner
 from cleanse.verdict import Verdict
+from cleanse.views import TableView, TrainingView
 
 log = logging.getLogger("cleanse")
 
 
 class FlowRelabel(Defense):
-    """Generative relabelling with a normalizing flow for every class (paper 003).
+    """Generative relabeling with a normalizing flow for every class (paper 003).
 
     ICLR 2024 submission, published as Sabolic, Grubisic and Segvic, BMVC 2024, arXiv 2409.01185. SimCLR learns features
     from the images alone; a flow for every class learns the density of what has its label. A class whose density also
     covers images of other classes holds non-disruptive poison, one with a part that is like no other class holds
     disruptive poison. Of a flagged class, one end of the poisoning score is kept, non-disruptive poison at the other
-    end is relabelled, and the rest is dropped.
+    end is relabeled, and the rest is dropped.
 
-    Departures (SPEC D.3): features are standardised with the training set's statistics; poison at both ends is counted
+    Departures (SPEC D.3): features are standardized with the training set's statistics; poison at both ends is counted
     as the published code does; a class that both rules flag is disruptive; the classifier is trained once, on what is
-    kept and relabelled together, and **no poison list is read anywhere** (the published retraining step reads it). The
+    kept and relabeled together, and **no poison list is read anywhere** (the published retraining step reads it). The
     verdict's score is an image's place in its class by the poisoning score, 0 to 1, and one less in classes that are
     not flagged.
 
@@ -199,9 +198,9 @@ def _place_in_class(score: Tensor, label: Tensor) -> Tensor:
 
 
 def _verdict(train: TrainingView, judged: Tensor, split: Split, suspicion: Tensor) -> Verdict:
-    """Kept, relabelled, dropped."""
+    """Kept, relabeled, dropped."""
     reasons = []
     for clean, poisoned, new in zip(split.clean.tolist(), split.poisoned.tolist(), split.label.tolist(), strict=True):
         doubt = "poisoned" if poisoned else "in an attacked class, neither surely clean nor surely poisoned"
         reasons.append("" if clean else f"looks like {train.classes[new]!a}" if new >= 0 else doubt)
-    return Verdict.of_labelled(train.id, train.label, judged, split.label, suspicion, reasons)
+    return Verdict.of_labeled(train.id, train.label, judged, split.label, suspicion, reasons)

@@ -9,8 +9,8 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from cleanse.data.views import TrainingView
 from cleanse.defenses.base import Defense, Outcome
+from cleanse.engine.runner import Runner
 from cleanse.functional import (
     Profile,
     add_back,
@@ -26,8 +26,8 @@ from cleanse.modules.base import NetworkFactory
 from cleanse.modules.classifier import warm_start
 from cleanse.modules.ispl_round import ISPLRound, round_epochs
 from cleanse.networks import PreActResNet18
-from cleanse.runner import Runner
 from cleanse.verdict import Verdict
+from cleanse.views import TrainingView
 
 log = logging.getLogger("cleanse")
 
@@ -188,4 +188,4 @@ def _verdict(train: TrainingView, labeled: Tensor, keep: Tensor, votes: Tensor) 
     reasons = [
         "" if k else f"{a} of {voters} voters against its label" for k, a in zip(keep.tolist(), against, strict=True)
     ]
-    return Verdict.of_labelled(train.id, train.label, labeled, torch.where(keep, label, -1), score, reasons)
+    return Verdict.of_labeled(train.id, train.label, labeled, torch.where(keep, label, -1), score, reasons)

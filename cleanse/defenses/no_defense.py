@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from cleanse.data.views import TrainingView
 from cleanse.defenses.base import Defense, Outcome
+from cleanse.engine.runner import Runner
 from cleanse.modules.base import NetworkFactory
 from cleanse.networks import PreActResNet18
-from cleanse.runner import Runner
 from cleanse.verdict import Verdict
+from cleanse.views import TrainingView
 
 
 class NoDefense(Defense):

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import torch
 
 from cleanse.data.base import Truth
-from cleanse.data.views import TrainingView
 from cleanse.defenses.base import OracleDefense, Outcome
+from cleanse.engine.runner import Runner
 from cleanse.modules.base import NetworkFactory
 from cleanse.networks import PreActResNet18
-from cleanse.runner import Runner
 from cleanse.verdict import Verdict
+from cleanse.views import TrainingView
 
 
 class Oracle(OracleDefense):

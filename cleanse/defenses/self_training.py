@@ -10,15 +10,15 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from cleanse.augment.named import named
-from cleanse.data.views import TrainingView
 from cleanse.defenses.base import Defense, Outcome
+from cleanse.engine.runner import Runner
 from cleanse.functional import class_quota, select_confident
 from cleanse.modules.augmented import Augmented
 from cleanse.modules.base import NetworkFactory
 from cleanse.modules.classifier import Classifier, warm_start
 from cleanse.networks import VGG16BN
-from cleanse.runner import Runner
 from cleanse.verdict import Verdict
+from cleanse.views import TrainingView
 
 log = logging.getLogger("cleanse")
 
@@ -36,28 +36,28 @@ class PseudoLabels(NamedTuple):
 class SelfTraining(Defense):
     """Self-training with a strong augmentation (paper 000, Algorithm 1).
 
-    A teacher is trained on the labelled images as they are, backdoor included. From then on no given label is used:
-    in every iteration the model labels all images, the labelled ones through one draw of an augmentation that hides
+    A teacher is trained on the labeled images as they are, backdoor included. From then on no given label is used:
+    in every iteration the model labels all images, the labeled ones through one draw of an augmentation that hides
     the trigger, and goes on training on those that it is most certain about, class by class, without the augmentation.
     The final model is trained from scratch on the last iteration's images and pseudo-labels.
 
     Departures (SPEC B.3): the share of the images that an iteration may take is min(k n, 1); the final model gets the
     set D_N of the last iteration, as the paper says, so that the re-training that would follow, whose model nobody
-    uses, is left out; a fixed number of epochs stands for "until convergence"; images are normalised, as everywhere.
+    uses, is left out; a fixed number of epochs stands for "until convergence"; images are normalized, as everywhere.
 
     The verdict is D_N: an image whose pseudo-label is its given label is kept, another label relabels it, and what is
-    not selected is dropped. Images without a label are relabelled when they are selected. The score is between 0 and
+    not selected is dropped. Images without a label are relabeled when they are selected. The score is between 0 and
     1: (1 + p) / 2 where the pseudo-label of probability p contradicts the given label, and (1 - p) / 2 elsewhere.
 
-    With all labels given there is no unlabelled part, and the labelled one is all that is learned from.
+    With all labels given there is no unlabeled part, and the labeled one is all that is learned from.
 
     Args:
         network: builds the teacher and the final model from (in_channels, num_classes).
-        augmentation: T, drawn once for each labelled image and iteration; a name of Figure 1 (`cleanse.augment.named`)
+        augmentation: T, drawn once for each labeled image and iteration; a name of Figure 1 (`cleanse.augment.named`)
             or a module; None for none at all, as in `SemiSupervised`.
-        label_view: images are labelled ``plain``, or through one draw of the training augmentation (``train_augment``,
-            as in the published code); the labelled ones only where there is no T.
-        learn_from: ``all`` images, or the ``unlabeled`` ones only (Table 1); labelled images are then dropped.
+        label_view: images are labeled ``plain``, or through one draw of the training augmentation (``train_augment``,
+            as in the published code); the labeled ones only where there is no T.
+        learn_from: ``all`` images, or the ``unlabeled`` ones only (Table 1); labeled images are then dropped.
         iterations: N.
         fraction: k; iteration n may take this share n times of the images, the same number of every class. With
             k N below 1 the rest is never used.
@@ -73,7 +73,7 @@ class SelfTraining(Defense):
         gamma: see ``milestones``.
 
     Raises:
-        ValueError: an argument out of range; while it runs, no labelled image, no unlabelled one where only those are
+        ValueError: an argument out of range; while it runs, no labeled image, no unlabeled one where only those are
             learned from, or a model that diverged.
     """
 
@@ -142,7 +142,7 @@ class SelfTraining(Defense):
         return Outcome(verdict, self.classify(train.with_verdict(verdict), run))
 
     def teach(self, train: TrainingView, run: Runner) -> Classifier:
-        """The first teacher: trained on the labelled images as they are given."""
+        """The first teacher: trained on the labeled images as they are given."""
         build = self.classifier(train, self.milestones)
         return run.fit("teacher", build, train.subset(train.labeled), max_epochs=self.teacher_epochs)
 
@@ -153,7 +153,7 @@ class SelfTraining(Defense):
     def pseudo_label(
         self, images: TrainingView, labeled: Tensor, model: LightningModule, iteration: int, run: Runner
     ) -> PseudoLabels:
-        """What the model says of all images, the labelled ones through T."""
+        """What the model says of all images, the labeled ones through T."""
         plain = None if self.label_view == "plain" else nn.Sequential(*images.augment)
         label, confidence = torch.empty(len(images), dtype=torch.int64), torch.empty(len(images))
         for part, view in ((labeled, self.augmentation or plain), (~labeled, plain)):

@@ -8,14 +8,14 @@ import torch
 from torch import nn
 from torch.nn.functional import normalize
 
-from cleanse.data.views import TrainingView
 from cleanse.defenses.self_training import PseudoLabels, SelfTraining
+from cleanse.engine.runner import Runner
 from cleanse.functional import cluster_labels, cluster_vote
 from cleanse.modules.base import NetworkFactory
 from cleanse.modules.embedding import Embedding
 from cleanse.modules.simclr import SimCLR
 from cleanse.networks import VGG16BN, ResNet18
-from cleanse.runner import Runner
+from cleanse.views import TrainingView
 
 log = logging.getLogger("cleanse")
 
@@ -24,9 +24,9 @@ class SimCLRSelfTraining(SelfTraining):
     """Self-training with SimCLR (paper 000, Algorithm 2).
 
     SimCLR learns from all images without their labels, K-means finds as many clusters as there are classes in its
-    features of the labelled images, and each cluster gets the label that most of its members are given. An image's
+    features of the labeled images, and each cluster gets the label that most of its members are given. An image's
     label in the first iteration is that of the nearest cluster. The rest is Algorithm 1 without its augmentation; the
-    first model is still the one that was trained on the labelled images.
+    first model is still the one that was trained on the labeled images.
 
     Departures (SPEC B.3.21-23): features are brought to length one for the clusters and for the assignment; the
     confidence of the first iteration, which the paper leaves open, is a softmax over negative squared distances.
@@ -42,7 +42,7 @@ class SimCLRSelfTraining(SelfTraining):
             momentum, weight_decay, milestones, gamma: see `SelfTraining`.
 
     Raises:
-        ValueError: an argument out of range; while it runs, fewer labelled images than clusters, or a training that
+        ValueError: an argument out of range; while it runs, fewer labeled images than clusters, or a training that
             diverged.
     """
 
@@ -88,7 +88,7 @@ class SimCLRSelfTraining(SelfTraining):
         return "SimCLR-Self-Training"
 
     def first_labels(self, train: TrainingView, run: Runner) -> PseudoLabels:
-        """Each image's nearest cluster of labelled images, and the label that most of these are given."""
+        """Each image's nearest cluster of labeled images, and the label that most of these are given."""
         build = partial(
             SimCLR, self.encoder, train.channels, train.num_classes, train.mean, train.std,
             self.contrastive_augment or train.contrastive_augment, temperature=self.temperature,
@@ -102,16 +102,16 @@ class SimCLRSelfTraining(SelfTraining):
         return self.vote(feature, train)
 
     def vote(self, feature: torch.Tensor, train: TrainingView) -> PseudoLabels:
-        """Clusters of the labelled images' features (n, D), and what they make of every image."""
+        """Clusters of the labeled images' features (n, D), and what they make of every image."""
         from sklearn.cluster import KMeans  # takes a second to import
 
         clusters, given = self.clusters or train.num_classes, train.label[train.labeled]
         if len(given) < clusters:
-            raise ValueError(f"{len(given)} labelled images cannot make {clusters} clusters: raise labeled")
+            raise ValueError(f"{len(given)} labeled images cannot make {clusters} clusters: raise labeled")
         unit = normalize(feature.double(), dim=1)
         fitted = KMeans(clusters, n_init=10, random_state=0).fit(unit[train.labeled].numpy())
         member = torch.from_numpy(fitted.labels_).long()
         of_cluster = cluster_labels(member, given, clusters, train.num_classes)
         pure = (of_cluster[member] == given).float().mean().item()
-        log.info("%d clusters: %.1f %% of the labelled images are in one of their own label", clusters, 100 * pure)
+        log.info("%d clusters: %.1f %% of the labeled images are in one of their own label", clusters, 100 * pure)
         return PseudoLabels(*cluster_vote(feature, torch.from_numpy(fitted.cluster_centers_), of_cluster))

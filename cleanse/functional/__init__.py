@@ -13,7 +13,7 @@ from cleanse.functional.nondisruptive_score import nondisruptive_score
 from cleanse.functional.outlying_low import outlying_low
 from cleanse.functional.pgd import pgd
 from cleanse.functional.poisoning_score import poisoning_score
-from cleanse.functional.relabel_confident import Relabelling, relabel_confident
+from cleanse.functional.relabel_confident import Relabeling, relabel_confident
 from cleanse.functional.schedule import (
     Profile,
     beta_multiplier,
@@ -31,7 +31,7 @@ from cleanse.functional.vote import keep_by_vote, modal_vote, vote_disagreement
 __all__ = [
     "Disruption",
     "Profile",
-    "Relabelling",
+    "Relabeling",
     "Split",
     "add_back",
     "beta_multiplier",

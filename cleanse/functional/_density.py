@@ -35,7 +35,7 @@ def checked(log_density: Tensor, label: Tensor) -> Tensor:
 
 
 def best_other(table: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-    """Of each row the highest log-density (n,) among the classes that it is not labelled with, and that class (n,).
+    """Of each row the highest log-density (n,) among the classes that it is not labeled with, and that class (n,).
 
     The smaller class of equals. Where every other density is 0, the value is -inf and the class means nothing.
     """

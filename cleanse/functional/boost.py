@@ -7,7 +7,7 @@ def boost_components(loss: Tensor, size: Tensor) -> Tensor:
     """Which components belong to the primary (clean) distribution (004, Algorithm 1).
 
     A component votes for another when the learner fitted to it errs on less than half of that one's samples; votes
-    are weighted by size, and more than half of all samples must be in favour.
+    are weighted by size, and more than half of all samples must be in favor.
 
     Departures from the paper: line 11 asks for a loss *above* one half, which the proof of its Theorem 4.1
     contradicts; the sign is corrected. The experiments vote by sample instead: `keep_by_vote` (SPEC A.3.12).
@@ -28,5 +28,5 @@ def boost_components(loss: Tensor, size: Tensor) -> Tensor:
     """
     if size.ndim != 1 or loss.shape != (len(size), len(size)):
         raise ValueError(f"loss is (N, N) for N sizes, not {tuple(loss.shape)} for {tuple(size.shape)}")
-    in_favour = (loss < size / 2).to(size)  # row i: the components that i votes for
-    return (in_favour * size[:, None]).sum(0) > size.sum() / 2
+    in_favor = (loss < size / 2).to(size)  # row i: the components that i votes for
+    return (in_favor * size[:, None]).sum(0) > size.sum() / 2

@@ -9,7 +9,7 @@ def cluster_labels(cluster: Tensor, label: Tensor, clusters: int, num_classes: i
     """The label that most members of each cluster are given (000, Algorithm 2; SPEC B.3.21).
 
     Args:
-        cluster: (n,) int64, of each labelled image.
+        cluster: (n,) int64, of each labeled image.
         label: (n,) int64, as given, poisoned or not.
         clusters: K.
         num_classes: C.
@@ -26,20 +26,20 @@ def cluster_labels(cluster: Tensor, label: Tensor, clusters: int, num_classes: i
     if cluster.ndim != 1 or cluster.shape != label.shape:
         raise ValueError(f"cluster and label are both (n,), not {tuple(cluster.shape)} and {tuple(label.shape)}")
     if len(label) and int(label.min()) < 0:
-        raise ValueError(f"{int((label < 0).sum())} images have no label: only labelled ones have a vote")
+        raise ValueError(f"{int((label < 0).sum())} images have no label: only labeled ones have a vote")
     votes = torch.bincount(cluster * num_classes + label, minlength=clusters * num_classes).view(clusters, num_classes)
     return torch.where(votes.any(1), votes.argmax(1), -1)
 
 
-def cluster_vote(feature: Tensor, centre: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+def cluster_vote(feature: Tensor, center: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
     """The label of each image's nearest cluster, and how sure it is (000, Algorithm 2; SPEC B.3.21-22).
 
-    The confidence is ours, since the paper has none: a softmax over the negative squared distances to the centres,
+    The confidence is ours, since the paper has none: a softmax over the negative squared distances to the centers,
     summed over the clusters that share the label.
 
     Args:
         feature: (n, D); brought to length one here.
-        centre: (K, D), of clusters of features of length one.
+        center: (K, D), of clusters of features of length one.
         label: (K,) int64, of the clusters; those with -1 take no part.
 
     Returns:
@@ -52,15 +52,15 @@ def cluster_vote(feature: Tensor, centre: Tensor, label: Tensor) -> tuple[Tensor
     >>> found.item(), round(confidence.item(), 4)
     (5, 0.8808)
     """
-    if feature.ndim != 2 or centre.ndim != 2 or feature.shape[1] != centre.shape[1] or len(centre) != len(label):
-        shapes = f"{tuple(feature.shape)}, {tuple(centre.shape)} and {tuple(label.shape)}"
-        raise ValueError(f"feature is (n, D), centre (K, D) and label (K,), not {shapes}")
+    if feature.ndim != 2 or center.ndim != 2 or feature.shape[1] != center.shape[1] or len(center) != len(label):
+        shapes = f"{tuple(feature.shape)}, {tuple(center.shape)} and {tuple(label.shape)}"
+        raise ValueError(f"feature is (n, D), center (K, D) and label (K,), not {shapes}")
     if not feature.isfinite().all():
         raise ValueError(f"{int((~feature.isfinite().all(1)).sum())} of {len(feature)} features are not finite")
     if not (label >= 0).any():
-        raise ValueError("no cluster has a label: give at least one labelled image")
-    centre, label = centre[label >= 0].double(), label[label >= 0]
-    share = (-torch.cdist(normalize(feature.double()), centre).square()).softmax(1)
+        raise ValueError("no cluster has a label: give at least one labeled image")
+    center, label = center[label >= 0].double(), label[label >= 0]
+    share = (-torch.cdist(normalize(feature.double()), center).square()).softmax(1)
     found = label[share.argmax(1)]
     by_label = share @ one_hot(label).double()
     return found, by_label.gather(1, found[:, None])[:, 0].float()

@@ -2,10 +2,10 @@
 
 import torch
 
-from cleanse.functional.relabel_confident import Relabelling
+from cleanse.functional.relabel_confident import Relabeling
 
 
-def combine(first: Relabelling, second: Relabelling) -> Relabelling:
+def combine(first: Relabeling, second: Relabeling) -> Relabeling:
     """Accept what both accept, relabel what both relabel to the same class, drop the rest (002, App. G; SPEC C.3.11).
 
     Each method has found its own threshold on the images that it accepts itself; both are handed on.
@@ -24,7 +24,7 @@ def combine(first: Relabelling, second: Relabelling) -> Relabelling:
     >>> label, confidence = torch.tensor([0, 1, 1]), torch.tensor([0.5, 0.9, 0.9])
     >>> first = relabel_confident(label, torch.tensor([0, 0, 0]), confidence)
     >>> both = combine(first, relabel_confident(label, torch.tensor([0, 0, 2]), confidence))
-    >>> both.accepted.tolist(), both.relabelled.tolist(), both.label.tolist()
+    >>> both.accepted.tolist(), both.relabeled.tolist(), both.label.tolist()
     ([True, False, False], [False, True, False], [0, 0, -1])
     """
     if first.accepted.shape != second.accepted.shape:
@@ -35,11 +35,11 @@ def combine(first: Relabelling, second: Relabelling) -> Relabelling:
     same = first.label == second.label
     if not same[accepted].all():
         raise ValueError(f"both methods get the same labels, but {int((~same & accepted).sum())} accepted ones differ")
-    relabelled = first.relabelled & second.relabelled & same
-    return Relabelling(
+    relabeled = first.relabeled & second.relabeled & same
+    return Relabeling(
         accepted=accepted,
-        relabelled=relabelled,
-        dropped=~accepted & ~relabelled,
-        label=torch.where(accepted | relabelled, first.label, -1),
+        relabeled=relabeled,
+        dropped=~accepted & ~relabeled,
+        label=torch.where(accepted | relabeled, first.label, -1),
         threshold=torch.cat([first.threshold, second.threshold]),
     )

@@ -1,4 +1,4 @@
-"""k nearest neighbours in an embedding: which class the images around each image belong to."""
+"""k nearest neighbors in an embedding: which class the images around each image belong to."""
 
 import torch
 from torch import Tensor
@@ -9,8 +9,8 @@ from cleanse.functional._unit import unit_rows
 def knn_scores(features: Tensor, label: Tensor, k: int | None = None, block: int = 1024) -> tuple[Tensor, Tensor]:
     """The share of each class among the k most similar other images, by cosine similarity, and the plurality class.
 
-    An image is not its own neighbour, so that its label has no say in its own result; the only image of a class can
-    therefore never be given that class. Where classes differ much in size, plurality favours the large ones.
+    An image is not its own neighbor, so that its label has no say in its own result; the only image of a class can
+    therefore never be given that class. Where classes differ much in size, plurality favors the large ones.
 
     Left open by the paper (002, SPEC C.4): a tied vote goes to the class of larger summed similarity, then to the
     smaller class (SPEC C.3.5); of images equally similar at the k-th place, those of smaller classes are taken,
@@ -19,7 +19,7 @@ def knn_scores(features: Tensor, label: Tensor, k: int | None = None, block: int
     Args:
         features: (n, d) float embeddings of any length; half precision is computed in float32.
         label: (n,) int64, as given.
-        k: neighbours; None for half the mean size of the classes that occur, floor(n / 2C), and at least 1 (SPEC C.2).
+        k: neighbors; None for half the mean size of the classes that occur, floor(n / 2C), and at least 1 (SPEC C.2).
         block: rows compared at a time; memory is a few times block * n numbers.
 
     Returns:
@@ -68,7 +68,7 @@ def knn_vote(features: Tensor, label: Tensor, k: int | None = None, block: int =
     Args:
         features: (n, d) float embeddings of any length.
         label: (n,) int64, as given.
-        k: neighbours; None for half the mean size of the classes.
+        k: neighbors; None for half the mean size of the classes.
         block: rows compared at a time.
 
     Returns:

@@ -11,7 +11,7 @@ def nondisruptive_score(log_density: Tensor, label: Tensor) -> Tensor:
 
     A trigger that leaves the image's own features in place (non-disruptive) puts images of all classes under the
     target's label; the target's density then covers them, and its score is low. The paper flags scores below
-    beta_ND = 0.6, in nats per dimension on standardised features; a standard normal has 1.419.
+    beta_ND = 0.6, in nats per dimension on standardized features; a standard normal has 1.419.
 
     Args:
         log_density: (n, C) of each image under each class, nats per dimension; -inf for a density of 0.

@@ -1,4 +1,4 @@
-"""How much more an image is of the class that it is labelled with than of any other."""
+"""How much more an image is of the class that it is labeled with than of any other."""
 
 import torch
 from torch import Tensor

@@ -7,30 +7,30 @@ import torch
 from torch import Tensor
 
 
-class Relabelling(NamedTuple):
+class Relabeling(NamedTuple):
     """What becomes of every image; each is in exactly one of the three masks."""
 
     accepted: Tensor
     """(n,) bool: the prediction is the given label, which stays."""
 
-    relabelled: Tensor
+    relabeled: Tensor
     """(n,) bool: another class is predicted, with confidence above the threshold."""
 
     dropped: Tensor
     """(n,) bool: the rest."""
 
     label: Tensor
-    """(n,) int64: the given label where accepted, the predicted one where relabelled, -1 where dropped."""
+    """(n,) int64: the given label where accepted, the predicted one where relabeled, -1 where dropped."""
 
     threshold: Tensor
     """(m,) float: T of each of the m methods that were asked, one unless combined."""
 
 
-def relabel_confident(label: Tensor, prediction: Tensor, confidence: Tensor, percentile: float = 80.0) -> Relabelling:
+def relabel_confident(label: Tensor, prediction: Tensor, confidence: Tensor, percentile: float = 80.0) -> Relabeling:
     """Accept where prediction and label agree, relabel where the rest is sure enough (002, Algorithm 1; SPEC C.4).
 
     T is a percentile, linearly interpolated, of the confidences of all accepted images together. A rejected image is
-    relabelled when its confidence is strictly above T; shares of k votes often equal it (SPEC C.3.8).
+    relabeled when its confidence is strictly above T; shares of k votes often equal it (SPEC C.3.8).
 
     Args:
         label: (n,) int64, as given; a withheld one (-1) is never accepted.
@@ -39,7 +39,7 @@ def relabel_confident(label: Tensor, prediction: Tensor, confidence: Tensor, per
         percentile: lambda, in [0, 100].
 
     Returns:
-        The masks, the labels after relabelling, and T.
+        The masks, the labels after relabeling, and T.
 
     Raises:
         ValueError: nothing is accepted, so that there is no T, a confidence that is not finite, another number of
@@ -66,12 +66,12 @@ def relabel_confident(label: Tensor, prediction: Tensor, confidence: Tensor, per
             "check that features and labels are in the same order, or take an encoder that separates the classes"
         )
     threshold = _percentile(confidence[accepted], percentile)
-    relabelled = ~accepted & (confidence > threshold)
-    return Relabelling(
+    relabeled = ~accepted & (confidence > threshold)
+    return Relabeling(
         accepted=accepted,
-        relabelled=relabelled,
-        dropped=~accepted & ~relabelled,
-        label=torch.where(accepted | relabelled, prediction, -1),
+        relabeled=relabeled,
+        dropped=~accepted & ~relabeled,
+        label=torch.where(accepted | relabeled, prediction, -1),
         threshold=threshold[None],
     )
 

@@ -10,7 +10,7 @@ def class_quota(images: int, num_classes: int, iteration: int, fraction: float =
     With k N below 1 the last iteration N takes that share of the images, and the rest is never used.
 
     Args:
-        images: |D|, labelled and unlabelled.
+        images: |D|, labeled and unlabeled.
         num_classes: C.
         iteration: n, from 1.
         fraction: k, in (0, 1].

@@ -16,10 +16,10 @@ class Split(NamedTuple):
     """(n,) bool: D_C, with the label as given; all images of classes that are not flagged are in it."""
 
     poisoned: Tensor
-    """(n,) bool: D_P where relabelled; disruptive poison is dropped."""
+    """(n,) bool: D_P where relabeled; disruptive poison is dropped."""
 
     label: Tensor
-    """(n,) int64: the given label where clean, the new one where relabelled, -1 where dropped."""
+    """(n,) int64: the given label where clean, the new one where relabeled, -1 where dropped."""
 
 
 def split_and_relabel(
@@ -79,5 +79,5 @@ def split_and_relabel(
         else:
             poisoned[ascending[: int(alpha_poison * len(rows))]] = True
             clean[ascending[int((1 - alpha_clean) * len(rows)) :]] = True
-    relabelled = poisoned & ~disruptive[label] & (value > -torch.inf)
-    return Split(clean, poisoned, torch.where(clean, label, torch.where(relabelled, other, -1)))
+    relabeled = poisoned & ~disruptive[label] & (value > -torch.inf)
+    return Split(clean, poisoned, torch.where(clean, label, torch.where(relabeled, other, -1)))

@@ -17,7 +17,7 @@ def detection_rates(flagged: Tensor, score: Tensor, role: Tensor) -> dict[str, T
     Cover images (trigger, true label) are neither poison nor clean: they count in ``cover_flagged`` only.
 
     Args:
-        flagged: (n,) bool, relabelled or dropped.
+        flagged: (n,) bool, relabeled or dropped.
         score: (n,) float, higher is more suspicious; only the order matters, infinite is allowed.
         role: (n,) integer, 0 clean, 1 poison, 2 cover.
 

@@ -5,27 +5,27 @@ from torch import Tensor
 from cleanse.metrics.share import Share, check_same_length, share
 
 
-def relabel_accuracy(new_label: Tensor, true_label: Tensor, relabelled_poison: Tensor) -> Tensor:
-    """The share of relabelled poison whose new label is the true one.
+def relabel_accuracy(new_label: Tensor, true_label: Tensor, relabeled_poison: Tensor) -> Tensor:
+    """The share of relabeled poison whose new label is the true one.
 
     Args:
         new_label: (n,) int64.
         true_label: (n,) int64.
-        relabelled_poison: (n,) bool, the poisoned images that the verdict relabels.
+        relabeled_poison: (n,) bool, the poisoned images that the verdict relabels.
 
     Returns:
-        A scalar; NaN where no poison is relabelled.
+        A scalar; NaN where no poison is relabeled.
 
     Raises:
         ValueError: columns of different lengths.
 
     >>> import torch
-    >>> relabelled = torch.tensor([True, True, False])
-    >>> relabel_accuracy(torch.tensor([1, 2, 3]), torch.tensor([1, 1, 3]), relabelled).item()
+    >>> relabeled = torch.tensor([True, True, False])
+    >>> relabel_accuracy(torch.tensor([1, 2, 3]), torch.tensor([1, 1, 3]), relabeled).item()
     0.5
     """
-    check_same_length(new_label=new_label, true_label=true_label, relabelled_poison=relabelled_poison)
-    return share(new_label == true_label, relabelled_poison.bool())
+    check_same_length(new_label=new_label, true_label=true_label, relabeled_poison=relabeled_poison)
+    return share(new_label == true_label, relabeled_poison.bool())
 
 
 class RelabelAccuracy(Share):
@@ -33,7 +33,7 @@ class RelabelAccuracy(Share):
 
     higher_is_better = True
 
-    def update(self, new_label: Tensor, true_label: Tensor, relabelled_poison: Tensor) -> None:
+    def update(self, new_label: Tensor, true_label: Tensor, relabeled_poison: Tensor) -> None:
         """Count a batch; arguments as in `relabel_accuracy`."""
-        check_same_length(new_label=new_label, true_label=true_label, relabelled_poison=relabelled_poison)
-        self.add(new_label == true_label, relabelled_poison.bool())
+        check_same_length(new_label=new_label, true_label=true_label, relabeled_poison=relabeled_poison)
+        self.add(new_label == true_label, relabeled_poison.bool())

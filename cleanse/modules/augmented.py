@@ -5,8 +5,8 @@ from copy import deepcopy
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from cleanse.batch import Batch
-from cleanse.describe import hash_of
+from cleanse.engine.fingerprint import hash_of
+from cleanse.views import Batch
 
 
 class Augmented(LightningModule):

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 from torch.optim import Adam
 
-from cleanse.batch import Batch
 from cleanse.modules.base import ImageModule, NetworkFactory, split_network
 from cleanse.networks.decoder import Decoder
+from cleanse.views import Batch
 
 
 class Autoencoder(ImageModule):

@@ -1,4 +1,4 @@
-"""What modules that look at images share: they normalise inside, and can take the shape of their data from it."""
+"""What modules that look at images share: they normalize inside, and can take the shape of their data from it."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ NetworkFactory = Callable[[int, int], nn.Module]
 
 
 class ImageModule(LightningModule):
-    """A module whose layers depend on the data: how many channels and classes it has, and how it is normalised.
+    """A module whose layers depend on the data: how many channels and classes it has, and how it is normalized.
 
     A recipe knows its data and says so in the constructor. Alone (``cleanse fit --config simclr.yaml``) all four are
     left out, and `setup` takes them from the data module. A subclass keeps its arguments as attributes, calls `of_data`

@@ -9,12 +9,12 @@ from torch.nn.functional import cross_entropy
 from torch.optim import SGD
 from torch.optim.lr_scheduler import MultiStepLR
 
-from cleanse.batch import Batch
 from cleanse.modules.base import ImageModule, NetworkFactory
+from cleanse.views import Batch
 
 
 class Classifier(ImageModule):
-    """Normalise, then classify.
+    """Normalize, then classify.
 
     Args:
         network: builds the network from (in_channels, num_classes).
@@ -73,7 +73,7 @@ class Classifier(ImageModule):
 
 
 def warm_start(build: Callable[[], LightningModule], start: LightningModule) -> LightningModule:
-    """``build()`` with the weights of ``start``; for a stage that goes on from another one with a new optimiser."""
+    """``build()`` with the weights of ``start``; for a stage that goes on from another one with a new optimizer."""
     module = build()
     module.load_state_dict(start.state_dict())
     return module

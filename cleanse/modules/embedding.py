@@ -3,9 +3,9 @@
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from cleanse.batch import Batch
 from cleanse.modules.base import ImageModule
 from cleanse.networks.base import Network
+from cleanse.views import Batch
 
 
 class Embedding(LightningModule):

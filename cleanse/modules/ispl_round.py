@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD
 
-from cleanse.batch import Batch
 from cleanse.functional import (
     Profile,
     class_fraction,
@@ -27,6 +26,7 @@ from cleanse.functional import (
 )
 from cleanse.modules.base import NetworkFactory
 from cleanse.networks.normalize import Normalize
+from cleanse.views import Batch
 
 
 def round_epochs(fraction: float, per_iteration: tuple[int, int], voter_epochs: int | None) -> tuple[list[int], int]:
@@ -164,7 +164,7 @@ class ISPLRound(LightningModule):
         return image
 
     def _begin_anew(self) -> None:
-        """Make the network the voter's: fresh weights, the same in every process, an optimiser without past."""
+        """Make the network the voter's: fresh weights, the same in every process, an optimizer without past."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._view.seed + 1)
             fresh = self.make()

@@ -6,10 +6,10 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from cleanse.batch import Batch
 from cleanse.modules.base import NetworkFactory, split_network
 from cleanse.modules.classifier import Classifier
 from cleanse.networks.base import Network
+from cleanse.views import Batch
 
 
 class LinearProbe(Classifier):

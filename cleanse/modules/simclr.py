@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from cleanse.batch import Batch
 from cleanse.functional import knn_vote
 from cleanse.modules.base import ImageModule, NetworkFactory, split_network
+from cleanse.views import Batch
 
 
 class SimCLR(ImageModule):
@@ -20,7 +20,7 @@ class SimCLR(ImageModule):
     Chen et al., ICML 2020, arXiv 2002.05709, with the settings of the SupContrast repository, which paper 002 is silent
     about (SPEC C.2). The network's head is replaced by the projector, so that ``forward`` gives the embedding (B,
     dimension), not yet of length one. No label is used for training; where the data has labels as given, the
-    share of images whose nearest neighbours in the batch agree with theirs is shown as progress (``simclr/knn``).
+    share of images whose nearest neighbors in the batch agree with theirs is shown as progress (``simclr/knn``).
 
     Departures from the repository: the cosine is stepped by batch, not by epoch.
 
@@ -121,7 +121,7 @@ class SimCLR(ImageModule):
             loss = loss * (self.temperature / self.base_temperature)
         shown = {"on_epoch": True, "on_step": False, "batch_size": len(image), "sync_dist": True}
         self.log(f"{self.name}/loss", loss.detach(), **shown)  # type: ignore[arg-type]
-        if (agreement := _neighbours_agree(first.detach(), label)) is not None:
+        if (agreement := _neighbors_agree(first.detach(), label)) is not None:
             self.log(f"{self.name}/knn", agreement, **shown)  # type: ignore[arg-type]
         return loss
 
@@ -173,7 +173,7 @@ def learning_rate_factor(step: int, steps: int, warmup: int, start: float, cosin
     return after(step) if step >= warmup else start + (after(warmup) - start) * step / warmup
 
 
-def _neighbours_agree(embedding: Tensor, label: Tensor) -> Tensor | None:
+def _neighbors_agree(embedding: Tensor, label: Tensor) -> Tensor | None:
     """The share of images whose nearest others in the batch vote for their given label; None without labels."""
     given = label >= 0
     embedding, label = embedding[given], label[given]

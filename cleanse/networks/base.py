@@ -28,9 +28,9 @@ class Network(nn.Module):
 
     @abstractmethod
     def features(self, x: Tensor) -> Tensor:
-        """Pooled penultimate activations (B, D) of normalised images ``x`` (B, C, H, W)."""
+        """Pooled penultimate activations (B, D) of normalized images ``x`` (B, C, H, W)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, num_classes) of normalised images ``x`` (B, C, H, W)."""
+        """Logits (B, num_classes) of normalized images ``x`` (B, C, H, W)."""
         logits: Tensor = self.head(self.features(x))
         return logits

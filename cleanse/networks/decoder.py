@@ -9,7 +9,7 @@ from torch.nn.functional import interpolate
 class Decoder(nn.Module):
     """A code becomes a small map of 8 * width channels, which three stages double in size and halve in channels.
 
-    The mirror image of an encoder of four stages: nearest-neighbour upsampling and a 3x3 convolution with batch norm
+    The mirror image of an encoder of four stages: nearest-neighbor upsampling and a 3x3 convolution with batch norm
     and ReLU in each stage, then a 3x3 convolution to the image and a sigmoid.
 
     Shapes: codes (B, dimension) -> images (B, channels, height, width) in [0, 1].

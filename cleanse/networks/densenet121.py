@@ -11,12 +11,12 @@ class DenseNet121(Network):
     """DenseNet-121, the classifier of paper 003 on ImageNet-30 and VGGFace2-30.
 
     Source: Huang et al. 2017, "Densely Connected Convolutional Networks" (https://arxiv.org/abs/1608.06993), as
-    implemented and initialised by torchvision.
+    implemented and initialized by torchvision.
 
     Shapes: images (B, in_channels, H, W) -> features (B, 1024) -> logits (B, num_classes).
 
     Args:
-        in_channels: 1 for grey, 3 for colour images.
+        in_channels: 1 for gray, 3 for color images.
         num_classes: number of classes.
         stem: ``imagenet`` (7x7 convolution of stride 2, max-pooling) for about 224x224, at least 29x29; ``small``
             (3x3 convolution of stride 1, no pooling) for CIFAR and the like, at least 8x8.

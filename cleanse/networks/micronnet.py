@@ -21,7 +21,7 @@ class MicronNet(Network):
     Shapes: images (B, in_channels, 48, 48) -> features (B, 300) -> logits (B, num_classes).
 
     Args:
-        in_channels: 1 for grey, 3 for colour images.
+        in_channels: 1 for gray, 3 for color images.
         num_classes: number of classes; GTSRB has 43.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Standardisation as the first layer, so that a checkpoint says what its network expects."""
+"""Standardization as the first layer, so that a checkpoint says what its network expects."""
 
 from collections.abc import Sequence
 

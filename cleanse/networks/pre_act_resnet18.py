@@ -43,7 +43,7 @@ class PreActResNet18(Network):
     Shapes: images (B, in_channels, H, W) -> features (B, 8 * width) -> logits (B, num_classes).
 
     Args:
-        in_channels: 1 for grey, 3 for colour images.
+        in_channels: 1 for gray, 3 for color images.
         num_classes: number of classes.
         width: channels of the first stage; each of the three next ones has twice as many.
 

@@ -9,8 +9,8 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from cleanse.batch import Batch
 from cleanse.networks.normalize import Normalize
+from cleanse.utils.batch import Batch
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -19,7 +19,7 @@ CLIP = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 class Pretrained(LightningModule):
     """Features of a network that is not trained here, for `Runner.predict` (paper 003, Table 3).
 
-    Images in [0, 1] are resized (bilinear, antialiased), grey ones repeated to three channels, and normalised as the
+    Images in [0, 1] are resized (bilinear, antialiased), gray ones repeated to three channels, and normalized as the
     weights ask. Nothing is downloaded: weights are on the disk before a run begins.
 
     Args:

@@ -11,12 +11,12 @@ class ResNet18(Network):
     """ResNet-18, by default with the stem that papers use on CIFAR: a 3x3 convolution of stride 1 and no max-pooling.
 
     Source: He et al. 2016, "Deep Residual Learning for Image Recognition" (https://arxiv.org/abs/1512.03385), as
-    implemented and initialised by torchvision.
+    implemented and initialized by torchvision.
 
     Shapes: images (B, in_channels, H, W) -> features (B, 512) -> logits (B, num_classes).
 
     Args:
-        in_channels: 1 for grey, 3 for colour images.
+        in_channels: 1 for gray, 3 for color images.
         num_classes: number of classes.
         stem: ``small`` for images up to about 64x64; ``imagenet`` (7x7 convolution of stride 2, max-pooling) for
             about 224x224.

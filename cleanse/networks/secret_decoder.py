@@ -4,7 +4,7 @@ import math
 
 from torch import Tensor, nn
 
-from cleanse.networks.secret_encoder import he_initialise
+from cleanse.networks.secret_encoder import he_initialize
 
 STRIDES = (2, 1, 2, 1, 2, 2, 2)
 WIDTHS = (1, 1, 2, 2, 2, 4, 4)
@@ -13,7 +13,7 @@ WIDTHS = (1, 1, 2, 2, 2, 4, 4)
 class SecretDecoder(nn.Module):
     """Seven 3x3 convolutions, five of which halve the size, and two dense layers: one logit a bit.
 
-    The decoder of StegaStamp (see `SecretEncoder`), with 0.5 taken off the image, ReLU and He's initialisation; without
+    The decoder of StegaStamp (see `SecretEncoder`), with 0.5 taken off the image, ReLU and He's initialization; without
     its spatial transformer, which straightens photographs of prints.
 
     Shapes: images (B, channels, height, width) in [0, 1] -> logits (B, bits), positive for 1.
@@ -39,7 +39,7 @@ class SecretDecoder(nn.Module):
         flat = wide[-1] * math.ceil(height / halved) * math.ceil(width / halved)
         dense = (nn.Linear(flat, 16 * base), nn.ReLU(), nn.Linear(16 * base, bits))
         self.body = nn.Sequential(*layers, nn.Flatten(), *dense)
-        he_initialise(self)
+        he_initialize(self)
 
     def forward(self, image: Tensor) -> Tensor:
         logits: Tensor = self.body(image - 0.5)

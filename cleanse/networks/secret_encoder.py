@@ -15,7 +15,7 @@ class SecretEncoder(nn.Module):
     image has, which is enlarged (nearest) and laid behind the image; 0.5 is taken off both. Five 3x3 convolutions (32,
     32, 64, 128 and 256 channels, each but the first halving the size) go down, four steps of enlarging, convolving,
     joining with the level above and convolving go up, the last one joined with the input again; ReLU after each, He's
-    initialisation. A last 3x3 and a 1x1 convolution give the residual.
+    initialization. A last 3x3 and a 1x1 convolution give the residual.
 
     Departures:
         * Any size: a step up takes the size of the level that it joins, and its convolution is 3x3, not 2x2.
@@ -52,7 +52,7 @@ class SecretEncoder(nn.Module):
         )
         self.last = nn.Conv2d(wide[0], wide[0], 3, padding=1)
         self.residual = nn.Conv2d(wide[0], channels, 1)
-        he_initialise(self)
+        he_initialize(self)
 
     def forward(self, image: Tensor, bits: Tensor) -> Tensor:
         plane = self.dense(bits.to(image.dtype) - 0.5).relu().unflatten(1, self.plane)
@@ -78,7 +78,7 @@ def plane_side(side: int) -> int:
     return max(side // 8, min(side, SMALLEST_PLANE))
 
 
-def he_initialise(network: nn.Module) -> None:
+def he_initialize(network: nn.Module) -> None:
     """Draw the weights of all convolutions and dense layers as He et al. (2015) do for ReLU; biases are zero."""
     for layer in network.modules():
         if isinstance(layer, (nn.Conv2d, nn.Linear)):

@@ -8,13 +8,13 @@ from cleanse.networks.base import Network
 class SmallCNN(Network):
     """A three-layer net for 8x8 digits: conv, conv, max-pooling to 4x4, linear.
 
-    Without batch normalisation on purpose: with it, weak learners of a few dozen steps pick up a trigger about as fast
+    Without batch normalization on purpose: with it, weak learners of a few dozen steps pick up a trigger about as fast
     as the classes, and ISPL no longer tells the two apart (see "When not to use ISPL" in the README).
 
     Shapes: images (B, in_channels, H, W) from 4x4 -> features (B, 16 * width) -> logits (B, num_classes).
 
     Args:
-        in_channels: 1 for grey, 3 for colour images.
+        in_channels: 1 for gray, 3 for color images.
         num_classes: number of classes.
         width: channels of both convolutions.
 

@@ -45,7 +45,7 @@ class SmallResNet(Network):
     Shapes: images (B, in_channels, H, W) -> features (B, 4 * width) -> logits (B, num_classes).
 
     Args:
-        in_channels: 1 for grey, 3 for colour images.
+        in_channels: 1 for gray, 3 for color images.
         num_classes: number of classes.
         width: channels of the first stage; the next two have twice and four times as many.
         blocks: blocks of two convolutions in each stage.

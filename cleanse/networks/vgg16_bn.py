@@ -8,14 +8,14 @@ from cleanse.networks.base import Network
 class VGG16BN(Network):
     """VGG-16 with batch norm and two hidden linear layers; the features are the second one's activations.
 
-    Source: Simonyan and Zisserman 2015 (https://arxiv.org/abs/1409.1556), as implemented and initialised by
+    Source: Simonyan and Zisserman 2015 (https://arxiv.org/abs/1409.1556), as implemented and initialized by
     torchvision. Paper 000 says "VGG-16"; batch norm, the 4096-wide head and the 7x7 pooling in front of it, which
     repeats the one remaining cell of a 32x32 image 49 times, are its reference code's (SPEC B.3.12).
 
     Shapes: images (B, in_channels, H, W) from 32x32 -> features (B, head_width) -> logits (B, num_classes).
 
     Args:
-        in_channels: 1 for grey, 3 for colour images.
+        in_channels: 1 for gray, 3 for color images.
         num_classes: number of classes.
         head_width: width of the two hidden linear layers. With 4096, they hold 119 of the 134 million parameters.
 
@@ -44,7 +44,7 @@ class VGG16BN(Network):
             nn.ReLU(),
             nn.Dropout(),
         )
-        for layer in self.modules():  # torchvision's VGG, whose initialisation this is, fixes the head's width
+        for layer in self.modules():  # torchvision's VGG, whose initialization this is, fixes the head's width
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
             elif isinstance(layer, nn.Linear):

@@ -14,7 +14,7 @@ MAPPED = 3000
 """Points on a map at most; more only make the page heavy."""
 BARS = 40
 """Bars in the chart of classes at most; the table has all."""
-DONE = ("kept", "relabelled", "dropped")
+DONE = ("kept", "relabeled", "dropped")
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def charts(
 
 
 def by_class(run: RunContent) -> Tensor:
-    """(C, 3) int64: how many images of each given class are kept, relabelled and dropped."""
+    """(C, 3) int64: how many images of each given class are kept, relabeled and dropped."""
     counts = torch.zeros(len(run.classes), len(ACTIONS), dtype=torch.int64)
     known = (run.verdict.label >= 0) & (run.verdict.label < len(run.classes))
     index = (run.verdict.label[known], run.verdict.action[known].long())
@@ -58,7 +58,7 @@ def _classes(run: RunContent) -> Described | None:
         stacked_bars(counts[bars], [run.classes[c] for c in bars.tolist()], DONE),
         f"Bar chart of the verdict for each class; in total {totals}. The table has the numbers.",
         "Images of each given class by what the verdict does with them"
-        + (f"; the {BARS} classes with most relabelled or dropped." if len(bars) < len(counts) else "."),
+        + (f"; the {BARS} classes with most relabeled or dropped." if len(bars) < len(counts) else "."),
     )
 
 
@@ -68,7 +68,7 @@ def _score(run: RunContent) -> Described | None:
     action, limit = run.verdict.action.long(), threshold(run.verdict)
     medians = _medians(run.verdict.score, action, DONE)
     parts = len(torch.unique(action)) > 1
-    line = f" Above {limit:.3g}, images are relabelled or dropped." if limit is not None else ""
+    line = f" Above {limit:.3g}, images are relabeled or dropped." if limit is not None else ""
     none = " The verdict is not a threshold on this score." if limit is None and parts else ""
     return Described(
         histogram(run.verdict.score, action, DONE, limit),
@@ -116,7 +116,7 @@ def _mapped(run: RunContent, group: Tensor, names: Sequence[str], what: str) -> 
     for g, name in enumerate(names):
         if (own := group == g).any():
             x, y = unit[own].median(0).values.tolist()
-            parts.append(f"{int(own.sum()):,} {name}, centred at the {place(x, 1 - y)}")
+            parts.append(f"{int(own.sum()):,} {name}, centerd at the {place(x, 1 - y)}")
     return Described(
         scatter(points, group, names), f"Scatter plot. {about} Shown are {'; '.join(parts)}.", about + part
     )  # fmt: skip

@@ -16,8 +16,8 @@ from cleanse.verdict import RELABEL, Verdict
 
 GALLERY = 24
 """Images in a gallery at most."""
-NEIGHBOURED, NEAR = 8, 8
-"""How many suspicious images are shown with their neighbours, and how many of those."""
+NEIGHBORED, NEAR = 8, 8
+"""How many suspicious images are shown with their neighbors, and how many of those."""
 WORDS = 1_000_000
 """Characters of a summary that are read at most."""
 ATTENDED = 6
@@ -124,9 +124,9 @@ def gallery_rows(verdict: Verdict, most: int = GALLERY) -> dict[str, list[int]]:
     """Rows of the verdict for each gallery, the most suspicious first; unreadable files have no picture."""
     order = torch.sort(verdict.score, descending=True, stable=True).indices.tolist()
     there = [i for i in order if not verdict.reason[i].startswith("unreadable: ")]
-    relabelled = [i for i in there if verdict.action[i] == RELABEL]
+    relabeled = [i for i in there if verdict.action[i] == RELABEL]
     differ = len(verdict) > 0 and bool((verdict.score != verdict.score[0]).any())
-    return {"suspicious": there[:most] if differ else [], "relabelled": relabelled[:most]}
+    return {"suspicious": there[:most] if differ else [], "relabeled": relabeled[:most]}
 
 
 def shown_rows(run: RunContent, most: int = GALLERY) -> set[int]:
@@ -136,7 +136,7 @@ def shown_rows(run: RunContent, most: int = GALLERY) -> set[int]:
 
 
 def threshold(verdict: Verdict) -> float | None:
-    """The score that parts the kept from the relabelled and dropped images; None where no score does.
+    """The score that parts the kept from the relabeled and dropped images; None where no score does.
 
     Images without a label are left out: nobody judged them.
 
@@ -174,11 +174,11 @@ def nearest(features: Tensor, rows: Sequence[int], k: int = NEAR) -> dict[int, l
 
 
 def with_embedding(run: RunContent) -> RunContent:
-    """The features for the map, and the neighbours of the most suspicious images where a recipe compares images."""
+    """The features for the map, and the neighbors of the most suspicious images where a recipe compares images."""
     tables = [t for p in sorted(run.directory.glob("stages/*-embed*/table.pt")) if (t := _table(p))]
     features = _fitting(run.verdict, tables, "features")
     compared = _fitting(run.verdict, tables, _compared_by(run.config))
-    suspicious = gallery_rows(run.verdict)["suspicious"][:NEIGHBOURED]
+    suspicious = gallery_rows(run.verdict)["suspicious"][:NEIGHBORED]
     return replace(run, features=features, near={} if compared is None else nearest(compared, suspicious))
 
 
@@ -188,7 +188,7 @@ def with_images(
     """The pictures that are shown and, in simulation, the true roles.
 
     Args:
-        run: with its neighbours.
+        run: with its neighbors.
         view: the training images as the run had them.
         role: (len(view),) of those; None without an attack.
         roles: names.

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 INK = "#010203"
-"""Stands for the page's text colour while matplotlib draws."""
-COLOURS = ("#7b838d", "#0c7bc9", "#d4511c", "#9a58cc")
-"""At least 3:1 against the light and the dark page, and told apart by the colour-blind."""
+"""Stands for the page's text color while matplotlib draws."""
+COLORS = ("#7b838d", "#0c7bc9", "#d4511c", "#9a58cc")
+"""At least 3:1 against the light and the dark page, and told apart by the color-blind."""
 MARKERS = ("o", "^", "X", "s")
 _WIDTH = 5.2  # inches; narrow, so that texts stay readable on a phone
 
@@ -40,7 +40,7 @@ class Chart:
         self.figure = figure
 
     def svg(self, salt: str) -> str:
-        """As SVG in the page's own colours; ``salt`` makes the ids of this chart unique in its page."""
+        """As SVG in the page's own colors; ``salt`` makes the ids of this chart unique in its page."""
         from matplotlib import rc_context
 
         file = io.StringIO()
@@ -84,7 +84,7 @@ def stacked_bars(counts: Tensor, rows: Sequence[str], groups: Sequence[str]) -> 
     place = list(range(len(rows)))
     for g, name in enumerate(groups):
         width = counts[:, g].float()
-        axes.barh(place, width.tolist(), left=left.tolist(), color=COLOURS[g], label=name, height=0.75)
+        axes.barh(place, width.tolist(), left=left.tolist(), color=COLORS[g], label=name, height=0.75)
         left += width
     axes.set_yticks(place, [readable(name, 22) for name in rows])
     axes.invert_yaxis()
@@ -117,9 +117,9 @@ def histogram(
         if (group == g).any():
             height = torch.bincount(which[group == g], minlength=bins)
             axes.stairs(
-                height.tolist(), edges.tolist(), color=COLOURS[g], label=name, fill=True, alpha=0.35, linewidth=0
+                height.tolist(), edges.tolist(), color=COLORS[g], label=name, fill=True, alpha=0.35, linewidth=0
             )
-            axes.stairs(height.tolist(), edges.tolist(), color=COLOURS[g], linewidth=1.6)
+            axes.stairs(height.tolist(), edges.tolist(), color=COLORS[g], linewidth=1.6)
     if threshold is not None:
         axes.axvline(threshold, color=INK, linestyle=(0, (4, 3)), linewidth=1.4, label="threshold")
     axes.set_yscale("symlog", linthresh=10)
@@ -132,7 +132,7 @@ def histogram(
 
 
 def scatter(points: Tensor, group: Tensor, groups: Sequence[str]) -> Chart:
-    """A map of points, a colour and a shape for each group.
+    """A map of points, a color and a shape for each group.
 
     Args:
         points: (n, 2) float.
@@ -145,7 +145,7 @@ def scatter(points: Tensor, group: Tensor, groups: Sequence[str]) -> Chart:
         if len(own):
             size = 9 if g == 0 else 20
             axes.scatter(
-                own[:, 0].tolist(), own[:, 1].tolist(), s=size, c=COLOURS[g], marker=MARKERS[g], label=name,
+                own[:, 0].tolist(), own[:, 1].tolist(), s=size, c=COLORS[g], marker=MARKERS[g], label=name,
                 linewidths=0, alpha=0.6 if g == 0 else 0.9,
             )  # fmt: skip
     axes.set_xlabel("first principal component")
@@ -183,7 +183,7 @@ def data_address(image: Tensor, most: int = 96) -> str:
 
 
 def heat(image: Tensor, saliency: Tensor, most: int = 96) -> Tensor:
-    """Saliency as a glow on a greyed image.
+    """Saliency as a glow on a grayed image.
 
     Args:
         image: (C, H, W) uint8.
@@ -197,10 +197,10 @@ def heat(image: Tensor, saliency: Tensor, most: int = 96) -> Tensor:
 
     scale = most / max(image.shape[1:])
     size = [max(1, round(scale * s)) for s in image.shape[1:]]
-    grey = interpolate(image[:3].float().mean(0)[None, None] / 255, size, mode="nearest")[0, 0]
+    gray = interpolate(image[:3].float().mean(0)[None, None] / 255, size, mode="nearest")[0, 0]
     glow = interpolate(saliency[None, None].float(), size, mode="bilinear")[0, 0].clamp(0, 1)
-    colour = torch.from_numpy(colormaps["inferno"](glow.numpy())[..., :3]).float()
-    mixed = 0.35 * grey[..., None] + 0.65 * colour
+    color = torch.from_numpy(colormaps["inferno"](glow.numpy())[..., :3]).float()
+    mixed = 0.35 * gray[..., None] + 0.65 * color
     return (mixed * 255).round().to(torch.uint8).permute(2, 0, 1)
 
 

@@ -18,10 +18,10 @@ FIGURES = {
     "tmr": "test images right without the trigger and the target with it; low is good",
 }
 DETECTION = {
-    "tpr": "poisoned images that were relabelled or dropped",
-    "fpr": "clean images that were relabelled or dropped",
+    "tpr": "poisoned images that were relabeled or dropped",
+    "fpr": "clean images that were relabeled or dropped",
     "auroc": "area under the ROC curve of the score, poisoned against clean",
-    "relabel_accuracy": "relabelled poisoned images that got their true label",
+    "relabel_accuracy": "relabeled poisoned images that got their true label",
 }
 
 
@@ -54,9 +54,9 @@ def summary(run: RunContent) -> list[str]:
     """What came out, in sentences."""
     verdict, results = run.verdict, run.results
     n, unreadable = len(verdict), sum(reason.startswith("unreadable: ") for reason in verdict.reason)
-    kept, relabelled, dropped = verdict.counts().values()
+    kept, relabeled, dropped = verdict.counts().values()
     said = [
-        f"Of {n:,} training images, {kept:,} were kept, {relabelled:,} relabelled and {dropped:,} dropped"
+        f"Of {n:,} training images, {kept:,} were kept, {relabeled:,} relabeled and {dropped:,} dropped"
         + (f" ({unreadable:,} of them because the file cannot be read)." if unreadable else ".")
     ]
     said += [readable(line) for line in run.words]
@@ -69,7 +69,7 @@ def summary(run: RunContent) -> list[str]:
             f"{100 * float(flagged[c] / every[c]):.1f} %)"
             for c in most
         )
-        said.append(f"Relabelled or dropped most, by share of the class: {each}.")
+        said.append(f"Relabeled or dropped most, by share of the class: {each}.")
     if results.get("attack"):
         text = f"The attack {results['attack']} was simulated"
         if isinstance(results.get("poisoned"), int):
@@ -126,7 +126,7 @@ def _section(run: RunContent, salt: str, detailed: bool) -> dict[str, Any]:
         "maps": shown["map"],
         "galleries": {key: [_picture(run, i) for i in rows if i in run.images] for key, rows in galleries.items()},
         "missing": run.missing,
-        "near": [_neighbours(run, i) for i in run.near if i in run.images] if detailed else [],
+        "near": [_neighbors(run, i) for i in run.near if i in run.images] if detailed else [],
         "compares": bool(run.near),
         "attention": [_attention(run, a) for a in run.attention] if detailed else [],
         "models": [look.model for look in run.attention[0].looks] if run.attention else [],
@@ -145,16 +145,16 @@ def _section(run: RunContent, salt: str, detailed: bool) -> dict[str, Any]:
 def _picture(run: RunContent, i: int, most: int = 96) -> dict[str, str]:
     verdict, names = run.verdict, [*run.classes, "no label"]
     old, new = names[int(verdict.label[i])], names[int(verdict.new_label[i])]
-    what = {KEEP: "kept", RELABEL: "relabelled", DROP: "dropped"}[int(verdict.action[i])]
+    what = {KEEP: "kept", RELABEL: "relabeled", DROP: "dropped"}[int(verdict.action[i])]
     role = f"{run.roles[int(run.role[i])]} in truth" if run.role is not None and run.role[i] >= 0 else ""
     return {
         "src": data_address(run.images[i], most), "id": readable(verdict.id[i], 200), "old": readable(old, 60),
-        "new": readable(new, 60) if what == "relabelled" else "", "what": what, "role": role,
+        "new": readable(new, 60) if what == "relabeled" else "", "what": what, "role": role,
         "reason": readable(verdict.reason[i], 120), "score": f"{float(verdict.score[i]):.3g}",
     }  # fmt: skip
 
 
-def _neighbours(run: RunContent, i: int) -> dict[str, Any]:
+def _neighbors(run: RunContent, i: int) -> dict[str, Any]:
     """An image and the ones nearest to it."""
     rows, labels = list(run.near[i]), run.verdict.label
     same = int((labels[rows] == labels[i]).sum()) if len(rows) else 0

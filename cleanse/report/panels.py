@@ -41,7 +41,7 @@ def panels(run: RunContent) -> Panels:
     }
     if run.near:
         strips = {i: [i, *near] for i, near in run.near.items() if {i, *near} <= set(run.images)}
-        pictures["neighbours"] = [
+        pictures["neighbors"] = [
             (_strip([_enlarged(run.images[j]) for j in row]), _near(run, row)) for row in strips.values()
         ]
     if run.attention:
@@ -83,7 +83,7 @@ def _name(run: RunContent, label: int) -> str:
 
 def _caption(run: RunContent, i: int) -> str:
     v = run.verdict
-    new = f" \u2192 {_name(run, int(v.new_label[i]))}" if v.relabelled[i] else ""
+    new = f" \u2192 {_name(run, int(v.new_label[i]))}" if v.relabeled[i] else ""
     return f"{_name(run, int(v.label[i]))}{new}, {ACTIONS[int(v.action[i])]}, {float(v.score[i]):.3g}"
 
 

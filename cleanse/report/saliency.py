@@ -12,7 +12,7 @@ def grad_cam(network: nn.Module, image: Tensor) -> tuple[Tensor, Tensor]:
     channels weighted by the mean gradient of the predicted class' logit, summed, and what is positive of the sum.
 
     Departures:
-        - the map is taken after the normalisation and the activation that follow the last convolution, if any, so that
+        - the map is taken after the normalization and the activation that follow the last convolution, if any, so that
           a residual block counts with its shortcut.
 
     Args:

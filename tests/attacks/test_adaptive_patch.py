@@ -9,13 +9,13 @@ import torch
 from cleanse.attacks import AdaptivePatch
 from cleanse.attacks.adaptive_patch import PatchSearch, _mean_embedding
 from cleanse.augment import SimCLRAugment
+from cleanse.cli.poison import freeze
 from cleanse.data import Digits, Frozen
+from cleanse.engine.runner import Runner
 from cleanse.modules import SimCLR
 from cleanse.networks import SmallCNN
-from cleanse.poison import freeze
-from cleanse.runner import Runner
 
-SURROGATE = partial(SimCLR, partial(SmallCNN, width=8), augment=SimCLRAugment(flip=0, jitter=0, grey=0), lr=0.1)
+SURROGATE = partial(SimCLR, partial(SmallCNN, width=8), augment=SimCLRAugment(flip=0, jitter=0, gray=0), lr=0.1)
 
 
 def attack(**arguments: object) -> AdaptivePatch:

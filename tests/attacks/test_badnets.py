@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cleanse.attacks import POISON, BadNets
 from cleanse.attacks.badnets import read_trigger, resize
-from cleanse.describe import describe
+from cleanse.engine.fingerprint import describe
 
 
 def drawn(shape: tuple[int, int, int] = (3, 32, 32), seed: int = 0, **arguments: Any) -> BadNets:
@@ -78,7 +78,7 @@ def test_noise_and_its_place_are_uniform_over_seeds() -> None:
     assert box(drawn(pattern="noise", corner="upper_left")) == (0, 2, 0, 2)
 
 
-def test_rgb_is_colour_blocks_resized_like_torchvision() -> None:
+def test_rgb_is_color_blocks_resized_like_torchvision() -> None:
     from torchvision.transforms.v2.functional import resize as reference
 
     ink = {"r": (255, 0, 0), "g": (0, 255, 0), "b": (0, 0, 255), "w": (255, 255, 255)}
@@ -142,7 +142,7 @@ def test_a_random_place_for_any_pattern() -> None:
     assert len({box(drawn(seed=s, pattern="gray", corner="random")) for s in range(10)}) > 5
 
 
-def test_grey_images_get_luminance() -> None:
+def test_gray_images_get_luminance() -> None:
     patch = drawn((1, 32, 32), pattern="colors").trigger_image[0, 4:6, 4:6]
     colors = ((180, 249, 112), (155, 50, 126), (234, 82, 68), (187, 201, 219))
     assert patch.flatten().tolist() == [round(0.299 * r + 0.587 * g + 0.114 * b) for r, g, b in colors]

@@ -106,7 +106,7 @@ def test_the_trigger_does_not_depend_on_the_rate_nor_the_rows_on_the_trigger() -
     assert torch.equal(poison(Dot(count=50), LABELS).role, poison(Drawn(count=50), LABELS).role)
 
 
-GIVEN = torch.arange(1000) % 4 < 1  # 250 labelled: half of each even class, nothing of the odd ones
+GIVEN = torch.arange(1000) % 4 < 1  # 250 labeled: half of each even class, nothing of the odd ones
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ GIVEN = torch.arange(1000) % 4 < 1  # 250 labelled: half of each even class, not
         ({"poison_rate": 0.0, "unlabeled_count": 3}, 0, 3),
     ],
 )
-def test_labelled_and_unlabelled_counts(arguments: dict[str, Any], given: int, withheld: int) -> None:
+def test_labeled_and_unlabeled_counts(arguments: dict[str, Any], given: int, withheld: int) -> None:
     result = poison(Dot(**arguments), LABELS, GIVEN)
     chosen = result.role == POISON
     assert (int((chosen & GIVEN).sum()), int((chosen & ~GIVEN).sum())) == (given, withheld)
@@ -151,8 +151,8 @@ def test_the_counts_of_both_parts_are_described() -> None:
     attack = Dot(source=2, count=2, unlabeled_count=3)
     assert attack.describe_counts(poison(attack, LABELS, GIVEN)) == (
         "Dot (class 2 -> 0): 5 of 1000 images poisoned (poison rate 0.50%), of 100 eligible (class rate 5.00%); "
-        "labelled: 2 of 250 images poisoned (poison rate 0.80%), of 50 eligible (class rate 4.00%); "
-        "unlabelled: 3 of 750 images poisoned (poison rate 0.40%), of 50 eligible (class rate 6.00%)"
+        "labeled: 2 of 250 images poisoned (poison rate 0.80%), of 50 eligible (class rate 4.00%); "
+        "unlabeled: 3 of 750 images poisoned (poison rate 0.40%), of 50 eligible (class rate 6.00%)"
     )
 
 
@@ -214,7 +214,7 @@ def test_wrong_arguments(arguments: dict[str, Any], message: str) -> None:
         ({"target": 10, "count": 1}, "target class 10 is out of range: the data has classes 0 to 9"),
         ({"target": -1, "count": 1}, "target class -1 is out of range"),
         ({"source": 12, "count": 1}, "source class 12 is out of range: the data has classes 0 to 9"),
-        ({"count": 901}, r"asks for 901 poisoned labelled images, but only 900 are eligible \(not of class 0\)"),
+        ({"count": 901}, r"asks for 901 poisoned labeled images, but only 900 are eligible \(not of class 0\)"),
         ({"source": 3, "poison_rate": 0.2}, r"poison_rate=0.2 asks for 200 .* only 100 are eligible \(class 3\)"),
     ],
 )
@@ -223,8 +223,8 @@ def test_wrong_for_this_data(arguments: dict[str, Any], message: str) -> None:
         poison(Dot(**arguments), LABELS)
 
 
-def test_more_unlabelled_poison_than_eligible() -> None:
-    with pytest.raises(ValueError, match="unlabeled_count=701 asks for 701 poisoned unlabelled images, but only 700"):
+def test_more_unlabeled_poison_than_eligible() -> None:
+    with pytest.raises(ValueError, match="unlabeled_count=701 asks for 701 poisoned unlabeled images, but only 700"):
         poison(Dot(count=1, unlabeled_count=701), LABELS, GIVEN)
 
 
@@ -253,8 +253,8 @@ def test_match_channels_is_pillow_luminance() -> None:
 
     color = torch.randint(256, (3, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     pillow = Image.fromarray(color.permute(1, 2, 0).numpy()).convert("L")
-    grey = torch.tensor(list(pillow.tobytes())).view(1, 16, 16)
-    assert int((match_channels(color, 1).long() - grey).abs().max()) <= 1
+    gray = torch.tensor(list(pillow.tobytes())).view(1, 16, 16)
+    assert int((match_channels(color, 1).long() - gray).abs().max()) <= 1
     assert torch.equal(match_channels(color, 3), color)
     level = torch.arange(256).expand(3, -1)
     assert torch.equal(match_channels(level, 1)[0].long(), torch.arange(256))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cleanse.attacks import POISON, Blend
 from cleanse.attacks.blend import figure
-from cleanse.describe import describe
+from cleanse.engine.fingerprint import describe
 
 SHAPES = [(1, 8, 8), (3, 8, 8), (1, 28, 28), (3, 32, 32), (3, 9, 12)]
 
@@ -103,10 +103,10 @@ def test_the_figure_has_contrast_in_every_size_and_channel(shape: tuple[int, int
     assert torch.equal(pattern, drawn(shape=shape, seed=7).trigger_image.double())  # always the same picture
 
 
-def test_grey_images_get_luminance() -> None:
-    color, grey = figure(8, 8), drawn(shape=(1, 8, 8)).trigger_image[0]
+def test_gray_images_get_luminance() -> None:
+    color, gray = figure(8, 8), drawn(shape=(1, 8, 8)).trigger_image[0]
     luminance = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]
-    assert float((grey.double() - luminance).abs().max()) <= 0.5
+    assert float((gray.double() - luminance).abs().max()) <= 0.5
 
 
 def test_many_images_are_the_same_as_few() -> None:

@@ -110,7 +110,7 @@ def test_drawn_places(form: Any, size: int, first: int, last: int) -> None:
     assert set(rows) == set(columns) == set(range(first, last + 1))
 
 
-def test_drawn_colours_are_0_to_254() -> None:
+def test_drawn_colors_are_0_to_254() -> None:
     levels = torch.stack([drawn((3, 4, 4), seed=s).trigger_image[:, 0, 0] for s in range(1500)])
     assert (int(levels.min()), int(levels.max())) == (0, 254)
     assert abs(float(levels.double().mean()) - 127) < 4
@@ -122,7 +122,7 @@ def test_a_fixed_part_leaves_the_rest_as_drawn() -> None:
     assert torch.equal(free.trigger_image, fixed.trigger_image)
 
 
-def test_grey_images_get_luminance() -> None:
+def test_gray_images_get_luminance() -> None:
     attack = drawn((1, 8, 8), color=(103, 87, 79), row=1, column=2)
     image = attack.trigger(torch.zeros(1, 1, 8, 8, dtype=torch.uint8))
     assert int(image[0, 0, 1, 2]) == round(0.299 * 103 + 0.587 * 87 + 0.114 * 79)

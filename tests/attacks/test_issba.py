@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from cleanse.attacks import ISSBA, POISON
 from cleanse.attacks.issba import HideSecrets, hide, measure
+from cleanse.cli.poison import freeze
 from cleanse.data import Digits, Frozen
-from cleanse.data.views import TrainingView
-from cleanse.poison import freeze
-from cleanse.runner import Runner
+from cleanse.engine.runner import Runner
+from cleanse.views import TrainingView
 
 
 class Distance(nn.Module):

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from cleanse.attacks import LabelConsistent
+from cleanse.cli.poison import freeze
 from cleanse.data import Digits, Frozen
+from cleanse.engine.runner import Runner
 from cleanse.modules import Classifier
 from cleanse.networks import SmallCNN
-from cleanse.poison import freeze
-from cleanse.runner import Runner
 
 SURROGATE = partial(Classifier, partial(SmallCNN, width=8), lr=0.02)
 # Turner's repository, all corners at full amplitude: 1 white, 0 black, . untouched (8x8)
@@ -83,7 +83,7 @@ def test_the_same_again_and_another_with_another_classifier(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("pattern", ["corners", "gray"])
 def test_frozen_without_its_classifier(pattern: str, runner: Runner, tmp_path: Path) -> None:
-    """Paper 000's grey patch too; the state holds the trigger only."""
+    """Paper 000's gray patch too; the state holds the trigger only."""
     data = digits(runner, pattern=pattern)
     freeze(data, tmp_path / "out")
     thawed, triggered = Frozen(str(tmp_path / "out")), data.triggered_test()
@@ -97,7 +97,7 @@ def test_frozen_without_its_classifier(pattern: str, runner: Runner, tmp_path: P
     assert torch.equal(again, triggered.source.image)
 
 
-def test_the_unlabelled_part_counts_within_the_target_class(runner: Runner) -> None:
+def test_the_unlabeled_part_counts_within_the_target_class(runner: Runner) -> None:
     data = Digits(attack=attack(unlabeled_rate=1.0), limit_train=200, labeled=0.5, batch_size=32, seed=0)
     data.learn_attack(runner)
     view, truth = data.training_view(), data.truth

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cleanse.attacks import CLEAN, COVER, POISON, Blend, QiAdaptiveBlend
 from cleanse.attacks.qi_adaptive_blend import pieces
-from cleanse.describe import describe
+from cleanse.engine.fingerprint import describe
 
 SHAPES = [(1, 8, 8), (3, 8, 8), (1, 28, 28), (3, 32, 32), (3, 9, 13)]
 LABELS = torch.arange(1000) % 10
@@ -114,7 +114,7 @@ def test_covers_leave_poison_and_trigger_as_they_are() -> None:
     assert torch.equal(first.image[first.role == POISON], second.image[second.role == POISON])
 
 
-def test_covers_in_the_unlabelled_part_stay_unlabelled() -> None:
+def test_covers_in_the_unlabeled_part_stay_unlabeled() -> None:
     given = torch.arange(1000) % 4 < 1
     attack = QiAdaptiveBlend(class_rate=0.1, cover_rate=0.1)
     result = attack.poison(random_images(1000, (1, 8, 8)), LABELS, given, 10, seed=0)
@@ -188,7 +188,7 @@ def test_wrong_arguments(arguments: dict[str, Any], message: str) -> None:
 def test_wrong_for_this_data() -> None:
     with pytest.raises(ValueError, match="grid 9 is too fine for images of 16x8: set a smaller one"):
         drawn((1, 16, 8), grid=9)
-    with pytest.raises(ValueError, match=r"cover_rate=0.95 asks for 950 labelled cover images, but only 910 are not"):
+    with pytest.raises(ValueError, match=r"cover_rate=0.95 asks for 950 labeled cover images, but only 910 are not"):
         QiAdaptiveBlend(class_rate=0.1, cover_rate=0.95).poison(random_images(1000, (1, 8, 8)), LABELS, ALL, 10, 0)
     with pytest.raises(ValueError, match=r"drawn for images of \(3, 32, 32\)"):
         drawn().trigger(random_images(1, (3, 28, 28)))

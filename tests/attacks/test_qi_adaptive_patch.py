@@ -11,7 +11,7 @@ from cleanse.attacks import CLEAN, COVER, POISON, QiAdaptivePatch
 from cleanse.attacks.badnets import INK
 from cleanse.attacks.base import match_channels
 from cleanse.attacks.qi_adaptive_patch import PATCHES, draw_patch
-from cleanse.describe import describe
+from cleanse.engine.fingerprint import describe
 
 SHAPES = [(1, 8, 8), (3, 8, 8), (1, 28, 28), (3, 32, 32), (3, 9, 13)]
 LABELS = torch.arange(1000) % 10
@@ -144,7 +144,7 @@ def test_covers_leave_poison_as_it_is() -> None:
     assert torch.equal(first.image[first.role == POISON], second.image[second.role == POISON])
 
 
-def test_covers_in_the_unlabelled_part_stay_unlabelled() -> None:
+def test_covers_in_the_unlabeled_part_stay_unlabeled() -> None:
     given = torch.arange(1000) % 4 < 1
     attack = QiAdaptivePatch(class_rate=0.1, cover_rate=0.1)
     result = attack.poison(random_images(1000, (1, 8, 8)), LABELS, given, 10, seed=0)
@@ -215,7 +215,7 @@ def test_wrong_arguments(arguments: dict[str, Any], message: str) -> None:
 
 
 def test_wrong_for_this_data(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"cover_rate=0.95 asks for 950 labelled cover images, but only 910 are not"):
+    with pytest.raises(ValueError, match=r"cover_rate=0.95 asks for 950 labeled cover images, but only 910 are not"):
         QiAdaptivePatch(class_rate=0.1, cover_rate=0.95).poison(random_images(1000, (1, 8, 8)), LABELS, ALL, 10, 0)
     opaque = save(tmp_path / "opaque.png", torch.full((4, 4, 4), 255, dtype=torch.uint8))
     with pytest.raises(ValueError, match=r"opaque.png' is opaque everywhere"):

@@ -121,7 +121,7 @@ def test_wrong_for_this_data() -> None:
         ValueError, match=r"images that are 12 pixels wide, as the wave is 0 at every column: set anoth"
     ):
         drawn((1, 8, 12))
-    with pytest.raises(ValueError, match=r"poison_rate=0.2 asks for 200 poisoned labelled images, but only 100 are"):
+    with pytest.raises(ValueError, match=r"poison_rate=0.2 asks for 200 poisoned labeled images, but only 100 are"):
         SIG(poison_rate=0.2).poison(random_images(1000, (1, 8, 8)), LABELS, ALL, 10, 0)
     with pytest.raises(ValueError, match=r"drawn for images of \(32, 32\) \(height, width\), not of \(28, 28\)"):
         drawn().trigger(random_images(1, (3, 28, 28)))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cleanse.attacks import CLEAN, COVER, POISON, TaCT
 from cleanse.attacks.badnets import BLOCKS, INK
-from cleanse.describe import describe
+from cleanse.engine.fingerprint import describe
 
 LABELS = torch.arange(1000) % 10
 ALL = torch.ones(1000, dtype=torch.bool)
@@ -75,7 +75,7 @@ def test_covers_leave_poison_as_it_is() -> None:
     assert torch.equal(first.role == POISON, second.role == POISON) and not bool((first.role == COVER).any())
 
 
-def test_covers_in_the_unlabelled_part_stay_unlabelled() -> None:
+def test_covers_in_the_unlabeled_part_stay_unlabeled() -> None:
     given = torch.arange(1000) < 250
     result = TaCT(class_rate=0.2, cover_rate=0.1).poison(random_images(1000, (1, 8, 8)), LABELS, given, 10, seed=0)
     cover = result.role == COVER
@@ -137,7 +137,7 @@ def test_wrong_arguments(arguments: dict[str, Any], message: str) -> None:
 
 def test_wrong_for_this_data(tmp_path: Path) -> None:
     image = random_images(1000, (1, 8, 8))
-    with pytest.raises(ValueError, match=r"cover_rate=0.3 asks for 300 labelled cover images, but only 200 are not"):
+    with pytest.raises(ValueError, match=r"cover_rate=0.3 asks for 300 labeled cover images, but only 200 are not"):
         TaCT(class_rate=0.1, cover_rate=0.3).poison(image, LABELS, ALL, 10, 0)
     with pytest.raises(ValueError, match="cover_classes: 7 is out of range, the data has classes 0 to 5"):
         TaCT(class_rate=0.1).poison(image, LABELS % 6, ALL, 6, 0)

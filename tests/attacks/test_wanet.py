@@ -162,7 +162,7 @@ def test_covers_leave_poison_and_trigger_as_they_are() -> None:
     assert torch.equal(first.image[first.role == POISON], second.image[second.role == POISON])
 
 
-def test_covers_in_the_unlabelled_part_stay_unlabelled() -> None:
+def test_covers_in_the_unlabeled_part_stay_unlabeled() -> None:
     given = torch.arange(1000) % 4 < 1
     result = WaNet(class_rate=0.1, cover_rate=0.1).poison(random_images(1000, (1, 8, 8)), LABELS, given, 10, seed=0)
     cover = result.role == COVER
@@ -218,7 +218,7 @@ def test_wrong_arguments(arguments: dict[str, Any], message: str) -> None:
 
 
 def test_wrong_for_this_data() -> None:
-    with pytest.raises(ValueError, match=r"cover_rate=0.95 asks for 950 labelled cover images, but only 910 are not"):
+    with pytest.raises(ValueError, match=r"cover_rate=0.95 asks for 950 labeled cover images, but only 910 are not"):
         WaNet(class_rate=0.1, cover_rate=0.95).poison(random_images(1000, (1, 8, 8)), LABELS, ALL, 10, 0)
     with pytest.raises(ValueError, match=r"drawn for images of \(32, 32\) \(height, width\), not of \(28, 28\)"):
         drawn().trigger(random_images(1, (3, 28, 28)))

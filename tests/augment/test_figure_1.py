@@ -17,7 +17,7 @@ from cleanse.augment import (
     RandomCropScaled,
     Rotate,
     VerticalFlip,
-    adjust_colour,
+    adjust_color,
     named,
     variants,
 )
@@ -73,10 +73,10 @@ def test_the_deterministic_ones_are_torchvisions_and_kornias() -> None:
 
 
 def test_noise_has_the_variance_and_is_clipped() -> None:
-    grey = torch.full((100, 1, 20, 20), 0.5)
-    noise = GaussianNoise(0.01)(grey) - 0.5
+    gray = torch.full((100, 1, 20, 20), 0.5)
+    noise = GaussianNoise(0.01)(gray) - 0.5
     assert noise.mean().item() == pytest.approx(0, abs=0.002) and noise.var().item() == pytest.approx(0.01, rel=0.03)
-    clipped = GaussianNoise(1.0)(grey)
+    clipped = GaussianNoise(1.0)(gray)
     expected = torch.distributions.Normal(0, 1).cdf(torch.tensor(-0.5)).item()
     for end in (0, 1):
         assert (clipped == end).float().mean().item() == pytest.approx(expected, abs=0.01)
@@ -88,7 +88,7 @@ def test_jitter_draws_each_factor_from_its_range() -> None:
     assert 0.4 <= dark.min() < 0.41 and 0.79 < dark.max() <= 0.8 and dark.mean().item() == pytest.approx(0.6, abs=0.01)
     image, fixed = torch.rand(4, 3, 5, 5), ColorJitter((0.5, 0.5), (1, 1), (0.7, 0.7), (0.15, 0.15))
     possible = [
-        adjust_colour(image, *(torch.full((4,), v) for v in (0.5, 1.0, 0.7, 0.15)), torch.tensor([order]).expand(4, 4))
+        adjust_color(image, *(torch.full((4,), v) for v in (0.5, 1.0, 0.7, 0.15)), torch.tensor([order]).expand(4, 4))
         for order in torch.cartesian_prod(*[torch.arange(4)] * 4).tolist()
         if sorted(order) == [0, 1, 2, 3]
     ]
@@ -97,7 +97,7 @@ def test_jitter_draws_each_factor_from_its_range() -> None:
         assert any(torch.allclose(out[i], p[i], atol=1e-6) for p in possible)
 
 
-def test_cutout_covers_what_a_loop_covers_every_centre_alike() -> None:
+def test_cutout_covers_what_a_loop_covers_every_center_alike() -> None:
     covered = CutOut(0.5)(torch.ones(6000, 1, 6, 6))[:, 0] == 0
     expected = torch.zeros(6, 6)
     for y in range(6):

@@ -22,5 +22,5 @@ def test_flip_chooses_each_image_with_probability_p(p: float) -> None:
     image = torch.tensor([0.0, 1.0]).view(1, 1, 1, 2).repeat(20_000, 1, 1, 1)
     flipped = Flip(p)(image)[:, 0, 0, 0]
     assert flipped.mean() == pytest.approx(p, abs=4 * (p * (1 - p) / 20_000) ** 0.5)
-    if p == 0.3:  # independent of its neighbour
+    if p == 0.3:  # independent of its neighbor
         assert (flipped[1:] * flipped[:-1]).mean() == pytest.approx(0.09, abs=0.01)

@@ -16,26 +16,26 @@ from cleanse.augment import SimCLRAugment, gaussian_blur
 
 DRAWS = 800  # by torchvision; four times as many by us
 CHANCE = 4.8  # standard errors; some 150 statistics of three images are compared
-NOTHING: dict[str, Any] = {"scale": (1.0, 1.0), "ratio": (1.0, 1.0), "flip": 0.0, "jitter": 0.0, "grey": 0.0}
+NOTHING: dict[str, Any] = {"scale": (1.0, 1.0), "ratio": (1.0, 1.0), "flip": 0.0, "jitter": 0.0, "gray": 0.0}
 CROP = transforms.RandomResizedCrop(16, (0.2, 1.0), antialias=True)
 JITTER = transforms.RandomApply([transforms.ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.8)
 PAIRS = {
     "geometry": (
-        SimCLRAugment(jitter=0, grey=0),
+        SimCLRAugment(jitter=0, gray=0),
         transforms.Compose([CROP, transforms.RandomHorizontalFlip()]),
     ),
     "rotation": (
-        SimCLRAugment(scale=(1.0, 1.0), ratio=(1.0, 1.0), rotation=30, flip=0.2, jitter=0, grey=0),
+        SimCLRAugment(scale=(1.0, 1.0), ratio=(1.0, 1.0), rotation=30, flip=0.2, jitter=0, gray=0),
         transforms.Compose([transforms.RandomHorizontalFlip(0.2), lambda image: _rotated(image, 30)]),
     ),
-    "colour": (
+    "color": (
         SimCLRAugment(scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0),
         transforms.Compose([JITTER, transforms.RandomGrayscale(0.2)]),
     ),
-    "strong colour": (  # factors from 0 and past the clamp
+    "strong color": (  # factors from 0 and past the clamp
         SimCLRAugment(
             scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0,
-            brightness=1.2, contrast=1.2, saturation=1.2, hue=0.5, jitter=1, grey=0,
+            brightness=1.2, contrast=1.2, saturation=1.2, hue=0.5, jitter=1, gray=0,
         ),
         transforms.ColorJitter(1.2, 1.2, 1.2, 0.5),
     ),
@@ -62,7 +62,7 @@ def _natural(channels: int) -> Tensor:
 
 
 def _statistics(image: Tensor) -> Tensor:
-    """(n, C, H, W) to (n, k): pixels, and of each image mean and spread by channel, colour and slopes."""
+    """(n, C, H, W) to (n, k): pixels, and of each image mean and spread by channel, color and slopes."""
     flat = image.flatten(2)
     mean, std = flat.mean(2), flat.std(2)
     across = (flat[:, :1] * flat[:, 1:]).mean(2)
@@ -84,7 +84,7 @@ def _errors(sample: Tensor, reference: Tensor) -> Tensor:
 
 @pytest.mark.parametrize(
     ("part", "channels"),
-    [("geometry", 3), ("rotation", 1), ("colour", 3), ("colour", 1), ("strong colour", 3), ("all", 3)],
+    [("geometry", 3), ("rotation", 1), ("color", 3), ("color", 1), ("strong color", 3), ("all", 3)],
 )
 def test_the_distribution_is_torchvisions(part: str, channels: int) -> None:
     ours, theirs = PAIRS[part]
@@ -100,12 +100,12 @@ def test_the_distribution_is_torchvisions(part: str, channels: int) -> None:
         ("geometry", {"scale": (0.3, 1.0)}),
         ("geometry", {"ratio": (0.5, 2.0)}),
         ("geometry", {"flip": 0.35}),
-        ("colour", {"brightness": 0.3}),
-        ("colour", {"contrast": 0.3}),
-        ("colour", {"saturation": 0.8}),
-        ("colour", {"hue": 0.08}),
-        ("colour", {"grey": 0.1}),
-        ("colour", {"jitter": 0.6}),
+        ("color", {"brightness": 0.3}),
+        ("color", {"contrast": 0.3}),
+        ("color", {"saturation": 0.8}),
+        ("color", {"hue": 0.08}),
+        ("color", {"gray": 0.1}),
+        ("color", {"jitter": 0.6}),
     ],
 )
 def test_the_statistics_notice_a_wrong_argument(part: str, wrong: dict[str, Any]) -> None:
@@ -119,7 +119,7 @@ def test_the_statistics_notice_a_wrong_argument(part: str, wrong: dict[str, Any]
     assert most > CHANCE
 
 
-@pytest.mark.parametrize(("argument", "share"), [({"flip": 0.3}, 0.3), ({"grey": 0.3}, 0.3), ({"jitter": 0.3}, 0.3)])
+@pytest.mark.parametrize(("argument", "share"), [({"flip": 0.3}, 0.3), ({"gray": 0.3}, 0.3), ({"jitter": 0.3}, 0.3)])
 def test_each_part_comes_with_its_probability(argument: dict[str, float], share: float) -> None:
     image = _natural(3)[:1].expand(4000, 3, 16, 16)
     changed = (SimCLRAugment(**{**NOTHING, **argument})(image) - image).abs().amax((1, 2, 3)) > 1e-4
@@ -148,21 +148,21 @@ def test_digits_are_cropped_and_rotated_only() -> None:
     from sklearn.datasets import load_digits
 
     image = torch.tensor(load_digits().images[:64], dtype=torch.float32)[:, None] / 16
-    out = SimCLRAugment(rotation=10, flip=0, jitter=0, grey=0)(image)
+    out = SimCLRAugment(rotation=10, flip=0, jitter=0, gray=0)(image)
     assert out.shape == (64, 1, 8, 8) and not out.equal(image)
     assert SimCLRAugment(blur=1.0)(image).std() > 0.1
 
 
-def test_one_channel_has_no_saturation_hue_or_grey() -> None:
+def test_one_channel_has_no_saturation_hue_or_gray() -> None:
     image = torch.rand(32, 1, 8, 8)
-    augment = SimCLRAugment(**{**NOTHING, "brightness": 0, "contrast": 0, "hue": 0.5, "jitter": 1, "grey": 1})
+    augment = SimCLRAugment(**{**NOTHING, "brightness": 0, "contrast": 0, "hue": 0.5, "jitter": 1, "gray": 1})
     torch.testing.assert_close(augment(image), image, rtol=0, atol=1e-5)
 
 
-def test_two_channels_can_be_cropped_but_not_coloured() -> None:
+def test_two_channels_can_be_cropped_but_not_colored() -> None:
     image = torch.rand(4, 2, 8, 8)
-    assert SimCLRAugment(jitter=0, grey=0)(image).shape == image.shape
-    with pytest.raises(ValueError, match=r"1 channel \(grey\) or 3"):
+    assert SimCLRAugment(jitter=0, gray=0)(image).shape == image.shape
+    with pytest.raises(ValueError, match=r"1 channel \(gray\) or 3"):
         SimCLRAugment()(image)
 
 
@@ -201,7 +201,7 @@ def test_nothing_waits_for_the_device() -> None:
         ({"ratio": (0.0, 1.0)}, "ratio is two quotients"),
         ({"flip": 1.5}, r"flip is a probability between 0 and 1, not 1\.5"),
         ({"jitter": -0.1}, "jitter is a probability"),
-        ({"grey": float("nan")}, "grey is a probability"),
+        ({"gray": float("nan")}, "gray is a probability"),
         ({"blur": 2}, "blur is a probability"),
         ({"rotation": -1}, "rotation is the largest angle"),
         ({"contrast": -0.1}, "contrast is the largest change"),
@@ -216,4 +216,4 @@ def test_refuses_wrong_arguments(argument: dict[str, float], message: str) -> No
 def test_it_is_a_module_without_parameters() -> None:
     augment: nn.Module = SimCLRAugment()
     assert not augment.state_dict()
-    assert "grey=0.2" in repr(augment)
+    assert "gray=0.2" in repr(augment)

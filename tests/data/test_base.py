@@ -1,4 +1,4 @@
-"""What all data modules share: limits, labels, the labelled part, and views that describe themselves."""
+"""What all data modules share: limits, labels, the labeled part, and views that describe themselves."""
 
 import pytest
 import torch
@@ -41,7 +41,7 @@ def test_a_subset_keeps_the_shares_of_the_classes(limit: int) -> None:
         assert not torch.equal(rows, stratified_subset(label, limit, seed=2))
 
 
-def test_the_labelled_part_is_the_first_rows_of_every_ten() -> None:
+def test_the_labeled_part_is_the_first_rows_of_every_ten() -> None:
     """SPEC B.3.20: fixed folds, the same for every seed; each part has its own poison count."""
     attack = BadNets(count=3, unlabeled_count=7)
     data = Digits(attack=attack, limit_train=100, labeled=0.2, seed=0)

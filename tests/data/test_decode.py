@@ -75,8 +75,8 @@ def test_transparency_lies_on_black(tmp_path: Path) -> None:
     half = Image.new("RGBA", (4, 4), (200, 100, 50, 128))
     half.save(tmp_path / "rgba.png")
     assert np.abs(decode(str(tmp_path / "rgba.png"), 4).astype(int) - [100, 50, 25]).max() <= 1
-    grey = Image.new("LA", (4, 4), (200, 0))
-    grey.save(tmp_path / "la.png")
+    gray = Image.new("LA", (4, 4), (200, 0))
+    gray.save(tmp_path / "la.png")
     assert (decode(str(tmp_path / "la.png"), 4) == 0).all()
     palette = Image.new("P", (4, 4), 0)
     palette.putpalette([255, 255, 255])

@@ -17,11 +17,11 @@ from PIL import Image
 from torch import Tensor
 
 from cleanse.attacks import Attack, BadNets, TaCT, WaNet
-from cleanse.configs import CONFIGS, shipped
+from cleanse.cli.poison import freeze
 from cleanse.data import Digits, Frozen, ImageDataModule, ImageFolder
 from cleanse.data.base import Truth
-from cleanse.describe import describe
-from cleanse.poison import freeze
+from cleanse.engine.fingerprint import describe
+from cleanse.utils.configs import CONFIGS, shipped
 
 SMALL: dict[str, Any] = {"limit_train": 120, "limit_test": 60, "seed": 3}
 
@@ -77,7 +77,7 @@ def test_it_comes_back_bit_for_bit(data: Digits, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [n for n in shipped() if n.startswith("attacks/")])
 def test_every_attack_comes_back_with_its_trigger(name: str, tmp_path: Path) -> None:
-    from cleanse.cli import Parser
+    from cleanse.cli.fit import Parser
 
     parser = Parser()
     parser.add_subclass_arguments(Attack, "attack")
@@ -107,7 +107,7 @@ HOSTILE = [
 ]
 
 
-def test_a_colour_folder_with_hostile_names(tmp_path: Path) -> None:
+def test_a_color_folder_with_hostile_names(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for part, count in (("train", 4), ("test", 2)):
         for name in HOSTILE:
@@ -224,7 +224,15 @@ def test_a_foreign_attack_is_refused_unless_it_is_trusted(copied: Path, evil: Pa
 @pytest.mark.parametrize(
     "path",
     [
-        *("os.system", "evil_attack.Mine", "subprocess.Popen", "", "x", "cleanse.cli.CleanseCLI", "torch.nn.Module"),
+        *(
+            "os.system",
+            "evil_attack.Mine",
+            "subprocess.Popen",
+            "",
+            "x",
+            "cleanse.cli.fit.CleanseCLI",
+            "torch.nn.Module",
+        ),
         *("cleanse.attacks.Attack", "cleanse.attacks.base.nn.Module", "cleanse.attacks.base.torch.nn.Linear"),
         *("cleanse.attacks.Nope", "cleanse.attacks..badnets.BadNets", "cleanse.attacks.ROLES", "cleanse.attacks."),
         "cleanse.attacksevil.BadNets",
@@ -322,7 +330,7 @@ WRONG_FILES: dict[str, Any] = {
     "a pipe": lambda root: swap(root, lambda path: os.mkfifo(path)),
     "a text": lambda root: swap(root, lambda path: path.write_text("no image")),
     "another size": lambda root: Image.new("L", (9, 8)).save(sorted((root / "train" / "5").iterdir())[-1]),
-    "colour": lambda root: Image.new("RGB", (8, 8)).save(sorted((root / "train" / "5").iterdir())[-1]),
+    "color": lambda root: Image.new("RGB", (8, 8)).save(sorted((root / "train" / "5").iterdir())[-1]),
     "transparency": lambda root: Image.new("LA", (8, 8)).save(root / first(root)),
     "16 bits": lambda root: Image.new("I;16", (8, 8)).save(root / first(root)),
     "a JPEG": lambda root: Image.new("L", (8, 8)).save(root / first(root), format="JPEG"),

@@ -19,7 +19,7 @@ from cleanse.data import decode as module
 from cleanse.data.conflicting import conflicting_labels
 from cleanse.data.decode import FORMATS, decode, decode_files
 from cleanse.data.listing import list_images
-from cleanse.experiment import _describe_data
+from cleanse.experiments.experiment import _describe_data
 
 FUZZ_SECONDS = float(os.environ.get("CLEANSE_FUZZ_SECONDS", "8"))
 FUZZ_SEED = int(os.environ.get("CLEANSE_FUZZ_SEED", "0"))
@@ -35,7 +35,7 @@ def refusal(path: Path) -> str:
     return str(error.value)
 
 
-def grey(path: Path, count: int = 3) -> None:
+def gray(path: Path, count: int = 3) -> None:
     """``count`` small images in a folder."""
     path.mkdir(parents=True, exist_ok=True)
     for i in range(count):
@@ -93,8 +93,8 @@ def test_transparency_of_every_kind_lies_on_black(tmp_path: Path) -> None:
     palette = Image.new("P", (4, 4), 1)
     palette.putpalette([255] * 768)
     palette.save(tmp_path / "bytes.png", transparency=bytes([255, 0]))
-    Image.new("L", (4, 4), 7).save(tmp_path / "grey.png", transparency=7)
-    Image.new("RGB", (4, 4), (9, 8, 7)).save(tmp_path / "colour.png", transparency=(9, 8, 7))
+    Image.new("L", (4, 4), 7).save(tmp_path / "gray.png", transparency=7)
+    Image.new("RGB", (4, 4), (9, 8, 7)).save(tmp_path / "color.png", transparency=(9, 8, 7))
     Image.new("1", (4, 4), 1).save(tmp_path / "bilevel.png", transparency=1)
     for path in tmp_path.iterdir():
         assert not decode(str(path), 4).any(), path.name
@@ -118,7 +118,7 @@ def test_no_special_file_is_opened(kind: str, tmp_path: Path, monkeypatch: pytes
     import socket
 
     for c in "ab":
-        grey(tmp_path / c)
+        gray(tmp_path / c)
     place = tmp_path / "a" / "special.png"
     if kind == "pipe":
         os.mkfifo(place)
@@ -138,9 +138,9 @@ def test_no_special_file_is_opened(kind: str, tmp_path: Path, monkeypatch: pytes
 
 def test_links_that_multiply_are_read_once(tmp_path: Path) -> None:
     """Nine folders, each with links to all nine: a million paths to the same nine files."""
-    grey(tmp_path / "b")
+    gray(tmp_path / "b")
     for i in range(9):
-        grey(tmp_path / "a" / f"d{i}", 1)
+        gray(tmp_path / "a" / f"d{i}", 1)
         for j in range(9):
             (tmp_path / "a" / f"d{i}" / f"0{j}").symlink_to(f"../d{j}")
     start = time.thread_time()
@@ -152,7 +152,7 @@ def test_links_that_multiply_are_read_once(tmp_path: Path) -> None:
 
 def test_a_tree_too_deep_for_any_path_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for c in "ab":
-        grey(tmp_path / c)
+        gray(tmp_path / c)
     here = os.open(tmp_path / "a", os.O_RDONLY)
     for _ in range(25):
         os.mkdir("n" * 200, dir_fd=here)
@@ -166,7 +166,7 @@ def test_a_tree_too_deep_for_any_path_is_one_sentence(tmp_path: Path, monkeypatc
 
 def test_names_with_dots_stay_inside(tmp_path: Path) -> None:
     for c in ("a..", "b"):
-        grey(tmp_path / c)
+        gray(tmp_path / c)
     picture().save(tmp_path / "a.." / "..%2f..%2fx.png")
     picture().save(tmp_path / "a.." / "..png.png")
     listing = list_images(str(tmp_path), 0.3, follow_links=False)
@@ -177,8 +177,8 @@ def test_names_with_dots_stay_inside(tmp_path: Path) -> None:
 
 def test_many_files_in_one_class_and_one_in_another(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """3,000 and 1; a class of one is trained on, not held out, and the log says so."""
-    grey(tmp_path / "few", 1)
-    grey(tmp_path / "many", 1)
+    gray(tmp_path / "few", 1)
+    gray(tmp_path / "many", 1)
     for i in range(2999):
         os.link(tmp_path / "many" / "0.png", tmp_path / "many" / f"x{i}.png")
     data = ImageFolder(str(tmp_path), size=4)
@@ -206,7 +206,7 @@ def test_many_classes_are_listed_in_a_moment(tmp_path: Path) -> None:
 def test_unreadable_test_images_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for part in ("train", "test"):
         for c in "ab":
-            grey(tmp_path / part / c)
+            gray(tmp_path / part / c)
     (tmp_path / "test" / "a" / "torn\x1b.png").write_bytes(b"no")
     data = ImageFolder(str(tmp_path), size=4)
     with caplog.at_level(logging.WARNING, "cleanse"):
@@ -239,9 +239,9 @@ def test_fifty_thousand_images_are_compared_in_moments() -> None:
 
 
 def test_the_same_image_under_two_labels_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    grey(tmp_path / "train" / "cat")
-    grey(tmp_path / "train" / "d\nog", 2)
-    grey(tmp_path / "test" / "cat", 1)
+    gray(tmp_path / "train" / "cat")
+    gray(tmp_path / "train" / "d\nog", 2)
+    gray(tmp_path / "test" / "cat", 1)
     data = ImageFolder(str(tmp_path), size=12)
     with caplog.at_level(logging.WARNING, "cleanse"):
         _describe_data(data)

@@ -92,20 +92,20 @@ def test_folders_in_a_class_folder_belong_to_the_class(flat: Path) -> None:
     assert "cat/siamese/a/x.png" in data.load(train=True).id + data.load(train=False).id
 
 
-def test_grey_images_have_one_channel_unless_any_has_a_colour(split: Path) -> None:
+def test_gray_images_have_one_channel_unless_any_has_a_color(split: Path) -> None:
     for file in (split / "train").rglob("*.*g"):
         save(file, "L")
-    grey = ImageFolder(str(split), size=8)
-    assert grey.load(train=False).image.shape[1] == 1, "the training images decide, whichever part is read first"
-    assert grey.load(train=True).image.shape[1] == 1
+    gray = ImageFolder(str(split), size=8)
+    assert gray.load(train=False).image.shape[1] == 1, "the training images decide, whichever part is read first"
+    assert gray.load(train=True).image.shape[1] == 1
     assert ImageFolder(str(split), color=True).load(train=True).image.shape[1] == 3
     save(split / "train" / "cat" / "1.png", "RGB")
     assert ImageFolder(str(split)).load(train=True).image.shape[1] == 3
 
 
-def test_grey_levels_are_pillows(split: Path) -> None:
-    color, grey = (ImageFolder(str(split), size=8, color=c).load(train=True).image for c in (True, False))
-    for rgb, level in zip(color, grey, strict=True):
+def test_gray_levels_are_pillows(split: Path) -> None:
+    color, gray = (ImageFolder(str(split), size=8, color=c).load(train=True).image for c in (True, False))
+    for rgb, level in zip(color, gray, strict=True):
         expected = np.asarray(Image.fromarray(rgb.permute(1, 2, 0).numpy()).convert("L"))
         np.testing.assert_array_equal(level[0].numpy(), expected)
 

@@ -8,10 +8,10 @@ import yaml
 from PIL import Image
 
 from cleanse.attacks import BadNets
-from cleanse.cli import Parser
-from cleanse.configs import CONFIGS
+from cleanse.cli.fit import Parser
 from cleanse.data import ImageDataModule, ImageFolder, mapped
-from cleanse.describe import describe
+from cleanse.engine.fingerprint import describe
+from cleanse.utils.configs import CONFIGS
 
 TRIGGER = {"target": 0, "poison_rate": 0.2, "size": 3}
 

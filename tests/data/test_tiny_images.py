@@ -102,7 +102,7 @@ def test_a_missing_or_cut_file_and_the_test_part_are_refused(tmp_path: Path) -> 
 
 
 class Tiny(Digits):
-    """Digits as a stand-in for CIFAR-10: 32x32 and in colour, with its class names."""
+    """Digits as a stand-in for CIFAR-10: 32x32 and in color, with its class names."""
 
     def load(self, train: bool) -> Any:
         read = super().load(train)
@@ -153,7 +153,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"\(3, 32, 32\) and \(1, 8, 8\)"):
         WithPool(Digits(), pool).training_view()
     for part in (Digits(attack=BadNets(count=1)), Digits(labeled=0.2), WithPool(Digits(), Digits())):
-        with pytest.raises(ValueError, match="pool has an attack, a labelled fraction or a pool"):
+        with pytest.raises(ValueError, match="pool has an attack, a labeled fraction or a pool"):
             WithPool(Digits(), part)
 
 

@@ -13,11 +13,11 @@ import torch
 from cleanse.attacks import BadNets
 from cleanse.augment import SimCLRAugment
 from cleanse.data import Digits
-from cleanse.data.views import TrainingView
 from cleanse.defenses import ContrastiveFilter
+from cleanse.engine.runner import Runner
 from cleanse.functional import energy_vote, knn_vote, margin, relabel_confident
 from cleanse.networks import SmallCNN
-from cleanse.runner import Runner
+from cleanse.views import TrainingView
 
 SMALL: dict[str, Any] = {
     "network": partial(SmallCNN, width=8), "pretrain_epochs": 2, "pretrain_batch_size": 100, "pretrain_lr": 0.1,
@@ -42,7 +42,7 @@ def test_planted_poison_is_rejected(method: Any) -> None:
     found, score = ContrastiveFilter(method=method, k=20, **SMALL).judge(z, given)
     poison = given != true
     assert (~found.accepted[poison]).float().mean() >= 0.95 and found.accepted[~poison].float().mean() > 0.9
-    assert (found.label[poison & found.relabelled] == 0).all()
+    assert (found.label[poison & found.relabeled] == 0).all()
     assert score[poison].min() > score[~poison].quantile(0.95)  # the score orders them too
 
 
@@ -56,21 +56,21 @@ def test_the_methods_are_the_functions() -> None:
 
 
 @pytest.mark.parametrize(
-    ("filter", "relabel", "kept", "relabelled", "dropped"),
+    ("filter", "relabel", "kept", "relabeled", "dropped"),
     [(True, True, 5, 2, 3), (True, False, 5, 0, 5), (False, True, 8, 2, 0), (False, False, 10, 0, 0)],
 )
 def test_the_ablation_of_table_3(
-    view: TrainingView, filter: bool, relabel: bool, kept: int, relabelled: int, dropped: int
+    view: TrainingView, filter: bool, relabel: bool, kept: int, relabeled: int, dropped: int
 ) -> None:
-    """Ten images, of which five are accepted and two of the others relabelled."""
+    """Ten images, of which five are accepted and two of the others relabeled."""
     ten = view.subset(torch.arange(200) < 10)
     prediction = torch.where(torch.arange(10) < 5, ten.label, (ten.label + 1) % 10)
     confidence = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5, 0.9, 0.9, 0.1, 0.1, 0.1])
     found = relabel_confident(ten.label, prediction, confidence)
     recipe = ContrastiveFilter(filter=filter, relabel=relabel, **SMALL)
     verdict = recipe._verdict(ten, ten.labeled, found, torch.zeros(10))
-    assert verdict.counts() == {"kept": kept, "relabelled": relabelled, "dropped": dropped}
-    assert torch.equal(verdict.new_label[verdict.relabelled], prediction[verdict.relabelled])
+    assert verdict.counts() == {"kept": kept, "relabeled": relabeled, "dropped": dropped}
+    assert torch.equal(verdict.new_label[verdict.relabeled], prediction[verdict.relabeled])
 
 
 @pytest.mark.parametrize("encoder", ["simclr", "autoencoder", "supervised"])
@@ -103,7 +103,7 @@ def test_unequal_classes_are_warned_about(caplog: pytest.LogCaptureFixture) -> N
     logging.getLogger("cleanse").propagate = True
     with caplog.at_level("WARNING", logger="cleanse"):
         ContrastiveFilter(k=5, **SMALL).judge(z[rows], given[rows])
-    assert "favour the large ones" in caplog.text
+    assert "favor the large ones" in caplog.text
 
 
 def test_margin_is_positive_exactly_where_another_class_wins() -> None:

@@ -1,4 +1,4 @@
-"""Relabelling by per-class flows (paper 003): what the recipe finds, keeps, moves home and never reads."""
+"""Relabeling by per-class flows (paper 003): what the recipe finds, keeps, moves home and never reads."""
 
 import json
 import logging
@@ -14,11 +14,11 @@ import torch
 
 from cleanse.attacks import BadNets
 from cleanse.data import Digits
-from cleanse.data.views import TrainingView
 from cleanse.defenses import FlowRelabel
+from cleanse.engine.runner import Runner
 from cleanse.functional import Disruption
 from cleanse.networks import Pretrained, SmallCNN, SmallResNet
-from cleanse.runner import Runner
+from cleanse.views import TrainingView
 
 SMALL: dict[str, Any] = {
     "network": partial(SmallCNN, width=8), "pretrain_epochs": 1, "pretrain_batch_size": 100, "flow_epochs": 1,
@@ -88,7 +88,7 @@ class Told(FlowRelabel):
 
 
 def test_what_becomes_of_flagged_classes(runner: Runner) -> None:
-    """D-T8 in the recipe: slices of 15 %, relabelled or dropped; unflagged classes stay as they are."""
+    """D-T8 in the recipe: slices of 15 %, relabeled or dropped; unflagged classes stay as they are."""
     data = Digits(limit_train=200, batch_size=32, seed=0)
     view = data.training_view()
     recipe = Told(**SMALL)
@@ -96,8 +96,8 @@ def test_what_becomes_of_flagged_classes(runner: Runner) -> None:
     verdict = recipe.cleanse(view, runner).verdict
     n2, n5 = (int((view.label == c).sum()) for c in (2, 5))
     of = {c: view.label == c for c in (2, 5)}
-    assert int(verdict.relabelled[of[2]].sum()) == int(0.15 * n2) and not verdict.relabelled[of[5]].any()
-    assert (verdict.new_label[verdict.relabelled] != 2).all()
+    assert int(verdict.relabeled[of[2]].sum()) == int(0.15 * n2) and not verdict.relabeled[of[5]].any()
+    assert (verdict.new_label[verdict.relabeled] != 2).all()
     assert int(verdict.kept[of[2]].sum()) == n2 - int(0.85 * n2) and int(verdict.kept[of[5]].sum()) == int(0.15 * n5)
     rest = ~(of[2] | of[5])
     assert verdict.kept[rest].all()

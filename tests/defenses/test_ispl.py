@@ -12,8 +12,8 @@ import torch
 from cleanse.attacks import DirtyLabel
 from cleanse.data import Digits
 from cleanse.defenses import ISPL
+from cleanse.engine.runner import Runner
 from cleanse.networks import SmallCNN
-from cleanse.runner import Runner
 
 Cleanse = Callable[..., "CompletedProcess[str]"]
 
@@ -57,7 +57,7 @@ def test_v1_self_training_only_adds(runner: Runner) -> None:
     assert (added | ~keep).all() and added.sum() >= keep.sum()
 
 
-def test_iclr23_goes_on_with_one_network_and_a_new_optimiser(runner: Runner) -> None:
+def test_iclr23_goes_on_with_one_network_and_a_new_optimizer(runner: Runner) -> None:
     view = digits().training_view()
     ISPL(profile="iclr23", **{**SHORT, "min_active": 0})._exchange(torch.ones(200, dtype=torch.bool), view, runner)
     names = [name for name, _ in runner.stages]
@@ -83,7 +83,7 @@ def test_the_reason_says_how_many_voters_object(runner: Runner) -> None:
     verdict = ISPL(**SHORT).cleanse(digits().training_view(), runner).verdict
     row = int(verdict.dropped.nonzero()[0])
     assert verdict.reason[row] == f"{round(float(verdict.score[row]) * 2)} of 2 voters against its label"
-    assert not verdict.relabelled.any()
+    assert not verdict.relabeled.any()
 
 
 @pytest.mark.parametrize(

@@ -14,14 +14,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from cleanse.attacks import BadNets
-from cleanse.batch import Batch
 from cleanse.data import Digits
-from cleanse.data.views import TrainingView
 from cleanse.defenses import SelfTraining, SemiSupervised, SimCLRSelfTraining
 from cleanse.defenses.self_training import PseudoLabels
+from cleanse.engine.runner import Runner
 from cleanse.modules import Classifier
 from cleanse.networks import SmallCNN
-from cleanse.runner import Runner
+from cleanse.views import Batch, TrainingView
 
 SMALL: dict[str, Any] = {
     "network": partial(SmallCNN, width=8), "teacher_epochs": 1, "iteration_epochs": 1, "epochs": 1,
@@ -29,7 +28,7 @@ SMALL: dict[str, Any] = {
 ATTACK: dict[str, Any] = {"pattern": "checkerboard", "target": 1, "poison_rate": 0.1}
 
 
-class Grey(nn.Module):
+class Gray(nn.Module):
     """T: leaves nothing of an image, and remembers what it was shown."""
 
     shown: ClassVar[list[Tensor]] = []
@@ -69,7 +68,7 @@ class FixedTeacher(SelfTraining):
 
 
 class Spy(Callback):
-    """Optimiser and weights at both ends of every training, and the images of its batches."""
+    """Optimizer and weights at both ends of every training, and the images of its batches."""
 
     begun: ClassVar[list[tuple[int, dict[str, Tensor]]]] = []
     ended: ClassVar[list[dict[str, Tensor]]] = []
@@ -90,7 +89,7 @@ class Spy(Callback):
 @pytest.fixture
 def spied(tmp_path: Path) -> Runner:
     """A runner whose trainings are watched."""
-    for seen in (Grey.shown, Spy.begun, Spy.ended, Spy.batches):
+    for seen in (Gray.shown, Spy.begun, Spy.ended, Spy.batches):
         seen.clear()
 
     def trainer(**arguments: Any) -> Trainer:
@@ -108,7 +107,7 @@ def poisoned(**arguments: Any) -> Digits:
 
 @pytest.fixture
 def train() -> TrainingView:
-    """200 digits, half of them labelled, a tenth of each half poisoned."""
+    """200 digits, half of them labeled, a tenth of each half poisoned."""
     return poisoned(limit_train=200).training_view()
 
 
@@ -116,16 +115,16 @@ def rows(image: Tensor) -> set[bytes]:
     return {i.numpy().tobytes() for i in (image * 255).round().byte()}
 
 
-def test_the_augmentation_is_for_labelled_images_while_they_are_labelled(train: TrainingView, spied: Runner) -> None:
-    """B-T4: one draw for each labelled image and iteration; what is trained on is the image as it is."""
-    SelfTraining(augmentation=Grey(), iterations=2, **SMALL).cleanse(train, spied)
-    seen = torch.cat(Grey.shown)
+def test_the_augmentation_is_for_labeled_images_while_they_are_labeled(train: TrainingView, spied: Runner) -> None:
+    """B-T4: one draw for each labeled image and iteration; what is trained on is the image as it is."""
+    SelfTraining(augmentation=Gray(), iterations=2, **SMALL).cleanse(train, spied)
+    seen = torch.cat(Gray.shown)
     assert len(seen) == 2 * 100 and rows(seen) == rows(train.source.image[train.labeled].float() / 255)
     assert rows(torch.cat(Spy.batches)) <= rows(train.source.image.float() / 255)
     assert (torch.cat(Spy.batches).flatten(1).std(1) > 0).all()
 
 
-def test_every_iteration_goes_on_with_the_weights_and_a_new_optimiser(train: TrainingView, spied: Runner) -> None:
+def test_every_iteration_goes_on_with_the_weights_and_a_new_optimizer(train: TrainingView, spied: Runner) -> None:
     """B-T5; and the final model starts from scratch."""
     SemiSupervised(iterations=3, **SMALL).cleanse(train, spied)
     assert [momentum for momentum, _ in Spy.begun] == [0] * 4  # teacher, two iterations, final
@@ -169,15 +168,15 @@ def test_no_given_label_is_reached_after_the_first_training(train: TrainingView,
 
 
 def test_an_augmentation_that_removes_the_trigger_removes_the_target(runner: Runner) -> None:
-    """B-T9: of the labelled poison, and not of the unlabelled."""
+    """B-T9: of the labeled poison, and not of the unlabeled."""
     data = poisoned(limit_train=200)
     train = data.training_view()
     for augmentation, share in ((None, 1.0), (CornerGone(), 0.0)):
         recipe = SelfTraining(augmentation=augmentation, **SMALL)
         found = recipe.pseudo_label(train.unlabeled(), train.labeled, Backdoored(), 1, runner)
-        labelled, unlabelled = data.truth.poisoned & train.labeled, data.truth.poisoned & ~train.labeled
-        assert labelled.any() and (found.label[labelled] == 1).float().mean() == share
-        assert unlabelled.any() and (found.label[unlabelled] == 1).all()
+        labeled, unlabeled = data.truth.poisoned & train.labeled, data.truth.poisoned & ~train.labeled
+        assert labeled.any() and (found.label[labeled] == 1).float().mean() == share
+        assert unlabeled.any() and (found.label[unlabeled] == 1).all()
 
 
 def test_the_verdict_is_what_the_final_model_is_trained_on(
@@ -198,8 +197,8 @@ def test_the_verdict_is_what_the_final_model_is_trained_on(
     assert "no image is taken for '2', '3', '4', '5', '6', '7', '8', '9', which nobody predicts" in caplog.text
 
 
-def test_only_the_unlabelled_part_is_learned_from_when_asked(runner: Runner, train: TrainingView) -> None:
-    """Table 1: the shares are those of the unlabelled images, and no labelled one is kept."""
+def test_only_the_unlabeled_part_is_learned_from_when_asked(runner: Runner, train: TrainingView) -> None:
+    """Table 1: the shares are those of the unlabeled images, and no labeled one is kept."""
     recipe = SemiSupervised(learn_from="unlabeled", iterations=1, **SMALL)
     verdict = recipe.cleanse(train, runner).verdict
     assert verdict.dropped[train.labeled].all() and not verdict.dropped[~train.labeled].all()
@@ -224,13 +223,13 @@ def test_the_published_code_labels_once_more(
     assert f"of the {kept[False]} images before are taken again" in caplog.text and "iteration 3: " in caplog.text
 
 
-def test_without_an_unlabelled_part_it_learns_from_the_labelled_one(runner: Runner) -> None:
+def test_without_an_unlabeled_part_it_learns_from_the_labeled_one(runner: Runner) -> None:
     data = poisoned(limit_train=100, labeled=None)
     verdict = SelfTraining(iterations=1, **SMALL).cleanse(data.training_view(), runner).verdict
     assert len(verdict) == 100 and not verdict.dropped.all()
 
 
-def test_without_a_labelled_part_or_with_too_few_images_it_says_so(train: TrainingView, runner: Runner) -> None:
+def test_without_a_labeled_part_or_with_too_few_images_it_says_so(train: TrainingView, runner: Runner) -> None:
     with pytest.raises(ValueError, match=r"no training image has a label.*raise labeled"):
         SemiSupervised(**SMALL).cleanse(train.unlabeled(), runner)
     few = train.subset(torch.arange(200) < 10)
@@ -240,12 +239,12 @@ def test_without_a_labelled_part_or_with_too_few_images_it_says_so(train: Traini
 
 def test_the_published_code_s_view_labels_through_the_training_augmentation(runner: Runner) -> None:
     data = poisoned(limit_train=60)
-    data.augment = [Grey()]
-    Grey.shown.clear()
+    data.augment = [Gray()]
+    Gray.shown.clear()
     train = data.training_view()
     recipe = SelfTraining(augmentation=CornerGone(), label_view="train_augment", **SMALL)
     recipe.pseudo_label(train.unlabeled(), train.labeled, Backdoored(), 1, runner)
-    assert rows(torch.cat(Grey.shown)) == rows(train.source.image[~train.labeled].float() / 255)
+    assert rows(torch.cat(Gray.shown)) == rows(train.source.image[~train.labeled].float() / 255)
 
 
 @pytest.mark.parametrize(
@@ -290,7 +289,7 @@ def test_clusters_that_are_classes_label_every_image_whatever_it_is_given() -> N
     feature = torch.eye(10)[true] + 0.05 * torch.randn(400, 10, generator=torch.Generator().manual_seed(0))
     found = SimCLRSelfTraining(**SIMCLR).vote(feature, train)
     assert torch.equal(found.label, true) and (found.confidence > 0.1).all()
-    with pytest.raises(ValueError, match="200 labelled images cannot make 300 clusters"):
+    with pytest.raises(ValueError, match="200 labeled images cannot make 300 clusters"):
         SimCLRSelfTraining(clusters=300, **SIMCLR).vote(feature, train)
     for wrong in ({"clusters": 0}, {"pretrain_batch_size": 1}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
@@ -302,19 +301,19 @@ Cleanse = Callable[..., "CompletedProcess[str]"]
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("recipe", "unlabelled", "most"),
+    ("recipe", "unlabeled", "most"),
     [("simclr_self_training", "null", 0.05), ("self_training", "0", 0.3)],  # three seeds of the second: 10 to 18 %
 )
 def test_the_backdoor_is_gone_from_the_digits(
-    cleanse: Cleanse, tmp_path: Path, recipe: str, unlabelled: str, most: float
+    cleanse: Cleanse, tmp_path: Path, recipe: str, unlabeled: str, most: float
 ) -> None:
-    """quick.yaml; 280 labelled and 1120 unlabelled, a tenth of both poisoned, or of the labelled ones alone.
+    """quick.yaml; 280 labeled and 1120 unlabeled, a tenth of both poisoned, or of the labeled ones alone.
 
-    Algorithm 1 weakens the backdoor where the unlabelled images are clean; on images of 8x8 pixels it does no more.
+    Algorithm 1 weakens the backdoor where the unlabeled images are clean; on images of 8x8 pixels it does no more.
     """
     done = cleanse(
         "fit", "--config", f"{recipe}.yaml", "--config", "quick.yaml", "--data.attack.size", "3",
-        "--data.attack.unlabeled_count", unlabelled, "--compare", "[none]",
+        "--data.attack.unlabeled_count", unlabeled, "--compare", "[none]",
     )  # fmt: skip
     results = json.loads((tmp_path / done.stdout.splitlines()[-1] / "results.json").read_text())
     assert results["none_asr"] > 0.9

@@ -22,8 +22,8 @@ from cleanse.defenses import (
     SelfTraining,
     SimCLRSelfTraining,
 )
+from cleanse.engine.runner import Runner
 from cleanse.networks import SmallCNN
-from cleanse.runner import Runner
 
 SMALL: dict[str, Any] = {"network": SmallCNN, "epochs": 1}
 RECIPES: dict[str, Defense] = {

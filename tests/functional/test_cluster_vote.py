@@ -13,8 +13,8 @@ from cleanse.functional import cluster_labels, cluster_vote
 def example() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     feature = torch.randn(80, 6, generator=generator)
-    centre = normalize(torch.randn(5, 6, generator=generator), dim=1) * 0.9
-    return feature, centre, torch.tensor([2, 0, 2, 1, 3])
+    center = normalize(torch.randn(5, 6, generator=generator), dim=1) * 0.9
+    return feature, center, torch.tensor([2, 0, 2, 1, 3])
 
 
 def test_labels_are_a_majority_and_a_tie_goes_to_the_smallest() -> None:
@@ -28,13 +28,13 @@ def test_labels_are_a_majority_and_a_tie_goes_to_the_smallest() -> None:
     assert cluster_labels(torch.tensor([0, 0]), torch.tensor([5, 3]), 1, 6).item() == 3
 
 
-def test_an_image_has_the_label_of_the_nearest_centre() -> None:
-    """Against a double loop; the features are brought to length one, the centres are taken as they are."""
-    feature, centre, label = example()
-    found, confidence = cluster_vote(feature, centre, label)
+def test_an_image_has_the_label_of_the_nearest_center() -> None:
+    """Against a double loop; the features are brought to length one, the centers are taken as they are."""
+    feature, center, label = example()
+    found, confidence = cluster_vote(feature, center, label)
     for i in range(len(feature)):
         unit = feature[i] / feature[i].norm()
-        square = [float(((unit - c) ** 2).sum()) for c in centre]
+        square = [float(((unit - c) ** 2).sum()) for c in center]
         assert found[i] == label[square.index(min(square))]
         weight = [math.exp(-s) for s in square]
         of_label = sum(w for w, c in zip(weight, label.tolist(), strict=True) if c == found[i])
@@ -42,9 +42,9 @@ def test_an_image_has_the_label_of_the_nearest_centre() -> None:
 
 
 def test_the_names_of_the_clusters_and_the_scale_of_the_features_do_not_matter() -> None:
-    feature, centre, label = example()
+    feature, center, label = example()
     order = torch.tensor([3, 0, 4, 2, 1])
-    first, second = cluster_vote(feature, centre, label), cluster_vote(7 * feature, centre[order], label[order])
+    first, second = cluster_vote(feature, center, label), cluster_vote(7 * feature, center[order], label[order])
     assert torch.equal(first[0], second[0]) and torch.allclose(first[1], second[1])
     cluster = torch.arange(5).repeat(4)
     given = torch.arange(20) % 3
@@ -54,23 +54,23 @@ def test_the_names_of_the_clusters_and_the_scale_of_the_features_do_not_matter()
 
 
 def test_a_cluster_without_a_label_takes_no_part() -> None:
-    feature, centre, label = example()
+    feature, center, label = example()
     without = torch.tensor([0, 1, 3])
     label[[2, 4]] = -1
     for whole, part in zip(
-        cluster_vote(feature, centre, label), cluster_vote(feature, centre[without], label[without]), strict=True
+        cluster_vote(feature, center, label), cluster_vote(feature, center[without], label[without]), strict=True
     ):
         assert torch.equal(whole, part)
 
 
 def test_bad_input_is_refused() -> None:
-    feature, centre, label = example()
-    with pytest.raises(ValueError, match=r"centre \(K, D\)"):
-        cluster_vote(feature[:, :5], centre, label)
+    feature, center, label = example()
+    with pytest.raises(ValueError, match=r"center \(K, D\)"):
+        cluster_vote(feature[:, :5], center, label)
     with pytest.raises(ValueError, match="1 of 80 features are not finite"):
-        cluster_vote(feature.index_fill(0, torch.tensor([3]), torch.nan), centre, label)
+        cluster_vote(feature.index_fill(0, torch.tensor([3]), torch.nan), center, label)
     with pytest.raises(ValueError, match="no cluster has a label"):
-        cluster_vote(feature, centre, torch.full((5,), -1))
+        cluster_vote(feature, center, torch.full((5,), -1))
     with pytest.raises(ValueError, match="1 images have no label"):
         cluster_labels(torch.tensor([0, 0]), torch.tensor([-1, 0]), 1, 1)
     with pytest.raises(ValueError, match=r"both \(n,\)"):

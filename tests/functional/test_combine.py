@@ -5,7 +5,7 @@ import torch
 
 from cleanse.functional import combine, relabel_confident
 
-# (prediction, confidence) of one method for an image labelled 0, and what comes of it; T is .5
+# (prediction, confidence) of one method for an image labeled 0, and what comes of it; T is .5
 ACCEPT, RELABEL_1, RELABEL_2, DROP = (0, 0.5), (1, 0.9), (2, 0.9), (1, 0.1)
 
 
@@ -23,9 +23,9 @@ def test_every_pair(first, second):
     both = combine(judged(first, ACCEPT), judged(second, ACCEPT))
     expected = {(ACCEPT, ACCEPT): (True, False, 0), (RELABEL_1, RELABEL_1): (False, True, 1)}
     expected[RELABEL_2, RELABEL_2] = (False, True, 2)
-    accepted, relabelled, label = expected.get((first, second), (False, False, -1))
-    assert both.accepted.tolist() == [accepted, True] and both.relabelled.tolist() == [relabelled, False]
-    assert both.dropped.tolist() == [not (accepted or relabelled), False] and both.label.tolist() == [label, 0]
+    accepted, relabeled, label = expected.get((first, second), (False, False, -1))
+    assert both.accepted.tolist() == [accepted, True] and both.relabeled.tolist() == [relabeled, False]
+    assert both.dropped.tolist() == [not (accepted or relabeled), False] and both.label.tolist() == [label, 0]
 
 
 def test_with_itself_and_either_way_round():

@@ -39,8 +39,8 @@ def test_against_numpy(seed, arguments):
     generator = np.random.default_rng(seed)
     n, share = int(generator.integers(20, 400)), generator.uniform(0, 0.5)
     low, high, spread = generator.uniform(0.05, 0.6), generator.uniform(0.6, 1.5), generator.uniform(0.01, 0.3)
-    centre = np.where(np.arange(n) < share * n, low, high)
-    v = np.abs(generator.normal(centre, spread)) + 1e-3
+    center = np.where(np.arange(n) < share * n, low, high)
+    v = np.abs(generator.normal(center, spread)) + 1e-3
     log_density, label = of_densities(v)
     found = disruptive_score(log_density, label, **arguments)
     flagged, score, split = by_numpy(log_density[:, -1].exp().numpy(), **arguments)

@@ -12,8 +12,8 @@ def embeddings(n, classes, seed=0, d=16):
     """Blobs that overlap, of uneven length, in float64."""
     generator = torch.Generator().manual_seed(seed)
     label = torch.randint(0, classes, (n,), generator=generator)
-    centre = torch.randn(classes, d, generator=generator, dtype=torch.float64)
-    features = centre[label] + torch.randn(n, d, generator=generator, dtype=torch.float64)
+    center = torch.randn(classes, d, generator=generator, dtype=torch.float64)
+    features = center[label] + torch.randn(n, d, generator=generator, dtype=torch.float64)
     return features * (torch.rand(n, 1, generator=generator) + 0.1), label
 
 
@@ -56,7 +56,7 @@ def test_against_double_loop():
 
 
 def test_limits():
-    """C-T2: hot, classes are ranked by mean similarity; cold, the nearest neighbour decides."""
+    """C-T2: hot, classes are ranked by mean similarity; cold, the nearest neighbor decides."""
     features, label = embeddings(150, 4)
     unit = torch.nn.functional.normalize(features, dim=1)
     similarity = (unit @ unit.T).fill_diagonal_(0)
@@ -113,7 +113,7 @@ def test_vote():
     scores = energy_scores(features, label, 0.1)
     voted, confidence = energy_vote(features, label, 0.1)
     assert voted.equal(label) and confidence.equal(scores.max(1).values) and confidence.dtype == torch.float32
-    assert not relabel_confident(label, voted, confidence).relabelled.any()
+    assert not relabel_confident(label, voted, confidence).relabeled.any()
     assert energy_vote(torch.ones(5, 2), torch.tensor([0, 2, 1, 1, 2]))[0][0] == 1  # exactly level with class 2
 
 

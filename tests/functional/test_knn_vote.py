@@ -1,4 +1,4 @@
-"""Neighbours' votes against scikit-learn and a double loop."""
+"""Neighbors' votes against scikit-learn and a double loop."""
 
 from collections import Counter
 
@@ -14,17 +14,17 @@ def embeddings(n, classes, seed=0, d=16, spread=2.0):
     """Blobs that overlap, of uneven length, with random labels for a tenth."""
     generator = torch.Generator().manual_seed(seed)
     label = torch.randint(0, classes, (n,), generator=generator)
-    centre = torch.randn(classes, d, generator=generator)
-    features = centre[label] + spread * torch.randn(n, d, generator=generator)
+    center = torch.randn(classes, d, generator=generator)
+    features = center[label] + spread * torch.randn(n, d, generator=generator)
     features *= torch.rand(n, 1, generator=generator) + 0.1
     noisy = torch.rand(n, generator=generator) < 0.1
     return features, torch.where(noisy, torch.randint(0, classes, (n,), generator=generator), label)
 
 
-def plurality(neighbours, similarity, label, k):
+def plurality(neighbors, similarity, label, k):
     """The vote of one image, in words of Python."""
     votes, total = Counter(), Counter()
-    for j in neighbours:
+    for j in neighbors:
         votes[int(label[j])] += 1
         total[int(label[j])] += float(similarity[j])
     best = min(votes, key=lambda c: (-votes[c], -total[c], c))
@@ -47,7 +47,7 @@ def test_against_double_loop(k):
 
 
 def test_against_sklearn():
-    """C.4: the neighbours that scikit-learn finds, with the default k = floor(n / 2C)."""
+    """C.4: the neighbors that scikit-learn finds, with the default k = floor(n / 2C)."""
     features, label = embeddings(700, 6, seed=1)
     k = 700 // 12
     distance, index = NearestNeighbors(metric="cosine", algorithm="brute").fit(features).kneighbors(n_neighbors=k)
@@ -66,7 +66,7 @@ def test_blocks_make_no_difference(block):
 
 
 def test_order_of_samples_does_not_matter():
-    """C-T4, with duplicates too: which of equally similar images are neighbours depends on classes, not on places."""
+    """C-T4, with duplicates too: which of equally similar images are neighbors depends on classes, not on places."""
     features, label = embeddings(300, 5)
     features = torch.cat([features, torch.eye(16).repeat(6, 1)])  # similarities among these are exactly 0 or 1
     label = torch.cat([label, torch.arange(96) % 5])
@@ -98,7 +98,7 @@ def test_tied_votes():
     assert voted.tolist() == [5, 5, 7, 5] and confidence.tolist() == pytest.approx([1 / 3] * 4)
 
 
-def test_level_neighbours():
+def test_level_neighbors():
     """More images equally similar than there is room for: those of the smaller classes."""
     features = torch.eye(2)[[0, 1, 1, 1, 1]]
     voted, confidence = knn_vote(features, torch.tensor([0, 7, 6, 7, 6]), k=3)
@@ -107,7 +107,7 @@ def test_level_neighbours():
 
 @pytest.mark.parametrize("k", [1, 10, 49])
 def test_separated_classes(k):
-    """C-T5: everything is accepted with confidence 1 = T, and nothing relabelled."""
+    """C-T5: everything is accepted with confidence 1 = T, and nothing relabeled."""
     generator = torch.Generator().manual_seed(0)
     label = torch.arange(100) % 2
     features = torch.eye(8)[label] + 0.05 * torch.randn(100, 8, generator=generator)

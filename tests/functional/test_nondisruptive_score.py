@@ -37,8 +37,8 @@ def test_foreign_images_in_a_class_lower_its_score():
     """D-T5: 900 images of the nine other blobs under label 0; class 0 falls far below the rest, which hardly move."""
     generator = torch.Generator().manual_seed(0)
     truth = torch.arange(10).repeat_interleave(1000)
-    centre = torch.randn(10, 16, generator=generator)
-    x = centre[truth] + 0.5 * torch.randn(10_000, 16, generator=generator)
+    center = torch.randn(10, 16, generator=generator)
+    x = center[truth] + 0.5 * torch.randn(10_000, 16, generator=generator)
     x = (x - x.mean(0)) / x.std(0)
     label = truth.clone()
     for c in range(1, 10):

@@ -1,4 +1,4 @@
-"""Who is accepted, relabelled and dropped."""
+"""Who is accepted, relabeled and dropped."""
 
 import numpy as np
 import pytest
@@ -20,13 +20,13 @@ def test_partition(seed):
     """C-T6: the masks are disjoint and exhaustive, accepted labels stay, and new ones are new."""
     label, prediction, confidence = judged(seed=seed)
     result = relabel_confident(label, prediction, confidence)
-    assert (result.accepted.int() + result.relabelled.int() + result.dropped.int()).eq(1).all()
+    assert (result.accepted.int() + result.relabeled.int() + result.dropped.int()).eq(1).all()
     assert result.accepted.equal(label == prediction)
     assert result.label[result.accepted].equal(label[result.accepted])
-    assert result.label[result.relabelled].equal(prediction[result.relabelled])
-    assert result.label[result.relabelled].ne(label[result.relabelled]).all()
+    assert result.label[result.relabeled].equal(prediction[result.relabeled])
+    assert result.label[result.relabeled].ne(label[result.relabeled]).all()
     assert result.label[result.dropped].eq(-1).all()
-    assert result.relabelled.any() and result.dropped.any()
+    assert result.relabeled.any() and result.dropped.any()
 
 
 @pytest.mark.parametrize("percentile", [0.0, 29.0, 80.0, 99.9, 100.0])
@@ -36,7 +36,7 @@ def test_threshold(percentile):
     result = relabel_confident(label, prediction, confidence.double(), percentile)
     known = confidence[result.accepted].double()
     assert result.threshold.item() == pytest.approx(np.percentile(known.numpy(), percentile), abs=1e-12)
-    assert result.relabelled.equal((label != prediction) & (confidence > result.threshold))
+    assert result.relabeled.equal((label != prediction) & (confidence > result.threshold))
     assert int((known > result.threshold).sum()) == pytest.approx(len(known) * (1 - percentile / 100), abs=1)
 
 
@@ -44,7 +44,7 @@ def test_ties_at_the_threshold():
     """C.3.8: shares of k votes equal to T are not above it."""
     label, prediction = torch.zeros(12, dtype=torch.long), torch.tensor([0] * 10 + [1] * 2)
     result = relabel_confident(label, prediction, torch.tensor([0.9] * 10 + [0.9, 0.95]))
-    assert result.relabelled.tolist() == [False] * 11 + [True]
+    assert result.relabeled.tolist() == [False] * 11 + [True]
 
 
 def test_one_accepted_and_withheld_labels():
@@ -55,7 +55,7 @@ def test_one_accepted_and_withheld_labels():
 
 @pytest.mark.parametrize(("vote", "percentile"), [(knn_vote, 80.0), (knn_vote, 20.0), (energy_vote, 80.0)])
 def test_planted_poison(vote, percentile):
-    """C-T7: 5 % of class 0 labelled 1 among three blobs: rejected, and given 0 back where relabelled."""
+    """C-T7: 5 % of class 0 labeled 1 among three blobs: rejected, and given 0 back where relabeled."""
     generator = torch.Generator().manual_seed(0)
     truth = torch.arange(3).repeat_interleave(200)
     features = torch.eye(3, 16)[truth] + 0.15 * torch.randn(600, 16, generator=generator)
@@ -63,9 +63,9 @@ def test_planted_poison(vote, percentile):
     label[:10] = 1
     result = relabel_confident(label, *vote(features, label), percentile=percentile)
     assert (~result.accepted[:10]).float().mean() >= 0.95
-    assert result.label[:10][result.relabelled[:10]].eq(0).all()
+    assert result.label[:10][result.relabeled[:10]].eq(0).all()
     assert result.accepted[10:].float().mean() > 0.95
-    assert percentile == 80 or result.relabelled[:10].any()
+    assert percentile == 80 or result.relabeled[:10].any()
 
 
 def test_refusals():

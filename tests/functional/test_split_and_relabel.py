@@ -45,7 +45,7 @@ def test_against_the_pseudo_code(seed, alphas):
 
 @pytest.mark.parametrize("alpha", [0.05, 0.15, 0.29, 0.3, 0.45, 0.5])
 def test_slices(alpha):
-    """D-T8: disjoint, of D.3.8's sizes, relabelled to another class, and none of a disruptive class."""
+    """D-T8: disjoint, of D.3.8's sizes, relabeled to another class, and none of a disruptive class."""
     log_density, label = densities()
     found = split_and_relabel(log_density, label, flags(0, 2), flags(1), alpha, alpha)
     assert not (found.clean & found.poisoned).any()
@@ -76,7 +76,7 @@ def test_counts_of_the_paper():
 
 
 def test_disruptive_wins():
-    """D.3.3: a class flagged as both is filtered and not relabelled."""
+    """D.3.3: a class flagged as both is filtered and not relabeled."""
     log_density, label = densities()
     both, one = (split_and_relabel(log_density, label, nd, flags(4)) for nd in (flags(4), flags()))
     assert all(a.equal(b) for a, b in zip(both, one, strict=True))
@@ -95,7 +95,7 @@ def test_nothing_and_everything_flagged():
 
 
 def test_small_and_missing_classes():
-    """Too few images for a share: nothing is relabelled; a flagged class without images changes nothing."""
+    """Too few images for a share: nothing is relabeled; a flagged class without images changes nothing."""
     log_density, label = densities(12, 5)
     label = label.clamp(max=3)
     found = split_and_relabel(log_density, label, flags(0, 4), flags(), 0.05, 0.05)

@@ -109,7 +109,7 @@ def test_fill_nan():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_trimmed_objective_never_rises(seed):
-    """A-T5: with eta = 0, alpha = 1 and an exact minimiser, the trimmed objective decreases (004, Prop. 5.1).
+    """A-T5: with eta = 0, alpha = 1 and an exact minimizer, the trimmed objective decreases (004, Prop. 5.1).
 
     The learner is the mean of each class on one-dimensional data under squared error. Class 1 holds two clusters, so
     that there is something to choose. The number kept never grows, which leaves F without its penalty term.

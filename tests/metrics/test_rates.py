@@ -70,9 +70,9 @@ def test_only_the_source_counts():
 
 def test_relabel_accuracy():
     new, _, true = table(5)
-    relabelled = torch.rand(400, generator=torch.Generator().manual_seed(6)) < 0.3
-    hits = [int(n == t) for n, t, r in zip(new, true, relabelled, strict=True) if r]
-    assert relabel_accuracy(new, true, relabelled).item() == pytest.approx(sum(hits) / len(hits), abs=1e-12)
+    relabeled = torch.rand(400, generator=torch.Generator().manual_seed(6)) < 0.3
+    hits = [int(n == t) for n, t, r in zip(new, true, relabeled, strict=True) if r]
+    assert relabel_accuracy(new, true, relabeled).item() == pytest.approx(sum(hits) / len(hits), abs=1e-12)
 
 
 def test_values_print_as_they_are():

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cleanse.data.views import TrainingView
+from cleanse.engine.runner import Runner
 from cleanse.modules import Augmented, Classifier
 from cleanse.networks import SmallCNN
-from cleanse.runner import Runner
+from cleanse.views import TrainingView
 
 
 class Noise(nn.Module):

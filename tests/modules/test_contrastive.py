@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from cleanse.augment import SimCLRAugment
-from cleanse.data.views import TrainingView
+from cleanse.engine.runner import Runner
 from cleanse.functional import supcon_loss
 from cleanse.modules import Autoencoder, Classifier, Embedding, ImageModule, LinearProbe, SimCLR, SupCon
 from cleanse.modules.simclr import learning_rate_factor
 from cleanse.networks import Decoder, SmallCNN, SmallResNet
-from cleanse.runner import Runner
+from cleanse.views import TrainingView
 
 DIGITS = (1, 10, (0.3,), (0.4,))
-AUGMENT = SimCLRAugment(flip=0, rotation=10, jitter=0, grey=0)
+AUGMENT = SimCLRAugment(flip=0, rotation=10, jitter=0, gray=0)
 
 
 def views(n: int = 12, d: int = 6, seed: int = 0) -> tuple[Tensor, Tensor]:

@@ -13,10 +13,10 @@ from nflows.transforms import ActNorm, CompositeTransform
 from nflows.transforms.coupling import AffineCouplingTransform
 from torch import Tensor, nn
 
-from cleanse.data.table_view import ClassBatches, TableView
+from cleanse.engine.runner import Runner
 from cleanse.functional import disruptive_score, nondisruptive_score, outlying_low, split_and_relabel
 from cleanse.modules.flow_density import FlowDensity
-from cleanse.runner import Runner
+from cleanse.views import ClassBatches, TableView
 
 ARGUMENTS = {"accelerator": "cpu", "devices": 1}
 
@@ -25,8 +25,8 @@ def table(sizes: tuple[int, ...] = (48, 20, 5, 33), d: int = 5, batch_size: int 
     """Overlapping blobs of different sizes."""
     generator = torch.Generator().manual_seed(seed)
     label = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
-    centre = torch.randn(len(sizes), d, generator=generator)
-    return TableView(centre[label] + torch.randn(len(label), d, generator=generator), label, batch_size=batch_size)
+    center = torch.randn(len(sizes), d, generator=generator)
+    return TableView(center[label] + torch.randn(len(label), d, generator=generator), label, batch_size=batch_size)
 
 
 def make(view: TableView, **changed: Any) -> "partial[FlowDensity]":
@@ -159,7 +159,7 @@ def test_stages(runner: Runner) -> None:
     assert len(keys) == 4
 
 
-def test_standardisation() -> None:
+def test_standardization() -> None:
     """D-T4, D-T11: another unit or offset changes nothing, constant columns are left out, mean 0 and deviation 1."""
     view = table()
     features = torch.cat([view.features * 2.0**10, torch.full((106, 1), 7.7)], 1)
@@ -197,7 +197,7 @@ def test_classes_with_too_few_rows() -> None:
 
 
 def scene(poison: bool, seed: int) -> tuple[TableView, Tensor]:
-    """Six blobs of 200, and which one each row is of; with poison, 30 of each of the others are labelled 0."""
+    """Six blobs of 200, and which one each row is of; with poison, 30 of each of the others are labeled 0."""
     generator = torch.Generator().manual_seed(seed)
     truth = torch.arange(6).repeat_interleave(200)
     x = 1.2 * torch.randn(6, 16, generator=generator)[truth] + torch.randn(1200, 16, generator=generator)

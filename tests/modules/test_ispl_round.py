@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cleanse.data.views import EpochBatches, ImageSource, TrainingView
 from cleanse.defenses import ISPL
+from cleanse.engine.runner import Runner
 from cleanse.functional import keep_by_vote
 from cleanse.modules import ISPLRound
 from cleanse.modules.ispl_round import round_epochs
-from cleanse.runner import Runner
+from cleanse.views import EpochBatches, ImageSource, TrainingView
 
 
 class MLP(nn.Module):
@@ -30,7 +30,7 @@ MLP.__module__ = "toy"  # stages are seeded by a key that holds this name: the s
 
 
 def points(n: int = 600, poison: float = 0.08, seed: int = 0) -> tuple[TrainingView, Tensor]:
-    """A-T10's toy: two Gaussian classes, and a part of class 0 moved to an isolated cluster that is labelled 1."""
+    """A-T10's toy: two Gaussian classes, and a part of class 0 moved to an isolated cluster that is labeled 1."""
     generator = torch.Generator().manual_seed(seed)
     label = (torch.arange(n) >= n // 2).long()
     place = torch.tensor([[70.0, 70.0], [185.0, 70.0]])[label] + 12 * torch.randn(n, 2, generator=generator)
@@ -119,7 +119,7 @@ def test_what_an_iteration_trains_on(profile: Any, expected: list[float]) -> Non
     assert not torch.equal(module.training_rows(2), module.training_rows(4))
 
 
-def test_the_voter_begins_anew_with_an_optimiser_without_past(runner: Runner) -> None:
+def test_the_voter_begins_anew_with_an_optimizer_without_past(runner: Runner) -> None:
     """A.3.9: the voter does not inherit the weak learner's weights or momentum."""
     view, _ = points(n=120)
     module = ISPLRound(MLP, 1, 2, view.mean, view.std, torch.ones(120, dtype=torch.bool), 0.5)

@@ -102,7 +102,7 @@ def test_samples_are_scored_as_noise():
 
 @pytest.mark.parametrize("features", [2, 5, 8])
 def test_start(features):
-    """D-T3: before training, the standard normal: 1.419 nats per dimension on standardised data."""
+    """D-T3: before training, the standard normal: 1.419 nats per dimension on standardized data."""
     x = torch.randn(1000, features)
     x = (x - x.mean(0)) / x.std(0, correction=0)
     flows = ClassFlows(3, features).eval()

@@ -189,7 +189,7 @@ def test_small_resnet_is_torchvisions_block_in_three_stages() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_vgg_is_initialised_as_torchvision_does(channels: int) -> None:
+def test_vgg_is_initialized_as_torchvision_does(channels: int) -> None:
     network = VGG16BN(channels, 10, head_width=16)
     convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
     linear = [m for m in network.modules() if isinstance(m, nn.Linear)]

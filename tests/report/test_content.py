@@ -1,4 +1,4 @@
-"""Neighbours against a double loop; the threshold; and which classifier is which."""
+"""Neighbors against a double loop; the threshold; and which classifier is which."""
 
 import math
 
@@ -8,7 +8,7 @@ from cleanse.report.content import nearest, threshold
 from cleanse.verdict import Verdict
 
 
-def test_neighbours_are_the_most_similar_others() -> None:
+def test_neighbors_are_the_most_similar_others() -> None:
     x = torch.randn(30, 5, generator=torch.Generator().manual_seed(0))
     found = nearest(x, [3, 17], k=6)
     rows = x.tolist()

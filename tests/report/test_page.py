@@ -90,9 +90,9 @@ def test_the_page_loads_nothing_and_is_well_marked_up(runs: int) -> None:
     assert links[0] == "#main" and ("html", "lang", "en") in tags.attributes
 
 
-def test_neighbours_and_saliency_are_there_in_pictures_and_words() -> None:
+def test_neighbors_and_saliency_are_there_in_pictures_and_words() -> None:
     page = make_page([content()])
-    assert page.count('class="near"') == 4 and page.count("of 8 neighbours have its label") == 4
+    assert page.count('class="near"') == 4 and page.count("of 8 neighbors have its label") == 4
     assert "Saliency of No defense: strongest at the lower right" in page and "80 % of the saliency" in page
     assert "strongest at the nowhere" not in page
     without = make_page([replace(content(), near={}, attention=[], no_attention="it is <gone>.")])
@@ -105,12 +105,12 @@ def test_the_histogram_shows_the_threshold_where_there_is_one() -> None:
     assert "The verdict is not a threshold on this score" in make_page([parted])
     score = torch.where(parted.verdict.kept, 0.0, 1.0) + parted.verdict.score / 4
     page = make_page([replace(parted, verdict=replace(parted.verdict, score=score))])
-    assert "images are relabelled or dropped." in page and ">threshold</text>" in page
+    assert "images are relabeled or dropped." in page and ">threshold</text>" in page
 
 
 def test_figures_are_in_per_cent_before_and_after_and_the_summary_counts() -> None:
     page = make_page([content()])
-    for text in (">12.5<", ">95.0<", ">100.0<", "20 were kept, 10 relabelled and 10 dropped", "25.0 % of the clean"):
+    for text in (">12.5<", ">95.0<", ">100.0<", "20 were kept, 10 relabeled and 10 dropped", "25.0 % of the clean"):
         assert text in page
     unknown = make_page([content(results={"recipe": "kNN", "attack": None})])
     assert "need a simulated attack" in unknown.replace("\n", " ")

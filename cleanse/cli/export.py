@@ -1,0 +1,505 @@
+"""``cleanse export``: the cleansed data set of a run, as files."""
+
+import argparse
+import csv
+import json
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from errno import EXDEV
+from pathlib import Path
+from typing import Any, Literal, NoReturn, get_args
+
+import torch
+import yaml
+from filelock import FileLock, Timeout
+from torch import Tensor
+from tqdm import tqdm
+
+from cleanse.cli.fit import Parser, UsageError
+from cleanse.data import ImageFolder
+from cleanse.data.base import ImageDataModule
+from cleanse.data.decode import decode_files
+from cleanse.data.frozen import Frozen, folder_names
+from cleanse.data.listing import EXTENSIONS, ImageFile, Listing
+from cleanse.engine.fingerprint import hash_of
+from cleanse.engine.progress import quiet
+from cleanse.engine.runner import Runner
+from cleanse.experiments.experiment import prepare
+from cleanse.verdict import ACTIONS, DROP, RELABEL, Verdict, harmless
+from cleanse.version import __version__
+
+log = logging.getLogger("cleanse")
+
+Mode = Literal["copy", "hardlink", "symlink", "csv"]
+TABLES = ("labels.csv", "dropped.csv")
+ABOUT = """\
+Write the cleansed data set of a run. A folder of images stays as it was laid out: kept images under their name,
+relabeled ones in the folder of their new class (as NAME-2 if the source has that name there already, NAME-3 ...).
+Of any other data set, and where the run simulated an attack, the images are written as DIR/<class>/<id>.png as the
+run had them. DIR/labels.csv lists the files with old and new label, DIR/dropped.csv what was left out, and why.
+
+Images that the verdict does not speak of (the part that was held out to measure accuracy, a test folder, what
+limit_train left out) are listed in labels.csv without a file; --with-held-out exports them, too, as they are."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of labels.csv.
+
+    Attributes:
+        file: relative to the exported folder (mode csv: to the source); empty where nothing is exported.
+        id: in the verdict.
+        action: of the verdict, or ``not judged``.
+        label, new_label: numbers of classes; -1 for none.
+        reason: may be empty.
+        make: writes the file to a path.
+    """
+
+    file: str
+    id: str
+    action: str
+    label: int
+    new_label: int
+    reason: str = ""
+    make: Callable[[Path], None] | None = None
+
+
+@dataclass
+class Plan:
+    """All that is to be written.
+
+    Attributes:
+        classes: names, in label order.
+        rows: of labels.csv.
+        dropped: of dropped.csv: id, label, score and reason.
+    """
+
+    classes: Sequence[str]
+    rows: list[Row] = field(default_factory=list)
+    dropped: list[tuple[str, int, float, str]] = field(default_factory=list)
+
+
+class _Arguments(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
+def export(argv: Sequence[str]) -> None:
+    """Run the command; the last line on standard output is the folder.
+
+    Args:
+        argv: what follows ``cleanse export``.
+
+    Raises:
+        UsageError: wrong arguments.
+        ValueError: the run, its source or the target cannot be used.
+    """
+    form = argparse.RawDescriptionHelpFormatter
+    parser = _Arguments("cleanse export", description=ABOUT, formatter_class=form, allow_abbrev=False)
+    parser.add_argument("run", metavar="RUN", help="directory of the run")
+    parser.add_argument("--out", metavar="DIR", required=True, help="folder to make; missing or empty")
+    parser.add_argument(
+        "--mode",
+        choices=get_args(Mode),
+        default="copy",
+        help="copy (default); hardlink (no extra space: a change to one file changes both) or symlink (to where the "
+        "source is now), for folders; csv: the two tables only",
+    )
+    parser.add_argument("--with-held-out", action="store_true", help="also what the verdict does not speak of")
+    arguments = parser.parse_args(list(argv))
+    quiet()
+    export_run(Path(arguments.run), arguments.out, arguments.mode, arguments.with_held_out)
+    sys.stdout.flush()
+    sys.stdout.buffer.write(os.fsencode(arguments.out) + b"\n")  # whatever bytes the name has
+    sys.stdout.flush()
+
+
+def export_run(run: Path, out: str | Path, mode: Mode = "copy", with_held_out: bool = False) -> None:
+    """Write the cleansed data set of a run.
+
+    Args:
+        run: directory of the run: its config.yaml says which data, its verdict.parquet what to do with them.
+        out: the folder to make, missing or empty; complete or not there at all.
+        mode: copy files, link to them, or write the tables only.
+        with_held_out: also export the images that the verdict does not speak of.
+
+    Raises:
+        UsageError: not a run, or a mode that its data do not have.
+        ValueError: the source is not what it was, or ``out`` is in use or inside the source.
+    """
+    data = _data_of(run)
+    verdict = Verdict.load(run)
+    check_target(out)
+    if is_folder(data):
+        check_outside(out, data.root)  # type: ignore[attr-defined]
+        plan = _of_files(run, data, verdict, mode, with_held_out)
+    else:
+        name = type(data).__name__ + (" with a simulated attack" if isinstance(data, ImageFolder) else "")
+        if mode in ("hardlink", "symlink"):
+            raise UsageError(f"--mode {mode} is for folders of images: {name} has no files to link to; use copy or csv")
+        if with_held_out:
+            raise UsageError(f"--with-held-out is for folders of images: {name} has a test set of its own")
+        plan = _of_images(run, data, verdict, mode)
+    for row in plan.rows:
+        _check_inside(row.file)
+    with new_folder(out) as folder:
+        for row in tqdm(
+            [row for row in plan.rows if row.make is not None], desc="exporting", unit=" images", leave=False,
+            disable=not sys.stderr.isatty(), file=sys.stderr,
+        ):  # fmt: skip
+            path = folder / row.file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            row.make(path)  # type: ignore[misc]
+        names = [*plan.classes, ""]  # the last one, at index -1, stands for no label
+        write_table(
+            folder / "labels.csv",
+            ("file", "id", "action", "label", "label_name", "new_label", "new_label_name", "reason"),
+            (
+                (r.file, r.id, r.action, r.label, names[r.label], r.new_label, names[r.new_label], r.reason)
+                for r in plan.rows
+            ),
+        )
+        write_table(
+            folder / "dropped.csv",
+            ("id", "label", "label_name", "score", "reason"),
+            ((id, label, names[label], score, why) for id, label, score, why in plan.dropped),
+        )
+    _tell(plan)
+
+
+def is_folder(data: ImageDataModule) -> bool:
+    """Whether every image of a data set is a file that holds just what the run saw (no trigger added in memory)."""
+    return isinstance(data, Frozen) or (isinstance(data, ImageFolder) and data.attack is None)
+
+
+# --- the run ---
+def _config_of(run: Path) -> dict[str, Any]:
+    path = run / "config.yaml"
+    if not path.is_file():
+        raise UsageError(f"{run} is not the directory of a run: it has no config.yaml")
+    try:
+        config = yaml.safe_load(path.read_text())
+    except (ValueError, yaml.YAMLError) as error:
+        raise UsageError(f"{path} is not valid yaml: {' '.join(str(error).split())}") from None
+    if not isinstance(config, dict) or not isinstance(config.get("data"), dict):
+        raise UsageError(f"{path} names no data: give the directory of a run")
+    return config
+
+
+def _data_of(run: Path) -> ImageDataModule:
+    """The data module of a run's config, with its seed."""
+    config = _config_of(run)
+    parser = Parser()
+    parser.add_subclass_arguments(ImageDataModule, "data", required=True)
+    try:
+        data: ImageDataModule = parser.instantiate(parser.parse_object({"data": config["data"]})).data
+    except ValueError as error:
+        if isinstance(error, UsageError) or "Errors:" not in str(error):
+            raise
+        parser.error(str(error))
+    data.seed = int(config.get("seed_everything") or 0) if data.seed is None else data.seed
+    return data
+
+
+def _recorded(run: Path) -> set[str]:
+    """Hashes of the training data that the run's stages saw, as far as this version can compare them."""
+    found = set()
+    for path in run.glob("stages/*/stage.json"):
+        try:
+            record = json.loads(path.read_text())
+            source = record["data"]["source"]
+            if record["version"] == __version__ and isinstance(source, str):
+                found.add(source)
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # a stage that is gone or damaged says nothing
+    return found
+
+
+# --- a folder of files ---
+def _of_files(run: Path, data: ImageDataModule, verdict: Verdict, mode: Mode, with_held_out: bool) -> Plan:
+    listing = _listing(data)
+    train = {file.id: file for file in listing.train}
+    _check_unchanged(run, data, verdict, train)
+    plan = _empty_plan(data.class_names(), verdict)
+    split = isinstance(data, Frozen) or all(id.startswith("train/") for id in train)
+    names = Names([file.id for file in (*listing.train, *listing.test)])
+    judged = set(verdict.id)
+    labels, new_labels, scores = verdict.label.tolist(), verdict.new_label.tolist(), verdict.score.tolist()
+    for i, (id, action) in enumerate(zip(verdict.id, verdict.action.tolist(), strict=True)):
+        if why := _left_out(verdict, i):
+            plan.dropped.append((id, labels[i], scores[i], why))
+            continue
+        name = id
+        if action == RELABEL and mode != "csv":
+            parts = id.split("/")
+            inner = parts[-1:] if isinstance(data, Frozen) else parts[1 + split :]
+            start = ["train"] if split else []
+            name = names.take("/".join([*start, plan.classes[new_labels[i]], *inner]))
+        make = _maker(train[id].path, mode)
+        plan.rows.append(Row(name, id, ACTIONS[action], labels[i], new_labels[i], verdict.reason[i], make))
+    rest = [(file, "limit_train") for file in listing.train if file.id not in judged]
+    rest += [(file, "test folder" if split else "held out") for file in listing.test]
+    readable = [file for file, _ in rest if with_held_out and not file.refused]
+    _, why_not = decode_files([file.path for file in readable], 1)
+    unreadable = {file.id: file.refused for file, _ in rest if file.refused}
+    unreadable |= {readable[i].id: reason for i, reason in why_not.items()}
+    for file, what in rest:
+        if with_held_out and file.id in unreadable:
+            plan.dropped.append((file.id, file.label, 0.0, f"unreadable: {unreadable[file.id]}"))
+            continue
+        name, make = (file.id, _maker(file.path, mode)) if with_held_out else ("", None)
+        plan.rows.append(Row(name, file.id, "not judged", file.label, file.label, f"not judged ({what})", make))
+    return plan
+
+
+def _listing(data: ImageDataModule) -> Listing:
+    """The source's files as they are now."""
+    if isinstance(data, Frozen):
+        return data.listing()
+    assert isinstance(data, ImageFolder)
+    if not os.path.isdir(data.root):
+        hint = "" if os.path.isabs(data.root) else ", seen from here: export from where the run was started"
+        raise ValueError(f"the source of this run is gone: there is no folder {data.root!r}{hint}")
+    return data._list()
+
+
+def _check_unchanged(run: Path, data: ImageDataModule, verdict: Verdict, train: dict[str, ImageFile]) -> None:
+    """Raises: ValueError if the files are not those that the verdict is about, as far as can be told."""
+    again = "a verdict holds for the files it was made from only; put them back, or run cleanse fit again"
+    gone = [id for id in verdict.id if id not in train]
+    if gone:
+        more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
+        raise ValueError(f"the source of this run has changed: {gone[0]!r}{more} is not there; {again}")
+    for id, label in zip(verdict.id, verdict.label.tolist(), strict=True):
+        if label not in (-1, train[id].label):
+            raise ValueError(f"the source of this run has changed: {id!r} has another class than then; {again}")
+    known = _recorded(run)
+    if known and hash_of(data.spec()) not in known:
+        new = sorted(set(train) - set(verdict.id)) if data.limit_train is None else []
+        what = f"{new[0]!r} is new" if new else "a file has another size or time of change than then"
+        raise ValueError(f"the source of this run has changed: {what}; {again}")
+    if not known:
+        log.warning("the run's stages are gone: whether the files are still as they were cannot be checked")
+
+
+def _empty_plan(classes: Sequence[str], verdict: Verdict) -> Plan:
+    if max([*verdict.label.tolist(), *verdict.new_label.tolist()], default=-1) >= len(classes):
+        raise ValueError(f"the verdict speaks of more than the {len(classes)} classes that the data of this run have")
+    return Plan(classes)
+
+
+def _left_out(verdict: Verdict, i: int) -> str:
+    """Why row ``i`` is not exported; empty if it is."""
+    if verdict.action[i] == DROP:
+        return verdict.reason[i] or "dropped"
+    return "kept, but without a label (the run withheld it)" if verdict.new_label[i] < 0 else ""
+
+
+def _maker(source: str, mode: Mode) -> Callable[[Path], None] | None:
+    """How one file comes to its place."""
+    if mode == "csv":
+        return None
+
+    def make(path: Path) -> None:
+        if mode == "copy":
+            shutil.copyfile(source, path)
+        elif mode == "symlink":
+            path.symlink_to(os.path.realpath(source))
+        else:
+            try:
+                os.link(os.path.realpath(source), path)
+            except OSError as error:
+                why = "another file system" if error.errno == EXDEV else error.strerror
+                raise ValueError(
+                    f"no hard link from {source!r} can be made there ({why}): use --mode copy or symlink"
+                ) from error
+
+    return make
+
+
+# --- any other data set ---
+def _of_images(run: Path, data: ImageDataModule, verdict: Verdict, mode: Mode) -> Plan:
+    trainer = one_device(_config_of(run).get("trainer") or {})
+    prepare(data, Runner(run.absolute().parent, data.seed or 0, arguments=trainer))
+    view = data.training_view()
+    place = {id: i for i, id in enumerate(view.id)}
+    plan = _empty_plan(view.classes, verdict)
+    folders, names = folder_names(view.classes), Names()
+    given, labels, new_labels = view.label.tolist(), verdict.label.tolist(), verdict.new_label.tolist()
+    for i, (id, action) in enumerate(zip(verdict.id, verdict.action.tolist(), strict=True)):
+        if why := _left_out(verdict, i):
+            plan.dropped.append((id, labels[i], float(verdict.score[i]), why))
+            continue
+        if id not in place or given[place[id]] != labels[i]:
+            raise ValueError(f"the data of this run have changed: {id!r} is not there with its label; run it again")
+        name, make = id, None
+        if mode != "csv":
+            name = names.take(f"{folders[new_labels[i]]}/{_file_name(id)}")
+
+            def make(path: Path, row: int = place[id]) -> None:
+                save_png(view.images(torch.tensor(row)), path)
+
+        plan.rows.append(Row(name, id, ACTIONS[action], labels[i], new_labels[i], verdict.reason[i], make))
+    return plan
+
+
+def one_device(trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """The trainer section of a config for an attack that trains: the same stages as in a run, by this process alone."""
+    plain = {k: v for k, v in trainer.items() if isinstance(v, (bool, int, float, str))}
+    return plain | {"devices": 1, "num_nodes": 1, "strategy": "auto"}
+
+
+def _file_name(id: str) -> str:
+    """An id as the name of a PNG file: the same, but for what no name can have.
+
+    >>> _file_name("17"), _file_name("../a/b.ppm")
+    ('17.png', '_a_b.png')
+    """
+    stem, extension = os.path.splitext(id)
+    flat = (stem if extension.lower() in EXTENSIONS else id).replace("/", "_").replace("\\", "_").replace("\0", "_")
+    return f"{_short(flat.lstrip('.'), 200) or '_'}.png"
+
+
+# --- names ---
+class Names:
+    """Names that are taken: no file is written over another, nor where another one needs a folder.
+
+    >>> names = Names(["dog/1.png"])
+    >>> names.take("dog/1.png"), names.take("dog/1.png"), names.take("dog/2.png")
+    ('dog/1-2.png', 'dog/1-3.png', 'dog/2.png')
+    """
+
+    def __init__(self, files: Iterable[str] = ()) -> None:
+        self.files, self.folders = set[str](), set[str]()
+        for file in files:
+            self._add(file.split("/"))
+
+    def take(self, name: str) -> str:
+        """``name``, with -2, -3, ... where one is taken."""
+        parts = name.split("/")
+        for depth, own in enumerate(parts):
+            number, last = 1, depth == len(parts) - 1
+            while (path := _folded(parts[: depth + 1])) in self.files or (last and path in self.folders):
+                number += 1
+                parts[depth] = _numbered(own, number)
+        self._add(parts)
+        return "/".join(parts)
+
+    def _add(self, parts: Sequence[str]) -> None:
+        self.files.add(_folded(parts))
+        self.folders.update(_folded(parts[:i]) for i in range(1, len(parts)))
+
+
+def _folded(parts: Sequence[str]) -> str:
+    """The same for paths that some file systems take for one."""
+    return "/".join(parts).casefold()
+
+
+def _numbered(name: str, number: int) -> str:
+    stem, extension = os.path.splitext(name)
+    end = f"-{number}{extension}"
+    return _short(stem, 255 - len(end.encode("utf-8", "surrogateescape"))) + end
+
+
+def _short(text: str, most: int) -> str:
+    """``text``, cut so that it has at most this many bytes in UTF-8."""
+    while len(text.encode("utf-8", "surrogateescape")) > most:
+        text = text[:-1]
+    return text
+
+
+def _check_inside(file: str) -> None:
+    """Raises: ValueError if a file of the export would lie outside its folder, or in the place of a table."""
+    parts = file.split("/")
+    if file and ({"", ".", ".."} & set(parts) or "\0" in file):
+        raise ValueError(f"{file!r} would lead out of the exported folder: it is not written")
+    if parts[0].casefold() in TABLES:
+        raise ValueError(f"the class {parts[0]!r} has the name of a table that is written beside it: rename its folder")
+
+
+def _tell(plan: Plan) -> None:
+    counts = {name: sum(row.action == name for row in plan.rows) for name in ("keep", "relabel", "not judged")}
+    text = f"{counts['keep']} images kept, {counts['relabel']} relabeled, {len(plan.dropped)} left out (dropped.csv)"
+    if counts["not judged"]:
+        exported = any(row.action == "not judged" and row.file for row in plan.rows)
+        how = "exported as they are" if exported else "not exported (--with-held-out does)"
+        text += f"; {counts['not judged']} never judged: {how}"
+    log.info(text)
+
+
+# --- folders that are complete or not there, and what is in them ---
+@contextmanager
+def new_folder(out: str | Path) -> Iterator[Path]:
+    """A folder to fill, ``<out>.part``, that is renamed to ``out`` when the block is over.
+
+    An exception removes it. What a killed command has left is removed by the next one.
+
+    Args:
+        out: missing or empty.
+
+    Raises:
+        ValueError: ``out`` is not empty, or another command is writing it.
+    """
+    check_target(out)
+    target = Path(os.path.realpath(out))
+    part = target.with_name(f"{target.name}.part")
+    mark = part / ".made-by-cleanse"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(target.with_name(f".{part.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ValueError(f"out: another command is writing {str(out)!r}: wait for it, or name another folder") from None
+    try:
+        if os.path.lexists(part):
+            if part.is_symlink() or not part.is_dir() or not (mark.is_file() or not os.listdir(part)):
+                raise ValueError(f"out: {str(part)!r} is in the way: move it, or name another folder")
+            shutil.rmtree(part)
+        part.mkdir()
+        try:
+            mark.touch()
+            yield part
+            if target.exists():
+                target.rmdir()  # refuses a folder that has been filled in the meantime
+            part.rename(target)
+            (target / mark.name).unlink()
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+    finally:
+        lock.release()
+        Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def check_target(out: str | Path) -> None:
+    """Raises: ValueError if ``out`` is neither missing nor an empty folder."""
+    if os.path.lexists(out) and not (os.path.isdir(out) and not os.listdir(out)):
+        raise ValueError(f"out: {str(out)!r} is there already and not an empty folder: name a new one")
+
+
+def check_outside(out: str | Path, root: str | Path) -> None:
+    """Raises: ValueError if ``out`` would be in the folder that the images come from."""
+    source = os.path.join(os.path.realpath(root), "")
+    if os.path.join(os.path.realpath(out), "").startswith(source):
+        raise ValueError(f"out: {str(out)!r} is inside the source, {str(root)!r}, which is never written to")
+
+
+def save_png(image: Tensor, path: Path) -> None:
+    """Write (1 or 3, H, W) uint8 as a PNG file, without loss."""
+    from PIL import Image
+
+    pixels = image.permute(1, 2, 0).numpy()
+    Image.fromarray(pixels[..., 0] if len(image) == 1 else pixels).save(path, format="PNG")
+
+
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[str | int | float]]) -> None:
+    """A CSV file in which no spreadsheet finds a formula, with the rules of `Verdict.save`."""
+    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC)
+        writer.writerow(header)
+        writer.writerows([harmless(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)

@@ -1,0 +1,260 @@
+"""``cleanse poison``: freeze a poisoned data set as files that describe themselves."""
+
+import html
+import logging
+import os
+import re
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from jsonargparse import SUPPRESS, ActionConfigFile  # type: ignore[attr-defined]
+from lightning.pytorch import Trainer
+
+from cleanse.attacks import ROLES
+from cleanse.cli.export import check_outside, check_target, new_folder, one_device, save_png, write_table
+from cleanse.cli.fit import Parser, UsageError, best_precision, expand
+from cleanse.data import ImageFolder
+from cleanse.data.base import ImageDataModule
+from cleanse.data.frozen import COLUMNS, Frozen, folder_names, in_blocks
+from cleanse.engine.fingerprint import describe
+from cleanse.engine.progress import Screen, quiet
+from cleanse.engine.runner import Runner
+from cleanse.experiments.experiment import prepare
+from cleanse.version import __version__
+from cleanse.views import ImageView
+
+log = logging.getLogger("cleanse")
+
+ABOUT = """\
+Poison a data set and write it down: images, labels, roles, true labels and the trigger, with a README that explains
+them. `cleanse fit --config ispl.yaml --config data/frozen.yaml --data.root DIR` loads it again, bit for bit.
+A config may also be that of a recipe or of a run: its data and its seed count here, and for an attack that trains
+something its root and its trainer; the images are then those of the run."""
+README = """\
+# A poisoned image data set, frozen
+
+Written by cleanse {version}. It carries a backdoor on purpose: **train nothing on it that anybody will use**.
+
+* Images: {data}, {height} x {width} pixels, {colors}, as 8-bit PNG without loss.
+* Attack: {attack}, {source} to class {target}, seed {seed}.
+* {images} training images: {roles}.{withheld}
+* {tests} test images; {triggered} of them triggered, to measure the attack success rate (ASR) on.
+
+## Files
+
+What a defender may have:
+
+* `train/<class>/`: training images under the label that they are given, poison included; `unlabeled/`, if it is there:
+  those whose label is withheld.
+* `test/<class>/`: test images, without the trigger.
+
+**What holds the answer:**
+
+* `rows.csv`: **the answer key**; of each training image its file, given label and true label (numbers; -1 is withheld),
+  role (clean, poison or cover) and name in the original set.
+* `triggered/<true class>/`: test images with the trigger; a file has its number in `test/`.
+* `attack.yaml`: class, arguments and seed of the attack; the names of the classes in label order.
+* `trigger.pt`: the trigger's state, `torch.load("trigger.pt", weights_only=True)`.
+* `README.md`: this file.
+
+To try a defender who must not know, hand over `train`, `unlabeled` and `test` only.
+
+## Load it again
+
+All of it, bit for bit, with ASR measured:
+
+    cleanse fit --config ispl.yaml --config data/frozen.yaml --data.root THIS_FOLDER
+
+or in Python `cleanse.data.Frozen("THIS_FOLDER")`. As a folder of images of which nothing is known:
+
+    cleanse fit --config ispl.yaml --config data/folder.yaml --data.size {height} --data.root THIS_FOLDER
+
+## Training images per class
+
+{classes}
+
+given: with this label in `train`; true: of this class before the attack, and of these by role.
+"""
+OF_A_RUN = ("model", "threads", "compare", "watch", "baseline")
+"""Sections of the configs of runs, which say nothing about the data."""
+
+
+def poison(argv: Sequence[str]) -> None:
+    """Run the command; the last line on standard output is the folder.
+
+    Args:
+        argv: what follows ``cleanse poison``.
+
+    Raises:
+        UsageError: the arguments or a config are wrong.
+        ValueError: data and attack do not fit, or the folder is in use.
+    """
+    quiet()
+    words = expand(list(argv))
+    parser = Parser(prog="cleanse poison", description=ABOUT)
+    parser.add_argument("-c", "--config", action=ActionConfigFile, help="A yaml file; later ones win.")
+    parser.add_subclass_arguments(ImageDataModule, "data", required=True)
+    parser.add_argument("--out", type=str | None, default=None, help="The folder to make; missing or empty.")
+    parser.add_argument("--seed_everything", type=int, default=0, help="Draws rows and trigger, as in cleanse fit.")
+    parser.add_argument("--root", type=str, default="runs", help="Directory of what an attack has to train first.")
+    for name in OF_A_RUN:
+        parser.add_argument(f"--{name}", type=Any, default=None, help=SUPPRESS)
+    parser.add_class_arguments(Trainer, "trainer", fail_untyped=False, instantiate=False, sub_configs=True)
+    try:
+        config = parser.parse_args(_with_class_first(words))
+        data = parser.instantiate(config).data
+    except ValueError as error:
+        if isinstance(error, UsageError) or "Errors:" not in str(error):
+            raise
+        parser.error(str(error))  # a constructor's refusal, wrapped in the types that were tried
+    if config.out is None:
+        raise UsageError("say which folder to make: --out DIR")
+    if data.attack is None:
+        raise UsageError("there is no attack: add --config attacks/badnets.yaml or another, after the data")
+    check_target(config.out)
+    trainer = config.trainer.as_dict()
+    trainer["precision"] = trainer["precision"] or best_precision(trainer["accelerator"])  # as fit does
+    prepare(data, Runner(config.root, config.seed_everything, arguments=one_device(trainer), screen=Screen()))
+    out = freeze(data, config.out)
+    log.info("the answer key is %a: who must not know gets train, unlabeled and test only", str(out / "rows.csv"))
+    sys.stdout.flush()
+    sys.stdout.buffer.write(os.fsencode(config.out) + b"\n")  # whatever bytes the name has
+    sys.stdout.flush()
+
+
+def _with_class_first(words: list[str]) -> list[str]:
+    """Name the first data class ahead of all configs, so that a fragment with an attack may come before the data."""
+    for previous, word in zip(["", *words], words, strict=False):
+        if previous in ("--config", "-c") or word.startswith("--config="):
+            try:
+                content = yaml.safe_load(Path(word.removeprefix("--config=")).read_text(encoding="utf-8"))
+                name = content["data"]["class_path"]
+            except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+                continue  # the parser will say what is wrong, if anything
+            return [f"--data={name}", *words]
+    return words
+
+
+def freeze(data: ImageDataModule, out: str | Path) -> Path:
+    """Write a poisoned data set as files that describe themselves; `Frozen` reads them.
+
+    * ``train/<class>/<number>.png`` under the given label, the poison among them (``unlabeled/`` where the label is
+      withheld), and ``test/<class>/<number>.png``: what a defender may have; `ImageFolder` reads it.
+    * ``triggered/<true class>/<number>.png``: the test images that ASR is measured on, triggered.
+    * ``rows.csv``, the answer key: file, given label, true label, role and the name in the original set, in the order
+      of the original. ``attack.yaml``: class, arguments and seed of the attack, names of the classes in label order.
+      ``trigger.pt``: the state of its buffers. ``README.md``: all this with the counts.
+    * A class name that no folder can have (empty, hidden, with a slash, too long) becomes ``class-<number>``. Paths
+      to files among the attack's arguments become names of files.
+
+    Args:
+        data: with an attack that has learnt what it needs.
+        out: the folder to make; missing or empty.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        ValueError: no attack, images that are not 8-bit gray levels or RGB, or a folder that is in use.
+    """
+    attack = data.attack
+    if attack is None:
+        raise ValueError("there is no attack to freeze: add --config attacks/badnets.yaml or another, after the data")
+    if isinstance(data, Frozen):
+        raise ValueError(f"{data.root!r} is a frozen data set already: copy its folder")
+    check_target(out)
+    if isinstance(data, ImageFolder):
+        check_outside(out, data.root)
+    train, test, triggered = data.training_view(), data.clean_test(), data.triggered_test()
+    assert triggered is not None
+    if train.channels not in (1, 3):
+        raise ValueError(f"images have {train.channels} channels, but a PNG file keeps 1 (gray) or 3 (RGB) exactly")
+    classes = folder_names(train.classes)
+    measured = attack.measured(test.label).nonzero().flatten().tolist()
+    width = len(str(max(len(train), len(test)) - 1))
+
+    def folder(part: str, label: int) -> str:
+        return f"{part}/{classes[label]}" if label >= 0 else "unlabeled"
+
+    with new_folder(out) as aside:
+        for part in ("train", "test", "triggered"):
+            for name in classes:
+                (aside / part / name).mkdir(parents=True)
+        if (train.label < 0).any():
+            (aside / "unlabeled").mkdir()
+        names = [f"{folder('train', c)}/{i:0{width}}.png" for i, c in enumerate(train.label.tolist())]
+        jobs: list[tuple[ImageView, int, str]] = [(train, i, name) for i, name in enumerate(names)]
+        jobs += [(test, i, f"{folder('test', c)}/{i:0{width}}.png") for i, c in enumerate(test.label.tolist())]
+        jobs += [
+            (triggered, k, f"{folder('triggered', c)}/{i:0{width}}.png")
+            for k, (i, c) in enumerate(zip(measured, triggered.label.tolist(), strict=True))
+        ]
+
+        def work(job: tuple[ImageView, int, str], i: int) -> None:
+            view, row, name = job
+            save_png(view.images(torch.tensor(row)), aside / name)
+
+        in_blocks(partial(map, work), jobs, "writing images")
+        true, roles = data.truth.true_label.tolist(), [ROLES[r] for r in data.truth.role.tolist()]
+        write_table(aside / "rows.csv", COLUMNS, zip(names, train.label.tolist(), true, roles, train.id, strict=True))
+        torch.save({k: v.detach().cpu().clone() for k, v in attack.state_dict().items()}, aside / "trigger.pt")
+        card = {
+            "class_path": f"{type(attack).__module__}.{type(attack).__qualname__}",
+            "init_args": {k: _shown(v) for k, v in attack.arguments.items()},
+            "seed": data.seed or 0,
+            "data": f"{type(data).__module__}.{type(data).__qualname__}",
+            "classes": list(classes),
+            "version": __version__,
+        }
+        text = "# Part of the answer: what poisoned this data set. `cleanse.data.Frozen` reads it.\n"
+        (aside / "attack.yaml").write_text(text + yaml.safe_dump(card, sort_keys=False), encoding="ascii")
+        (aside / "README.md").write_text(_readme(data, classes, len(test), len(triggered)), encoding="ascii")
+    return Path(out)
+
+
+def _shown(value: Any) -> Any:
+    """An argument of an attack as yaml holds it: plain, a list, or a description of anything else."""
+    if isinstance(value, str):
+        return os.path.basename(value) if os.path.isfile(value) else value  # nobody else's business
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    return [_shown(v) for v in value] if isinstance(value, (list, tuple)) else {"description": describe(value)}
+
+
+def _readme(data: ImageDataModule, classes: Sequence[str], tests: int, triggered: int) -> str:
+    attack, view, truth = data.attack, data.training_view(), data.truth
+    assert attack is not None
+    lines = ["| label | class | given | true | " + " | ".join(ROLES) + " |", "|" + "---|" * (4 + len(ROLES))]
+    for c, name in enumerate(classes):
+        mine = truth.true_label == c
+        counts = [int((view.label == c).sum()), int(mine.sum())]
+        counts += [int((mine & (truth.role == role)).sum()) for role in range(len(ROLES))]
+        lines.append(f"| {c} | {_markdown(name)} | " + " | ".join(map(str, counts)) + " |")
+    withheld = int((view.label < 0).sum())
+    return README.format(
+        version=__version__,
+        data=type(data).__name__,
+        height=view.size[0],
+        width=view.size[1],
+        colors="gray levels" if view.channels == 1 else "RGB",
+        attack=type(attack).__name__,
+        source="any class but the target" if attack.source is None else f"class {attack.source}",
+        target=attack.target,
+        seed=data.seed or 0,
+        images=len(view),
+        roles=", ".join(f"{truth.count(role)} {name}" for role, name in enumerate(ROLES)),
+        withheld=f" {withheld} labels are withheld: those images are in `unlabeled/`." if withheld else "",
+        tests=tests,
+        triggered=triggered,
+        classes="\n".join(lines),
+    )
+
+
+def _markdown(name: str) -> str:
+    """A name that is text and nothing else in Markdown and in HTML."""
+    return re.sub(r"([\\`*_{}\[\]()#+.!|~-])", r"\\\1", html.escape(ascii(name)[1:-1], quote=False))

@@ -1,0 +1,146 @@
+"""``cleanse report``: one HTML page about a run, or one that compares several."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn
+
+from cleanse.cli.export import _config_of, _data_of, _recorded
+from cleanse.cli.fit import Parser, UsageError
+from cleanse.data.base import ImageDataModule
+from cleanse.defenses import Defense
+from cleanse.engine.fingerprint import hash_of
+from cleanse.engine.progress import quiet
+from cleanse.engine.runner import Runner
+from cleanse.experiments.experiment import illustrate
+from cleanse.report.content import RunContent, with_embedding
+from cleanse.report.page import make_page
+from cleanse.verdict import Verdict
+
+ABOUT = """\
+Write one self-contained HTML page about a run, or one that compares several. It needs no network and no script.
+Pictures and, in simulation, true roles come from the run's data: start the command from where the run was started.
+Without the data the page says so, and has the rest."""
+
+
+class _Arguments(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
+def report(argv: Sequence[str]) -> None:
+    """Run the command; the last line on standard output is the page.
+
+    Args:
+        argv: what follows ``cleanse report``.
+
+    Raises:
+        UsageError: wrong arguments.
+        ValueError: a directory that is no run.
+    """
+    form = argparse.RawDescriptionHelpFormatter
+    parser = _Arguments("cleanse report", description=ABOUT, formatter_class=form, allow_abbrev=False)
+    parser.add_argument("run", metavar="RUN", nargs="+", help="directories of runs")
+    parser.add_argument("--out", metavar="FILE", help="the page; default for one run: RUN/report.html")
+    arguments = parser.parse_args(list(argv))
+    if arguments.out is None and len(arguments.run) > 1:
+        raise UsageError("several runs are compared on a page of their own: say where, with --out FILE.html")
+    quiet()
+    path = report_runs([Path(run) for run in arguments.run], arguments.out)
+    sys.stdout.flush()
+    sys.stdout.buffer.write(os.fsencode(path) + b"\n")  # whatever bytes the name has
+    sys.stdout.flush()
+
+
+def report_runs(runs: Sequence[Path], out: str | Path | None = None) -> Path:
+    """Write the page of some runs, aside first and then renamed.
+
+    Args:
+        runs: their directories.
+        out: the file; None for ``report.html`` in the first one.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        UsageError: a directory that is no run.
+        ValueError: damaged files in one, or ``out`` is a folder.
+    """
+    path = runs[0] / "report.html" if out is None else Path(out)
+    if path.is_dir():
+        raise UsageError(f"--out is a file, but {str(path)!r} is a folder: name a file in it")
+    page = make_page([read_run(run, pictures=len(runs) == 1) for run in runs])
+    aside = path.with_name(f".{path.name}.{os.getpid()}.aside")
+    try:
+        aside.write_text(page, encoding="utf-8")
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+    return path
+
+
+def read_run(run: Path, pictures: bool = True) -> RunContent:
+    """What a run's directory holds and, with ``pictures``, what its data show. Nothing is downloaded.
+
+    Raises:
+        UsageError: not the directory of a run.
+        ValueError: a damaged file.
+    """
+    _config_of(run)
+    try:
+        results = json.loads((run / "results.json").read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{run / 'results.json'} cannot be read ({error}): is the run finished?") from None
+    if not isinstance(results, dict):
+        raise ValueError(f"{run / 'results.json'} is damaged: run cleanse fit again")
+    verdict = Verdict.load(run)
+    classes = class_names(run / "verdict.parquet", verdict)
+    config = (run / "config.yaml").read_text(errors="surrogateescape")
+    content = RunContent(run, results, config, verdict, classes)
+    if not pictures:
+        return content
+    content = with_embedding(content)
+    try:
+        data = _rebuilt(run)
+        known = _recorded(run)
+        if known and hash_of(data.spec()) not in known:
+            raise ValueError("the data have changed since the run, or another version of cleanse made it.")
+        return illustrate(content, data, _defense_of(run))
+    except (ValueError, OSError) as error:
+        return replace(content, missing=str(error) or type(error).__name__)
+
+
+def class_names(path: Path, verdict: Verdict) -> tuple[str, ...]:
+    """Names of the classes as the verdict's Parquet file has them; the number of a class that it does not speak of."""
+    import pyarrow.parquet  # type: ignore[import-untyped]
+
+    most = max([*verdict.label.tolist(), *verdict.new_label.tolist()], default=-1)
+    names = [str(c) for c in range(most + 1)]
+    with path.open("rb") as file:
+        table = pyarrow.parquet.ParquetFile(file).read()
+    for code, name in (("label", "label_name"), ("new_label", "new_label_name")):
+        if name in table.column_names:
+            for c, text in set(zip(table[code].to_pylist(), table[name].to_pylist(), strict=True)):
+                if c >= 0:
+                    names[c] = text.decode("utf-8", "surrogateescape") if isinstance(text, bytes) else str(text)
+    return tuple(names)
+
+
+def _rebuilt(run: Path) -> ImageDataModule:
+    """The run's data module, with its attack; stages that the attack trained are read from beside the run."""
+    data = _data_of(run)
+    trainer = _config_of(run).get("trainer") or {}
+    plain = {k: v for k, v in trainer.items() if isinstance(v, (bool, int, float, str))}
+    data.learn_attack(Runner(run.absolute().parent, data.seed or 0, arguments=plain))
+    return data
+
+
+def _defense_of(run: Path) -> Defense:
+    """The recipe of a run's config, without weights."""
+    parser = Parser()
+    parser.add_subclass_arguments(Defense, "model", required=True)
+    return parser.instantiate(parser.parse_object({"model": _config_of(run).get("model")})).model  # type: ignore[no-any-return]

@@ -1,0 +1,1 @@
+"""Runs fits and predicts once, and keeps them on disk."""

@@ -1,0 +1,1 @@
+"""One experiment from data to results; the only place that reads the truth."""

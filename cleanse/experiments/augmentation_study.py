@@ -1,0 +1,307 @@
+"""The augmentation study of paper 000: what an augmentation of the test images leaves of SA and of ASR (Figure 1)."""
+
+import csv
+import io
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from cleanse.attacks.base import Attack
+from cleanse.augment import named, variants
+from cleanse.data.base import ImageDataModule
+from cleanse.engine.fingerprint import Described, describe, hash_of
+from cleanse.engine.runner import Runner, is_rank_zero
+from cleanse.experiments.experiment import prepare
+from cleanse.metrics import attack_success_rate, standard_accuracy
+from cleanse.modules.base import NetworkFactory
+from cleanse.modules.classifier import Classifier
+from cleanse.networks import VGG16BN
+from cleanse.report import results_table
+from cleanse.report.box_plots import box_plots
+from cleanse.version import __version__
+from cleanse.views import Batch
+
+log = logging.getLogger("cleanse")
+
+FIGURE_1 = (
+    "NoAug", "HFlip", "VFlip", "HFlip+VFlip", "Rot15", "Rot45", "Rot90", "GNoise", "GrSc", "CJ", "GBlur_3_0.5",
+    "GBlur_3_1.0", "GBlur_5_2.0", "CutOut", "RCS0.8", "RCS0.5", "RCS0.5+HFlip", "RCS0.5+VFlip", "RCS0.5area+VFlip",
+    "YOCO(HFlip)", "YOCO(VFlip)", "YOCO(CJ)", "YOCO(RCS0.5)", "YOCO(RCS0.5+VFlip)",
+)  # fmt: skip
+"""The kinds of Figure 1. Its numbers besides RCS0.5+VFlip and the variances of GNoise are not in the text: ours."""
+CALIBRATION = {"area": "RCS0.5area+VFlip", "side": "RCS0.5side+VFlip"}
+PAPERS_SA = 0.2
+"""Paper 000, section 5.2.1: "the SA reduces to about 20%" under RCS0.5+VFlip, on CIFAR-10."""
+
+
+class Row(NamedTuple):
+    """One model, one draw of one augmentation."""
+
+    attack: str
+    augmentation: str
+    variant: str
+    draw: int
+    sa: float
+    asr: float
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study found.
+
+    Attributes:
+        directory: of the run.
+        rows: one per attack, variant of an augmentation, and draw.
+        table: the means as text, one line per augmentation.
+    """
+
+    directory: Path
+    rows: list[Row]
+    table: str
+
+
+class AugmentationStudy(Described, LightningModule):
+    """Train a backdoored model for each attack, and show it augmented test images (paper 000, sections 3 and 5.1).
+
+    The models are trained on the labeled part of the data (``labeled``; all of it without that argument). Every
+    augmentation is applied to the clean test set (SA) and to the fully triggered one (ASR). This is no defense: it
+    reads the truth. `cleanse fit` runs it and writes a table and two box plots over attacks and draws.
+
+    It also settles how "cropping 0.5 part of the image" is to be read (SPEC B.3.13): the SA under RCS0.5+VFlip for
+    both readings, and which one is closer to the paper's 20 % for CIFAR-10.
+
+    Args:
+        network: builds the network from (in_channels, num_classes).
+        attacks: each poisons the data in turn; the data's own attack, if it has one, comes first.
+        augmentations: names as in Figure 1 (`cleanse.augment.named`).
+        draws: of every augmentation that draws anything.
+        epochs: of every model; the paper's SGD, as for the teacher of `SelfTraining`.
+        lr, momentum, weight_decay: of SGD.
+        milestones: epochs at which the learning rate is multiplied by ``gamma``; the paper's is 100.
+        gamma: see ``milestones``.
+
+    Raises:
+        ValueError: an unknown augmentation, one that is named twice, or a number out of range.
+    """
+
+    def __init__(
+        self,
+        network: NetworkFactory = VGG16BN,
+        attacks: Sequence[Attack] = (),
+        augmentations: Sequence[str] = FIGURE_1,
+        draws: int = 6,
+        epochs: int = 200,
+        lr: float = 0.01,
+        momentum: float = 0.9,
+        weight_decay: float = 1e-4,
+        milestones: Sequence[int] = (100, 200),
+        gamma: float = 0.5,
+    ) -> None:
+        super().__init__()
+        if draws < 1 or epochs < 1:
+            raise ValueError(f"draws and epochs are at least 1, not {draws} and {epochs}")
+        if not augmentations or len(set(augmentations)) < len(augmentations):
+            raise ValueError(f"augmentations is a list of different names, not {list(augmentations)}")
+        for name in augmentations:
+            for variant in variants(name):
+                named(variant)
+        self.network, self.attacks, self.augmentations, self.draws = network, tuple(attacks), augmentations, draws
+        self.epochs, self.lr, self.momentum, self.weight_decay = epochs, lr, momentum, weight_decay
+        self.milestones, self.gamma = tuple(milestones), gamma
+
+    def study(self, data: ImageDataModule, run: Runner, config: str = "") -> Study:
+        """Train, augment, measure, and write the run's directory.
+
+        Args:
+            data: poisoned anew for each attack.
+            run: makes every training and every table a stage; the run's directory is made beside them.
+            config: yaml that repeats the run.
+
+        Raises:
+            ValueError: there is no attack, one is there twice, or bad data.
+        """
+        attacks = [*([] if data.attack is None else [data.attack]), *self.attacks]
+        if not attacks:
+            raise ValueError("there is no attack to study: set --model.attacks, or add --config attacks/badnets.yaml")
+        names = attack_names(attacks)
+        asked = dict.fromkeys([*self.augmentations, *CALIBRATION.values()])
+        run.screen.total = len(attacks) * (1 + 2 * len(asked))
+        rows: list[Row] = []
+        made: list[Any] = []
+        for name, attack in zip(names, attacks, strict=True):
+            poisoned = type(data)(**{**data.arguments, "attack": attack})
+            prepare(poisoned, run)
+            log.info("%s", name)
+            train = poisoned.training_view()
+            model = run.fit("teacher", self._classifier(poisoned), train.subset(train.labeled), max_epochs=self.epochs)
+            for augmentation in asked:
+                rows += self._measure(name, augmentation, attack, model, poisoned, run)
+            made.append([train, poisoned.clean_test()])
+        directory = (
+            run.root
+            / f"augmentation_study-{type(data).__name__.lower()}-{hash_of([self, made, run.seed, run.fixed()])}"
+        )
+        calibration = {k: _mean(rows, v, "sa") for k, v in CALIBRATION.items()}
+        shown = [r for r in rows if r.augmentation in self.augmentations]
+        table = results_table(
+            {a: {"sa": _mean(rows, a, "sa"), "asr": _mean(rows, a, "asr")} for a in self._sorted(rows)}
+        )
+        found: dict[str, Any] = {
+            "attacks": names, "data": type(data).__name__, "seed": run.seed, "draws": self.draws,
+            "calibration_area_sa": calibration["area"], "calibration_side_sa": calibration["side"],
+            "calibration_reading": min(calibration, key=lambda k: abs(calibration[k] - PAPERS_SA)),
+            "version": __version__, "rows": [r._asdict() for r in shown],
+        }  # fmt: skip
+        if is_rank_zero():
+            self._save(directory, config, found, shown, names)
+        run.screen.summary(len(run.stages) - run.computed)
+        return Study(directory, shown, f"{table}\n{_calibration(found)}")
+
+    def _measure(
+        self, name: str, augmentation: str, attack: Attack, model: LightningModule, data: ImageDataModule, run: Runner
+    ) -> list[Row]:
+        """All draws of all variants of an augmentation."""
+        which: list[tuple[str, int]] = []
+        modules: list[nn.Module] = []
+        for variant in variants(augmentation):
+            made = named(variant)
+            draws = self.draws if made.stochastic else 1
+            which += [(variant, draw) for draw in range(draws)]
+            modules += [made.module] * draws
+        seen, clean, triggered = Draws(model, modules), data.clean_test(), data.triggered_test()
+        if triggered is None:
+            raise ValueError(f"{name} has no triggered test set")
+        plain = run.predict("augmented_test", seen, clean).prediction
+        fooled = run.predict("augmented_triggered", seen, triggered).prediction
+        return [
+            Row(
+                name, augmentation, variant, draw,
+                standard_accuracy(plain[:, i], clean.label).item(),
+                attack_success_rate(fooled[:, i], triggered.label, attack.target, attack.source).item(),
+            )
+            for i, (variant, draw) in enumerate(which)
+        ]  # fmt: skip
+
+    def _classifier(self, data: ImageDataModule) -> "partial[Classifier]":
+        train = data.training_view()
+        return partial(
+            Classifier, self.network, train.channels, train.num_classes, train.mean, train.std,
+            lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay, milestones=self.milestones,
+            gamma=self.gamma,
+        )  # fmt: skip
+
+    def _sorted(self, rows: Sequence[Row]) -> list[str]:
+        """No augmentation first, then from the highest ASR to the lowest."""
+        return sorted(self.augmentations, key=lambda a: (a != "NoAug", -_mean(rows, a, "asr")))
+
+    def _save(
+        self, directory: Path, config: str, found: Mapping[str, Any], rows: Sequence[Row], names: Sequence[str]
+    ) -> None:
+        order = self._sorted(rows)
+        panels = {
+            title: {
+                a: {n: [getattr(r, key) for r in rows if (r.augmentation, r.attack) == (a, n)] for n in names}
+                for a in order
+            }
+            for title, key in (("Standard accuracy (SA)", "sa"), ("Attack success rate (ASR)", "asr"))
+        }
+        pictures = box_plots(panels, names)
+        table = io.StringIO()
+        writer = csv.writer(table)
+        writer.writerow(Row._fields)
+        writer.writerows(rows)
+        directory.mkdir(parents=True, exist_ok=True)
+        files = {
+            "config.yaml": config.encode(), "study.csv": table.getvalue().encode(),
+            "study.json": (json.dumps(found, indent=1) + "\n").encode(), "study.png": pictures["png"],
+            "study.svg": pictures["svg"], "study.md": _markdown(found, rows, order, names).encode(),
+        }  # fmt: skip
+        for name, content in files.items():
+            aside = directory / f"{name}.aside"
+            aside.write_bytes(content)
+            aside.replace(directory / name)
+
+
+class Draws(LightningModule):
+    """Predict each image once through each of several augmentations; it is not trained.
+
+    Args:
+        module: with a ``predict_step``, fitted by a runner.
+        augmentations: images (B, C, H, W) in [0, 1] to the same; one that is there twice is drawn twice.
+    """
+
+    def __init__(self, module: LightningModule, augmentations: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.module, self.augmentations = module, nn.ModuleList(augmentations)
+        self.stage_key = hash_of({"draws": describe(list(augmentations)), "of": module})
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """``prediction`` is (B, augmentations) int64."""
+        seen = [
+            self.module.predict_step({**batch, "image": augment(batch["image"])}, batch_idx)["prediction"]
+            for augment in self.augmentations
+        ]
+        return {"index": batch["index"], "prediction": torch.stack(seen, 1)}
+
+
+def attack_names(attacks: Sequence[Attack]) -> list[str]:
+    """Short and different: the class, and of several of one class the arguments in which they differ.
+
+    Raises:
+        ValueError: the same attack twice.
+
+    >>> from cleanse.attacks import BadNets, Blend
+    >>> attack_names([BadNets("gray", count=1), BadNets("rgb", count=1), Blend(count=1)])
+    ['BadNets gray', 'BadNets rgb', 'Blend']
+    """
+    names = []
+    for attack in attacks:
+        alike = [a for a in attacks if type(a) is type(attack)]
+        differ = [k for k in attack.arguments if len({hash_of(a.arguments[k]) for a in alike}) > 1]
+        told = [
+            value if isinstance(value := attack.arguments[k], str) else f"{k}={json.dumps(describe(value))}"
+            for k in differ
+        ]
+        names.append(" ".join([type(attack).__name__, *told]))
+    if len(set(names)) < len(names):
+        raise ValueError(f"an attack is there twice: {', '.join(names)}")
+    return names
+
+
+def _mean(rows: Sequence[Row], augmentation: str, figure: str, attack: str | None = None) -> float:
+    """Over the attacks, of the mean over the variants and draws."""
+    return fmean(
+        getattr(r, figure) for r in rows if r.augmentation == augmentation and (attack is None or r.attack == attack)
+    )  # every attack has the same number of rows
+
+
+def _calibration(found: Mapping[str, Any]) -> str:
+    return (
+        f"SA under RCS0.5+VFlip: {found['calibration_area_sa']:.1%} with half the area, "
+        f"{found['calibration_side_sa']:.1%} with half the side; {found['calibration_reading']} is closer to the 20 % "
+        "that paper 000 has on CIFAR-10"
+    )
+
+
+def _markdown(found: Mapping[str, Any], rows: Sequence[Row], order: Sequence[str], names: Sequence[str]) -> str:
+    """The means, attack by attack, and the picture."""
+    lines = [
+        f"# SA and ASR under augmentation, {found['data']}", "", "![Box plots](study.png)", "",
+        f"Means in per cent, over {found['draws']} draws where an augmentation draws anything; sorted by ASR. "
+        f"{_calibration(found)}.", "",
+        "| augmentation | " + " | ".join(f"SA, {n} | ASR, {n}" for n in names) + " | SA | ASR |",
+        "|---|" + "--:|" * (2 * len(names) + 2),
+    ]  # fmt: skip
+    for augmentation in order:
+        cells = [f"{100 * _mean(rows, augmentation, f, n):.1f}" for n in (*names, None) for f in ("sa", "asr")]
+        lines.append(f"| {augmentation} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,62 @@
+"""After the recipe: SA, ASR, RA and TMR from predict tables, detection figures from the verdict; reads the truth."""
+
+from lightning.pytorch import LightningModule
+
+from cleanse.data.base import ImageDataModule, Truth
+from cleanse.engine.runner import Runner
+from cleanse.metrics import (
+    attack_success_rate,
+    detection_rates,
+    relabel_accuracy,
+    robust_accuracy,
+    standard_accuracy,
+    targeted_misclassification_rate,
+)
+from cleanse.verdict import Verdict
+
+Figures = dict[str, float | None]
+"""Fractions between 0 and 1 by their lower-case name; None where one does not apply."""
+
+
+def evaluate(model: LightningModule, data: ImageDataModule, run: Runner) -> Figures:
+    """SA on all test images; ASR, RA and TMR on the eligible ones, triggered (DESIGN section 3).
+
+    Exact: every image is predicted once, whatever the number of processes.
+
+    Args:
+        model: a classifier that the runner fitted.
+        data: with its attack.
+        run: caches the two predict tables.
+    """
+    clean = data.clean_test()
+    plain = run.predict("test", model, clean).prediction
+    figures: Figures = {"sa": _plain(standard_accuracy(plain, clean.label)), "asr": None, "ra": None, "tmr": None}
+    triggered = data.triggered_test()
+    if triggered is None or data.attack is None:
+        return figures
+    target, source = data.attack.target, data.attack.source
+    fooled = run.predict("triggered", model, triggered).prediction
+    before = plain[data.attack.measured(clean.label)]
+    figures["asr"] = _plain(attack_success_rate(fooled, triggered.label, target, source))
+    figures["ra"] = _plain(robust_accuracy(fooled, triggered.label, target, source))
+    figures["tmr"] = _plain(targeted_misclassification_rate(before, fooled, triggered.label, target, source))
+    return figures
+
+
+def judge(verdict: Verdict, truth: Truth) -> Figures:
+    """TPR, FPR and AUROC of a verdict against the poison, and how many relabeled poisoned images got their true label.
+
+    An image that is dropped or relabeled counts as flagged. Cover images are counted apart, and images without a label
+    not at all: there is nothing about them that could be kept.
+    """
+    given = verdict.label >= 0
+    flagged = verdict.dropped | verdict.relabeled
+    rates = detection_rates(flagged[given], verdict.score[given], truth.role[given])
+    right = relabel_accuracy(verdict.new_label, truth.true_label, verdict.relabeled & truth.poisoned)
+    return {**{k: _plain(v) for k, v in rates.items()}, "relabel_accuracy": _plain(right)}
+
+
+def _plain(value: object) -> float | None:
+    """A float, or None for NaN (JSON has none)."""
+    number = float(value)  # type: ignore[arg-type]
+    return None if number != number else number

@@ -1,0 +1,153 @@
+"""Some rows of an image source with some labels, ready for a Trainer."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol, Self, runtime_checkable
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from cleanse.engine.fingerprint import describe
+from cleanse.utils.batch import Batch
+from cleanse.views.epoch_batches import EpochBatches, RowNumbers
+from cleanse.views.image_source import ImageSource
+
+
+@runtime_checkable
+class ChoosesRows(Protocol):
+    """A module that trains on other rows in every epoch (self-paced learning)."""
+
+    def training_rows(self, epoch: int) -> Tensor:
+        """Positions in the view, int64, to train on in ``epoch`` (counted from 0)."""
+
+
+class ImageView(LightningDataModule):
+    """Some rows of an image source with some labels, ready for a Trainer.
+
+    A batch is a dictionary: ``image`` (B, C, H, W) float32 in [0, 1], ``label`` (B,) int64, ``index`` (B,) int64, the
+    position in this view. The loaders move row numbers only; images are gathered, converted and augmented in batches
+    on the device, in `on_after_batch_transfer`.
+
+    Args:
+        source: the images.
+        rows: (n,) int64, rows of ``source``.
+        label: (n,) int64, the labels given; -1 where there is none.
+        augment: batched augmentations for training, float images in [0, 1] to the same.
+        batch_size: over all processes.
+        seed: of the shuffling; the runner sets it from the stage's key.
+    """
+
+    def __init__(
+        self,
+        source: ImageSource,
+        rows: Tensor,
+        label: Tensor,
+        augment: Sequence[nn.Module] = (),
+        batch_size: int = 128,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.source, self.rows, self.label = source, rows, label
+        self.augment, self.batch_size, self.seed = tuple(augment), batch_size, seed
+        self.drop_last = True
+        self._augment_spec = describe(self.augment)  # now: some augmentations remember their last draw
+        if len(rows) != len(label):
+            raise ValueError(f"{len(rows)} rows but {len(label)} labels")
+        if not len(rows):
+            raise ValueError("there is no image left to train on or to predict: the verdict dropped every one")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def id(self) -> tuple[str, ...]:
+        return tuple(self.source.id[i] for i in self.rows.tolist())
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.source.classes
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.source.classes)
+
+    @property
+    def channels(self) -> int:
+        return int(self.source.image.shape[1])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the images."""
+        return int(self.source.image.shape[2]), int(self.source.image.shape[3])
+
+    @property
+    def contrastive_augment(self) -> nn.Module | None:
+        """What makes two views of an image of this kind for contrastive learning."""
+        return self.source.contrastive_augment
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        return self.source.mean
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        return self.source.std
+
+    def spec(self) -> dict[str, Any]:
+        """All that decides what comes out of this view, as plain values; part of every cache key."""
+        return {
+            "source": self.source.spec,
+            "rows": describe(self.rows),
+            "label": describe(self.label),
+            "augment": self._augment_spec,
+            "batch_size": self.batch_size,
+            "drop_last": self.drop_last,
+        }
+
+    def images(self, position: Tensor) -> Tensor:
+        """(B,) positions in this view to (B, C, H, W) uint8 images, on the CPU."""
+        return self.source.image[self.rows[position]]
+
+    # --- Lightning ---
+    def train_dataloader(self) -> DataLoader[Tensor]:
+        trainer, rows, epoch = self.trainer, torch.arange(len(self)), 0
+        if trainer is not None:
+            epoch = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
+            if isinstance(trainer.lightning_module, ChoosesRows):
+                rows = trainer.lightning_module.training_rows(epoch)
+        return self._loader(EpochBatches(rows, self.batch_size, self.seed, self.drop_last, *self._place(), epoch=epoch))
+
+    def predict_dataloader(self) -> DataLoader[Tensor]:
+        """Every row once, in order; several processes take turns."""
+        batch = max(self.batch_size, 512)
+        return self._loader(EpochBatches(torch.arange(len(self)), batch, None, False, *self._place()))
+
+    def test_dataloader(self) -> DataLoader[Tensor]:
+        return self.predict_dataloader()
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:
+        trainer = self.trainer
+        return self.batch(batch, augmented=trainer is not None and trainer.training)
+
+    def batch(self, position: Tensor, augmented: bool) -> Batch:
+        """The batch of these positions, on the device where ``position`` is."""
+        device = position.device
+        image = self.source.read(self.rows.to(device)[position]).float().div_(255)
+        if image.shape[1] > 1:
+            image = image.contiguous(memory_format=torch.channels_last)
+        if augmented:
+            for transform in self.augment:
+                image = transform(image)
+        return {"image": image, "label": self.label.to(device)[position], "index": position}
+
+    def _loader(self, batches: EpochBatches) -> DataLoader[Tensor]:
+        # a generator of its own: an iterator draws a seed when it is made, and a resumed epoch makes one iterator less
+        return DataLoader(RowNumbers(), batch_size=None, sampler=batches, generator=torch.Generator())
+
+    def _place(self) -> tuple[int, int]:
+        trainer = self.trainer
+        return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
+
+    def _like(self, rows: Tensor, label: Tensor, batch_size: int | None = None) -> Self:
+        return type(self)(self.source, rows, label, self.augment, batch_size or self.batch_size, self.seed)

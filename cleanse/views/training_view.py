@@ -1,0 +1,53 @@
+"""A training set as the defender gets it."""
+
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from cleanse.verdict import Verdict
+from cleanse.views.image_view import ImageView
+
+
+class TrainingView(ImageView):
+    """A training set as the defender gets it (DESIGN section 2).
+
+    The poisoned rows, the true labels, the target class, the poison rate, the trigger and the test set cannot be
+    reached from here.
+    """
+
+    @property
+    def labeled(self) -> Tensor:
+        """(n,) bool: where a label is given."""
+        return self.label >= 0
+
+    def unlabeled(self) -> Self:
+        """The same images without any label."""
+        return self._like(self.rows, torch.full_like(self.label, -1))
+
+    def subset(self, mask: Tensor) -> Self:
+        """The rows where ``mask`` (n,) bool is true."""
+        return self._like(self.rows[mask], self.label[mask])
+
+    def with_labels(self, label: Tensor) -> Self:
+        """The same images with other labels (n,) int64."""
+        return self._like(self.rows, label)
+
+    def with_verdict(self, verdict: Verdict) -> Self:
+        """What a verdict leaves: kept and relabeled images that have a label, with their new one.
+
+        Raises:
+            ValueError: the verdict is about another number of images.
+        """
+        if len(verdict) != len(self):
+            raise ValueError(f"the verdict has {len(verdict)} rows, the training set {len(self)}")
+        use = ~verdict.dropped & (verdict.new_label >= 0)
+        return self._like(self.rows[use], verdict.new_label[use])
+
+    def with_batch_size(self, batch_size: int) -> Self:
+        """The same with another (global) batch size."""
+        return self._like(self.rows, self.label, batch_size)
+
+    def plain(self) -> Self:
+        """The same without augmentation, for modules that make their own views."""
+        return type(self)(self.source, self.rows, self.label, (), self.batch_size, self.seed)

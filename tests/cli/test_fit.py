@@ -1,0 +1,315 @@
+"""The command line as a user meets it: one sentence for every mistake, and nothing computed twice."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from cleanse.cli.poison import OF_A_RUN
+from cleanse.engine.progress import Screen
+from cleanse.engine.runner import Runner
+from cleanse.modules import Classifier
+from cleanse.networks import SmallCNN
+from cleanse.views import TrainingView
+
+Cleanse = Callable[..., "CompletedProcess[str]"]
+QUICK = ("--config", "quick.yaml", "--data.limit_train", "200", "--data.limit_test", "100", "--model.epochs", "2")
+NONE = ("fit", "--config", "none.yaml", *QUICK)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, "CompletedProcess[str]"]:
+    """A finished run of `none`, with its directory, and what the command printed."""
+    import os
+    import subprocess
+    import sys
+
+    where = tmp_path_factory.mktemp("finished")
+    done = subprocess.run(
+        [sys.executable, "-m", "cleanse", *NONE],
+        cwd=where,
+        env=dict(os.environ),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return where / done.stdout.strip().splitlines()[-1], done
+
+
+def test_a_run_leaves_what_the_design_says(finished: tuple[Path, "CompletedProcess[str]"]) -> None:
+    run, _ = finished
+    names = {p.name for p in run.iterdir()}
+    assert {"config.yaml", "verdict.parquet", "verdict.csv", "results.json", "model.ckpt", "stages"} <= names
+    results = json.loads((run / "results.json").read_text())
+    keys = "sa asr ra tmr tpr fpr auroc relabel_accuracy kept relabeled dropped seconds seconds_classifier"
+    assert set(keys.split()) | {"recipe", "attack", "data", "seed", "oracle", "version"} <= set(results)
+    assert results["baseline_flagged"] is None  # nobody asked
+    assert all(v is None or isinstance(v, (bool, int, float, str)) for v in results.values())  # flat
+    assert results["recipe"] == "NoDefense" and results["data"] == "Digits" and results["oracle"] is False
+    assert results["tpr"] == 0 and results["kept"] == 200 and results["relabel_accuracy"] is None
+    of_the_data = {"data", "trainer", "seed_everything", "root"}
+    assert set(yaml.safe_load((run / "config.yaml").read_text())) == {*OF_A_RUN, *of_the_data}
+    verdict = pd.read_parquet(run / "verdict.parquet")
+    assert len(verdict) == 200 and set(verdict.action) == {"keep"}
+    links = sorted((run / "stages").iterdir())
+    assert links[0].name.endswith("classifier") and all((link / "stage.json").exists() for link in links)
+    assert not any(link.readlink().is_absolute() for link in links)
+
+
+def test_standard_output_is_the_verdict_in_words_the_table_and_last_the_run(
+    finished: tuple[Path, "CompletedProcess[str]"],
+) -> None:
+    run, done = finished
+    words, _, table = done.stdout.rpartition("\n\n")
+    assert words.startswith("Of 200 images, 200 are kept") and words + "\n" == (run / "summary.txt").read_text()
+    lines = table.splitlines()
+    assert lines[0].split()[:4] == ["SA", "ASR", "RA", "TMR"]
+    assert [line.split("  ")[0] for line in lines[1:-1]] == ["no defense", "NoDefense", "clean images only (oracle)"]
+    assert lines[-1] == f"runs/{run.name}"
+
+
+def test_the_screen_shows_stages_and_no_third_party_chatter(finished: tuple[Path, "CompletedProcess[str]"]) -> None:
+    _, done = finished
+    for line in done.stderr.splitlines():
+        assert line.startswith(("[", "Digits: ", "DirtyLabel ")) or "stages were on disk already" in line, line
+    assert "] oracle/classifier " in done.stderr and "] classifier " in done.stderr  # whose training it is
+
+
+def test_a_second_identical_command_trains_nothing_and_prints_the_same_table(
+    cleanse: Cleanse, finished: tuple[Path, "CompletedProcess[str]"]
+) -> None:
+    run, first = finished
+    again = cleanse(*NONE, "--root", str(run.parent))
+    assert again.stdout.splitlines()[:-1] == first.stdout.splitlines()[:-1]
+    assert "9 of 9 stages were on disk already" in again.stderr and "classifier " not in again.stderr
+
+
+def test_cleanse_test_loads_the_checkpoint(cleanse: Cleanse, finished: tuple[Path, "CompletedProcess[str]"]) -> None:
+    run, _ = finished
+    results = json.loads((run / "results.json").read_text())
+    for call in (("test", str(run)), ("test", "--config", f"{run}/config.yaml", "--ckpt_path", f"{run}/model.ckpt")):
+        out = cleanse(*call).stdout.splitlines()
+        assert json.loads(out[-1]) == {k: results[k] for k in ("sa", "asr", "ra", "tmr")}
+
+
+def test_the_checkpoint_is_a_plain_state_dict(finished: tuple[Path, "CompletedProcess[str]"]) -> None:
+    from cleanse.data import Digits
+    from cleanse.networks import SmallCNN
+
+    run, _ = finished
+    weights = torch.load(run / "model.ckpt", weights_only=True)["state_dict"]
+    network = SmallCNN(1, 10, width=64)
+    network.load_state_dict({k.removeprefix("model.network."): v for k, v in weights.items() if ".network." in k})
+    test = Digits(limit_test=100, seed=0).clean_test()
+    image = test.images(torch.arange(100)).float() / 255
+    mean, std = weights["model.normalize.mean"], weights["model.normalize.std"]
+    with torch.no_grad():
+        right = network.eval()((image - mean) / std).argmax(1) == test.label
+    assert right.float().mean().item() == pytest.approx(json.loads((run / "results.json").read_text())["sa"])
+
+
+def test_predict_writes_a_file(cleanse: Cleanse, finished: tuple[Path, "CompletedProcess[str]"]) -> None:
+    run, _ = finished
+    path = Path(cleanse("predict", str(run)).stdout.strip())
+    table = pd.read_csv(path)
+    assert list(table.columns) == ["id", "prediction", "confidence"] and len(table) == 100
+
+
+def test_help_explains_every_argument_of_a_recipe(cleanse: Cleanse) -> None:
+    text = cleanse("fit", "--model.help", "ISPL").stdout
+    said = " ".join(text.split())
+    for name in ("--model.profile {v1,iclr23}", "alpha, the part of the current subset that an iteration trains on"):
+        assert name in said, text
+    assert len(text.splitlines()) < 150  # no list of everything that is a Module
+
+
+def test_without_a_terminal_a_long_training_says_where_it_is(
+    tmp_path: Path, view: TrainingView, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    build = partial(Classifier, partial(SmallCNN, width=4), 1, 10, view.mean, view.std)
+    for every, told in ((0.0, True), (1000.0, False)):
+        monkeypatch.setattr("cleanse.engine.progress.EVERY", every)
+        runner = Runner(tmp_path / f"{every}", arguments={"accelerator": "cpu", "devices": 1}, screen=Screen(1))
+        runner.fit("student", build, view, max_epochs=2)
+        assert ("[1/1] student: epoch 2 of 2" in capfd.readouterr().err) is told
+
+
+def test_version_and_configs(cleanse: Cleanse) -> None:
+    assert cleanse("--version").stdout.startswith("cleanse 0.")
+    assert {"ispl.yaml", "none.yaml", "oracle.yaml", "quick.yaml", "attacks/badnets.yaml"} <= set(
+        cleanse("configs").stdout.split()
+    )
+
+
+BAD = {
+    "command": (("fly",), "there is no command 'fly'"),
+    "config": (("fit", "--config", "nope.yaml"), "there is no config file 'nope.yaml'"),
+    "argument": ((*NONE, "--model.nope", "1"), "there is no argument 'nope': --model.help"),
+    "misspelt": ((*NONE, "--model.epoch", "1"), "there is no argument 'epoch': did you mean epochs\\?"),
+    "misspelt part": ((*NONE, "--modle.epochs", "1"), "no argument --modle.epochs: did you mean model.epochs\\?"),
+    "class misspelt": ((*NONE, "--model", "NoDefens"), "there is no class 'NoDefens': did you mean NoDefense\\?"),
+    "network misspelt": ((*NONE, "--model.network", "cleanse.networks.ResNet19"), "did you mean ResNet18\\?"),
+    "choice": (
+        ("fit", "--config", "ispl.yaml", "--model.profile", "x"),
+        "model: profile: 'x' is none of 'v1', 'iclr23'",
+    ),
+    "command misspelt": (("fitt",), "did you mean fit\\? there are fit, test, predict, export, poison, report"),
+    "threads": ((*NONE, "--threads", "0"), "threads is a number of CPU threads, at least 1, not 0"),
+    "epochs": ((*NONE, "--model.epochs", "-5"), "classifier is to be trained for -5 epochs: give it at least one"),
+    "no attack": ((*NONE, "--data.attack=null", "--data.attack.target", "1"), "there is no attack: name one"),
+    "file": ((*NONE, "--config", "data/folder.yaml", "--data.root", __file__), "data.root: .* is not a folder"),
+    "config misspelt": (("fit", "--config", "isp.yaml"), "did you mean ispl.yaml\\?"),
+    "class": ((*NONE, "--model", "Nope"), "Nope"),
+    "value": ((*NONE, "--data.batch_size", "many"), "many"),
+    "class path": ((*NONE, "--model.network", "cleanse.networks.Nope"), "Nope"),
+    "target": ((*NONE, "--data.attack.target", "12"), "target class 12 is out of range: the data has classes 0 to 9"),
+    "too much poison": (
+        (*NONE, "--data.attack.class_rate", "null", "--data.attack.count", "5000"),
+        "asks for 5000 poisoned .* only 20 are eligible",
+    ),
+    "trigger": (
+        (*NONE, "--config", "attacks/badnets.yaml", "--data.attack.size", "9"),
+        "the trigger has 9 rows, but the images have only 8 rows",
+    ),
+    "rate": ((*NONE, "--data.attack.class_rate", "1.5"), "class_rate is a fraction"),
+    "no data": (("fit", "--model", "NoDefense"), "data is missing: add --config"),
+    "folder": ((*NONE, "--config", "data/folder.yaml", "--data.root", "nowhere"), "nowhere"),
+    "oracle": ((*NONE, "--data.attack", "null", "--compare", "[oracle]"), "leave 'oracle' out"),
+    "test without run": (("test", "--config", "none.yaml", "--config", "quick.yaml"), "say which run"),
+    "devices": ((*NONE, "--trainer.accelerator", "cpu", "--trainer.devices", "many"), "trainer: .*devices"),
+    "no GPU": ((*NONE, "--trainer.accelerator", "tpu"), "trainer: .*torch_xla"),
+    "test of no run": (("test", "."), "is not the directory of a run"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_gets_one_sentence_and_no_traceback(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import re
+
+    from cleanse.cli.main import main
+
+    arguments, sentence = BAD[name]
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    out, err = capfd.readouterr()
+    last = err.strip().splitlines()[-1]
+    assert stopped.value.code in (1, 2), err
+    assert last.startswith("cleanse: ") and re.search(sentence, last), err
+    assert "Traceback" not in err and len(err.strip().splitlines()) <= 3, err
+    assert out == ""
+    assert not list(tmp_path.glob("runs/*")), "nothing may have been trained"
+
+
+def test_foreign_and_damaged_checkpoints_are_refused(
+    cleanse: Cleanse, finished: tuple[Path, "CompletedProcess[str]"], tmp_path: Path
+) -> None:
+    run, _ = finished
+
+    class Evil:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (print, ("this ran",))
+
+    torch.save({"state_dict": Evil()}, tmp_path / "evil.ckpt")
+    torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
+    (tmp_path / "damaged.ckpt").write_bytes((run / "model.ckpt").read_bytes()[:1000])
+    refusals = {
+        "evil": "not loaded",
+        "foreign": "not written by cleanse",
+        "damaged": "damaged",
+        "absent": "there is no checkpoint",
+    }
+    for name, sentence in refusals.items():
+        done = cleanse("test", "--config", f"{run}/config.yaml", "--ckpt_path", f"{name}.ckpt", check=False)
+        assert done.returncode == 1 and sentence in done.stderr.splitlines()[-1], done.stderr
+        assert "this ran" not in done.stdout + done.stderr
+
+
+def test_an_output_folder_that_cannot_be_written_is_a_sentence(cleanse: Cleanse, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = cleanse(*NONE, "--root", "file/runs", check=False)
+    assert done.returncode == 1 and "file" in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
+    import os
+    import signal
+    import subprocess
+    import sys
+    import time
+
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cleanse", "fit", "--config", "none.yaml", "--config", "quick.yaml"],
+        cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ),
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # who runs in the background ignores Ctrl-C
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not list(tmp_path.glob("runs/*.part/last.ckpt")):
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and said.strip().splitlines()[-1].startswith("cleanse: interrupted"), said
+    assert list(tmp_path.glob("runs/*.part/last.ckpt"))
+
+
+def test_runs_that_differ_in_anything_do_not_share_a_directory(
+    cleanse: Cleanse, finished: tuple[Path, "CompletedProcess[str]"]
+) -> None:
+    run, _ = finished
+    names = {run.name}
+    for change in (("--data.batch_size", "16"), ("--data.limit_test", "90"), ("--seed_everything", "1")):
+        names.add(cleanse(*NONE, "--root", str(run.parent), "--compare", "[]", *change).stdout.splitlines()[-1])
+    assert len(names) == 4
+
+
+def test_the_baseline_is_the_recipe_on_the_images_that_it_kept(cleanse: Cleanse, tmp_path: Path) -> None:
+    short = ("--model.pretrain_epochs", "2", "--model.epochs", "1", "--model.probe_epochs", "1")
+    knn = ("fit", "--config", "knn.yaml", *QUICK[:-2], *short, "--compare", "[]", "--data.attack=null")
+    plain = cleanse(*knn).stdout.splitlines()
+    done = cleanse(*knn, "--baseline", "true")
+    run = tmp_path / done.stdout.splitlines()[-1]
+    results = json.loads((run / "results.json").read_text())
+    stages = [link.name.split("-", 1)[1] for link in sorted((run / "stages").iterdir())]
+    assert stages == ["simclr", "embed", "supcon", "probe", "test", "simclr", "embed", "supcon", "probe"]
+    assert 0 < results["baseline_flagged"] < 1 and results["kept"] < 200 and str(run.name) not in plain[-1]
+    embedded = torch.load(sorted((run / "stages").glob("*-embed"))[-1] / "table.pt", weights_only=True)
+    assert len(embedded["index"]) == results["kept"]
+    said = (run / "summary.txt").read_text()
+    assert f"the same recipe flags {results['baseline_flagged']:.1%}" in said and said.strip() in done.stdout
+    before = json.loads((tmp_path / plain[-1] / "results.json").read_text())
+    assert {**results, "baseline_flagged": None} == before  # nothing else has changed
+
+
+def test_quick_yaml_brings_what_a_recipe_and_an_attack_need(tmp_path: Path) -> None:
+    """Whatever the order, and only with quick.yaml; the user's own later arguments still win."""
+    from cleanse.cli.fit import expand
+    from cleanse.utils.configs import CONFIGS
+
+    def added(*words: str) -> list[str]:
+        configs = [w.removeprefix("--config=") for w in expand(["fit", *words])]
+        return [Path(w).stem for w in configs if str(CONFIGS / "quick") + "/" in w]
+
+    quick = ("--config", "quick.yaml")
+    assert added("--config", "knn.yaml") == []
+    assert added("--config", "knn.yaml", *quick) == ["ContrastiveFilter"]
+    assert added(*quick, "--config", "knn.yaml") == ["ContrastiveFilter"]
+    assert added("--config", "ispl.yaml", *quick) == []
+    assert added("--model", "cleanse.defenses.ContrastiveFilter", "--config=quick.yaml") == ["ContrastiveFilter"]
+    attack = ("--config", "attacks/adaptive_patch.yaml")
+    assert added("--config", "knn.yaml", *quick, *attack) == ["ContrastiveFilter", "AdaptivePatch"]
+    assert added("--config", "knn.yaml", *attack, "--config", "ispl.yaml", *quick) == []  # it has its own attack
+    assert added("--config", "ispl.yaml", *attack, *quick) == ["AdaptivePatch"]
+    own = tmp_path / "own.yaml"
+    own.write_text("model: ContrastiveFilter\n")
+    assert added("--config", str(own), *quick) == ["ContrastiveFilter"]
+    own.write_text("model: [not, a, mapping\n")  # the parser's business, not ours
+    assert added("--config", str(own), *quick) == []

@@ -1,0 +1,83 @@
+"""The summary in words."""
+
+import pytest
+import torch
+
+from cleanse.report.summary import flagged_rate, flagged_shares, standing_out, summarize
+from cleanse.verdict import Verdict
+
+NAMES = ["cat", "dog", "owl", "<b>\x1b[31m", "fox"]
+
+
+def verdict(flagged: list[int], size: int = 100) -> Verdict:
+    """Of every class, so many images are relabeled to the next class."""
+    label = torch.arange(len(flagged)).repeat_interleave(size)
+    place = torch.arange(size).repeat(len(flagged))
+    new = torch.where(place < torch.tensor(flagged)[label], (label + 1) % len(flagged), label)
+    return Verdict.from_labels([str(i) for i in range(len(label))], label, new)
+
+
+def test_a_class_that_stands_out_is_named_with_where_its_images_go() -> None:
+    text = summarize(verdict([30, 3, 2, 4, 3]), NAMES)
+    assert "Of 500 images, 458 are kept, 42 relabeled and 0 dropped." in text
+    assert "Class 'cat' stands out: 30.0% of its images are flagged, the other classes 2.0% to 4.0%" in text
+    assert "of its 30 relabeled ones, 30 look like 'dog'." in text and text.count("stands out:") == 1
+
+
+def test_without_one_it_says_so_and_what_is_not_known() -> None:
+    text = summarize(verdict([3, 3, 2, 4, 3]), NAMES)
+    assert "No class stands out: 2.0% to 4.0%" in text and "the largest share in" in text and "was not measured" in text
+
+
+def test_how_sure_it_is_comes_from_the_kept_images_alone() -> None:
+    found, again = verdict([30, 3, 2, 4, 3]), verdict([5, 1, 4, 3, 2])
+    assert flagged_rate(again) == 0.03
+    text = summarize(found, NAMES, baseline=again)
+    assert "On the kept images alone, the same recipe flags 3.0% (1.0% to 5.0% of a class): flags at this rate" in text
+    assert "was not measured" not in text and "--baseline true" in summarize(found, NAMES)
+    few = summarize(verdict([1, 1], size=2), NAMES, baseline=verdict([1, 0], size=2))
+    assert "flags 25.0%: flags" in few  # classes of two images have no rates
+
+
+def test_names_cannot_steer_a_terminal() -> None:
+    assert "\x1b" not in summarize(verdict([30, 3, 2, 4, 3]), NAMES)
+
+
+def test_two_classes_are_too_few_to_compare() -> None:
+    assert "is not known" in summarize(verdict([50, 1]), NAMES)
+
+
+def test_images_without_a_label_count_in_no_class() -> None:
+    label = torch.tensor([0, 0, -1])
+    found = Verdict.keep_mask("abc", label, torch.tensor([True, False, False]))
+    assert flagged_shares(found, 3)[0].tolist() == [0.5, 0.0, 0.0]
+    assert "without a label: 1" in summarize(found, NAMES)
+
+
+def test_chance_alone_rarely_stands_out() -> None:
+    generator = torch.Generator().manual_seed(0)
+    total = torch.full((10,), 100)
+    draws = torch.binomial(torch.full((1000, 10), 100.0), torch.full((1000, 10), 0.05), generator=generator) / 100
+    assert sum(bool((standing_out(row, total) >= 5).any()) for row in draws) < 20
+
+
+def test_too_few_names_are_refused() -> None:
+    with pytest.raises(ValueError, match="classes has 2 names"):
+        summarize(verdict([1, 1, 1]), NAMES[:2])
+
+
+def test_a_verdict_that_flags_too_much_is_doubted() -> None:
+    """Without a truth table next to it, the words are all that a user has."""
+    assert "may not tell these classes apart" in summarize(verdict([40, 30, 35, 50, 30]), NAMES)
+    assert "may not tell" not in summarize(verdict([30, 3, 2, 4, 3]), NAMES)
+
+
+def test_a_class_stands_out_by_what_is_relabeled_too() -> None:
+    """An encoder that drops a third of everything: what it relabels for certain still points at one class."""
+    label = torch.arange(5).repeat_interleave(100)
+    place = torch.arange(100).repeat(5)
+    new = torch.where((label == 2) & (place < 10), 4, label)
+    found = Verdict.from_labels([str(i) for i in range(500)], label, new, drop=place >= 60 + 5 * label)
+    text = summarize(found, NAMES)
+    assert "Class 'owl' stands out: 10.0% of its images are relabeled, the other classes 0.0% to 0.0%" in text
+    assert "of its 10 relabeled ones, 10 look like 'fox'" in text and text.count("stands out:") == 1
