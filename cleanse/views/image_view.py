@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from cleanse.engine.fingerprint import describe
 from cleanse.utils.batch import Batch
+from cleanse.utils.image_spec import ImageSpec
 from cleanse.views.epoch_batches import EpochBatches, RowNumbers
 from cleanse.views.image_source import ImageSource
 
@@ -93,6 +94,11 @@ class ImageView(LightningDataModule):
     @property
     def std(self) -> tuple[float, ...]:
         return self.source.std
+
+    @property
+    def image_spec(self) -> ImageSpec:
+        """Channels, number of classes, mean, standard deviation and size of the images, in one value."""
+        return ImageSpec(self.channels, self.num_classes, self.mean, self.std, self.size)
 
     def spec(self) -> dict[str, Any]:
         """All that decides what comes out of this view, as plain values; part of every cache key."""
