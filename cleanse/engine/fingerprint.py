@@ -26,12 +26,39 @@ class Described:
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         made = super().__new__(cls)
         try:
-            bound = inspect.signature(cls.__init__).bind(made, *args, **kwargs)
+            bound = constructor_signature(cls).bind(*args, **kwargs)
         except TypeError:  # unpickling and copying call __new__ bare; a wrong call is refused by __init__ itself
             return made
         bound.apply_defaults()
-        object.__setattr__(made, "arguments", dict(list(bound.arguments.items())[1:]))
+        object.__setattr__(made, "arguments", dict(bound.arguments))
         return made
+
+
+def constructor_signature(cls: type) -> inspect.Signature:
+    """The arguments of a class's constructor, without ``self``, and with those that ``**kwargs`` hands to its bases.
+
+    A subclass names its own arguments and passes the rest on (``super().__init__(**kwargs)``). Configs, ``--help`` and
+    cache keys see them all: the subclass's first, then the bases', by keyword only. An argument that both name is the
+    subclass's.
+
+    >>> class Base:
+    ...     def __init__(self, lr: float = 0.1, epochs: int = 10) -> None: ...
+    >>> class Own(Base):
+    ...     def __init__(self, k: int, epochs: int = 5, **kwargs: float) -> None: ...
+    >>> str(constructor_signature(Own))
+    '(k: int, epochs: int = 5, *, lr: float = 0.1)'
+    """
+    found: dict[str, inspect.Parameter] = {}
+    for base in (base for base in cls.__mro__ if "__init__" in vars(base)):
+        own = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
+        named = [parameter for parameter in own if parameter.kind is not inspect.Parameter.VAR_KEYWORD]
+        if found:
+            named = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in named]
+        for parameter in named:
+            found.setdefault(parameter.name, parameter)
+        if len(named) == len(own):
+            break
+    return inspect.Signature(sorted(found.values(), key=lambda parameter: parameter.kind))
 
 
 def describe(value: Any) -> Any:
@@ -113,12 +140,10 @@ def _describe_call(call: "partial[Any]") -> dict[str, Any]:
         made = next(i for i, a in enumerate(args) if isinstance(a, type))  # a factory of the CLI: (how, Class, ...)
         target, args = args[made], args[made + 1 :]
     try:
-        made_by, first = (getattr(target, "__init__"), [None]) if isinstance(target, type) else (target, [])  # noqa: B009
-        bound = inspect.signature(made_by).bind_partial(*first, *args, **kwargs)
+        signature = constructor_signature(target) if isinstance(target, type) else inspect.signature(target)
+        bound = signature.bind_partial(*args, **kwargs)
         bound.apply_defaults()
         named = dict(bound.arguments)
-        if isinstance(target, type):
-            named.pop("self", None)
     except (TypeError, ValueError):  # a builtin without a signature
         named = {**{str(i): a for i, a in enumerate(args)}, **kwargs}
     return {"call": _name(target), "with": describe(named)}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -10,8 +11,46 @@ from torch import nn
 
 from cleanse.attacks import BadNets
 from cleanse.data import Digits
-from cleanse.engine.fingerprint import describe, hash_of
+from cleanse.engine.fingerprint import Described, describe, hash_of
 from cleanse.networks import SmallCNN
+
+
+class Base(Described):
+    def __init__(self, size: int = 1, rate: float = 0.1) -> None:
+        """Args:
+        size: of the base.
+        rate: of the base.
+        """
+
+
+class Derived(Base):
+    def __init__(self, shape: str = "L", rate: float = 0.5, **kwargs: Any) -> None:
+        """Args:
+        shape: its own.
+        rate: its own default.
+        """
+        super().__init__(rate=rate, **kwargs)
+
+
+class Inheriting(Derived):
+    """No constructor of its own."""
+
+
+@pytest.mark.parametrize("cls", [Derived, Inheriting])
+def test_arguments_that_are_passed_on_to_a_base_are_part_of_the_description(cls: type[Derived]) -> None:
+    assert cls(size=3).arguments == {"shape": "L", "rate": 0.5, "size": 3}
+
+
+@pytest.mark.parametrize("changed", [{"shape": "T"}, {"rate": 0.1}, {"size": 2}])
+@pytest.mark.parametrize("make", [Derived, partial(partial, Derived)], ids=["instance", "partial"])
+def test_every_argument_counts_wherever_it_is_declared(make: Any, changed: dict[str, object]) -> None:
+    assert hash_of(make()) != hash_of(make(**changed))
+
+
+def test_the_command_line_lists_arguments_that_are_passed_on() -> None:
+    parser = ArgumentParser()
+    parser.add_class_arguments(Derived, "it")
+    assert {"it.shape", "it.rate", "it.size"} <= set(parser.get_defaults().as_flat().__dict__)
 
 
 def test_position_keyword_and_default_mean_the_same() -> None:
