@@ -15,6 +15,7 @@ check: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # The stamp is newer than pyproject.toml when what it asks for is installed.
 .venv/installed: pyproject.toml
