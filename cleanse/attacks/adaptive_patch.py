@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
@@ -10,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from torch.optim import Adam
 
-from cleanse.attacks.base import Attack, stamp, told_the_data
+from cleanse.attacks.base import Attack, build_for, stamp
 from cleanse.engine.runner import Runner
-from cleanse.views import Batch
+from cleanse.views import Batch, TrainingView
 
 
 class AdaptivePatch(Attack):
@@ -78,11 +77,11 @@ class AdaptivePatch(Attack):
         self.size, self.epochs, self.batch_size, self.lr = size, epochs, batch_size, lr
         self._found: Tensor | None = None
 
-    def learn(self, clean: Any, run: Runner) -> None:
+    def learn(self, clean: TrainingView, run: Runner) -> None:
         self._fits(clean.size)
         encoder = run.fit(
             "surrogate",
-            partial(told_the_data, self.surrogate, clean),
+            partial(build_for, self.surrogate, clean),
             clean.plain().with_batch_size(self.surrogate_batch_size),
             max_epochs=self.surrogate_epochs,
         )
@@ -161,7 +160,7 @@ class PatchSearch(LightningModule):
 
 
 @torch.no_grad()
-def _mean_embedding(encoder: LightningModule, view: Any) -> Tensor:
+def _mean_embedding(encoder: LightningModule, view: TrainingView) -> Tensor:
     """(d,) mean of the embeddings of length one of all images of ``view``."""
     total, rows = torch.zeros(()), torch.arange(len(view))
     for part in rows.split(512):  # type: ignore[no-untyped-call]

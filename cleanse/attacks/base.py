@@ -4,13 +4,15 @@ import logging
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
+from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from cleanse.engine.fingerprint import Described
 from cleanse.engine.runner import Runner
+from cleanse.views import TrainingView
 
 log = logging.getLogger("cleanse")
 
@@ -100,7 +102,7 @@ class Attack(Described, nn.Module):
         if source == target:
             raise ValueError(f"source and target are both class {target}: an attack needs two different classes")
 
-    def learn(self, clean: Any, run: Runner) -> None:
+    def learn(self, clean: TrainingView, run: Runner) -> None:
         """Train whatever the trigger needs (a surrogate model), before anything is poisoned; most attacks need nothing.
 
         Args:
@@ -346,11 +348,27 @@ def match_channels(color: Tensor, channels: int) -> Tensor:
     return color.round().clamp(0, 255).to(torch.uint8)
 
 
-def told_the_data(build: Callable[[], Any], view: Any) -> Any:
-    """``build()``, which did not know its data, with its layers made for ``view``."""
+@runtime_checkable
+class AdaptsToData(Protocol):
+    """A module whose layers are made when its data is known, such as `cleanse.modules.Classifier`."""
+
+    def adapt_to(self, view: TrainingView) -> None:
+        """Make the layers for the images of ``view``."""
+
+
+def build_for(build: Callable[[], LightningModule], view: TrainingView) -> LightningModule:
+    """The module of a factory that knows nothing of the data, with its layers made for ``view``.
+
+    Raises:
+        ValueError: the factory makes a module that cannot adapt.
+    """
     module = build()
-    module.take_from(view)
-    module.of_data(view.channels, view.num_classes, view.mean, view.std)
+    if not isinstance(module, AdaptsToData):
+        raise ValueError(
+            f"surrogate: {type(module).__name__} has no adapt_to(view) that makes its layers: give a module"
+            " such as cleanse.modules.Classifier or cleanse.modules.SimCLR"
+        )
+    module.adapt_to(view)
     return module
 
 

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
-from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
@@ -16,7 +15,7 @@ from torch.optim import Adam
 from cleanse.attacks.base import Attack
 from cleanse.engine.runner import Runner
 from cleanse.networks import SecretDecoder, SecretEncoder
-from cleanse.views import Batch
+from cleanse.views import Batch, TrainingView
 
 log = logging.getLogger("cleanse")
 
@@ -134,7 +133,7 @@ class ISSBA(Attack):
         self.weights = (image_weight, perceptual_weight, secret_weight)
         self._found: Tensor | None = None
 
-    def learn(self, clean: Any, run: Runner) -> None:
+    def learn(self, clean: TrainingView, run: Runner) -> None:
         if self.perceptual is None and self.weights[1] > 0:
             log.info("ISSBA: no perceptual module is given, so the perceptual loss (LPIPS) is left out")
         shape = (clean.channels, *clean.size)

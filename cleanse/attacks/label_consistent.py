@@ -2,16 +2,17 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from cleanse.attacks.badnets import BadNets
-from cleanse.attacks.base import Attack, told_the_data
+from cleanse.attacks.base import Attack, build_for
 from cleanse.engine.runner import Runner
 from cleanse.functional.pgd import pgd
+from cleanse.views import TrainingView
 
 # Rows from top to bottom of Turner's trigger: 1 is white, 0 black; the left corners are the mirror image.
 RIGHT = ((0, 0, 1), (0, 1, 0), (1, 0, 1))
@@ -104,10 +105,10 @@ class LabelConsistent(Attack):
         """(N,) bool: the images of the target class."""
         return true_label == self.target
 
-    def learn(self, clean: Any, run: Runner) -> None:
+    def learn(self, clean: TrainingView, run: Runner) -> None:
         model = run.fit(
             "surrogate",
-            partial(told_the_data, self.surrogate, clean),
+            partial(build_for, self.surrogate, clean),
             clean.with_batch_size(self.surrogate_batch_size),
             max_epochs=self.surrogate_epochs,
         )

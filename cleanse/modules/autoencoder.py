@@ -44,7 +44,7 @@ class Autoencoder(ImageModule):
     ) -> None:
         super().__init__()
         self.make, self.size, self.dimension, self.width, self.lr = network, size, dimension, width, lr
-        self.of_data(channels, num_classes, mean, std)
+        self.build_layers(channels, num_classes, mean, std)
 
     def take_from(self, view: Any) -> None:
         self.size = self.size or view.size

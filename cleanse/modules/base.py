@@ -18,8 +18,8 @@ class ImageModule(LightningModule):
     """A module whose layers depend on the data: how many channels and classes it has, and how it is normalized.
 
     A recipe knows its data and says so in the constructor. Alone (``cleanse fit --config simclr.yaml``) all four are
-    left out, and `setup` takes them from the data module. A subclass keeps its arguments as attributes, calls `of_data`
-    at the end of its constructor and makes its layers in `build`.
+    left out, and `setup` takes them from the data module. A subclass keeps its arguments as attributes, calls
+    `build_layers` at the end of its constructor and makes its layers in `build`.
     """
 
     built = False
@@ -28,7 +28,7 @@ class ImageModule(LightningModule):
     def build(self, channels: int, num_classes: int) -> None:
         """Make the layers."""
 
-    def of_data(
+    def build_layers(
         self,
         channels: int | None,
         num_classes: int | None,
@@ -51,12 +51,16 @@ class ImageModule(LightningModule):
     def take_from(self, view: Any) -> None:
         """What else the module wants to know of its data, a `TrainingView`, before its layers are made."""
 
+    def adapt_to(self, view: Any) -> None:
+        """Make the layers for the images of ``view``, a `TrainingView`."""
+        self.take_from(view)
+        self.build_layers(view.channels, view.num_classes, view.mean, view.std)
+
     def setup(self, stage: str) -> None:
         if not self.built:
             data = self.trainer.datamodule  # type: ignore[attr-defined]
             view = data.training_view() if hasattr(data, "training_view") else data
-            self.take_from(view)
-            self.of_data(view.channels, view.num_classes, view.mean, view.std)
+            self.adapt_to(view)
 
 
 def split_network(make: NetworkFactory, channels: int, num_classes: int) -> Network:

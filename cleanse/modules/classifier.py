@@ -47,7 +47,7 @@ class Classifier(ImageModule):
         super().__init__()
         self.make, self.lr, self.momentum, self.weight_decay = network, lr, momentum, weight_decay
         self.milestones, self.gamma = tuple(milestones), gamma
-        self.of_data(channels, num_classes, mean, std)
+        self.build_layers(channels, num_classes, mean, std)
 
     def build(self, channels: int, num_classes: int) -> None:
         self.network = self.make(channels, num_classes).to(memory_format=torch.channels_last)

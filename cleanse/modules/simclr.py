@@ -85,7 +85,7 @@ class SimCLR(ImageModule):
         self.temperature, self.base_temperature = temperature, base_temperature
         self.optimizer, self.lr, self.momentum, self.weight_decay = optimizer, lr, momentum, weight_decay
         self.schedule, self.warmup_epochs, self.warmup_lr = schedule, warmup_epochs, warmup_lr
-        self.of_data(channels, num_classes, mean, std)
+        self.build_layers(channels, num_classes, mean, std)
 
     def take_from(self, view: Any) -> None:
         self.augment = self.augment or view.contrastive_augment
