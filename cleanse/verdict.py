@@ -2,15 +2,16 @@
 
 import csv
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import IO, TYPE_CHECKING, Any, Literal, Self
 
 import torch
 from torch import Tensor
+
+from cleanse.utils.files import atomic_write
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -286,8 +287,10 @@ class Verdict:
         """
         directory, names = Path(directory), self._names(classes)
         directory.mkdir(parents=True, exist_ok=True)
-        _write_aside(directory / "verdict.csv", lambda path: self._write_csv(path, names))
-        _write_aside(directory / "verdict.parquet", lambda path: self._write_parquet(path, names))
+        with atomic_write(directory / "verdict.csv", "w", errors="surrogateescape", newline="") as text:
+            self._write_csv(text, names)
+        with atomic_write(directory / "verdict.parquet", "wb") as table:
+            self._write_parquet(table, names)
         return directory / "verdict.parquet"
 
     @classmethod
@@ -343,7 +346,7 @@ class Verdict:
             "new_label_name": [names[i] for i in self.new_label.tolist()],
         }
 
-    def _write_csv(self, path: Path, names: dict[str, list[str]]) -> None:
+    def _write_csv(self, file: IO[str], names: dict[str, list[str]]) -> None:
         columns: list[Iterable[Any]] = [
             map(harmless, self.id),
             self.label.tolist(),
@@ -353,12 +356,11 @@ class Verdict:
             map(harmless, self.reason),
             *(map(harmless, values) for values in names.values()),
         ]
-        with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC)
-            writer.writerow([*_COLUMNS, *names])
-            writer.writerows(zip(*columns, strict=True))
+        writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC)
+        writer.writerow([*_COLUMNS, *names])
+        writer.writerows(zip(*columns, strict=True))
 
-    def _write_parquet(self, path: Path, names: dict[str, list[str]]) -> None:
+    def _write_parquet(self, file: IO[bytes], names: dict[str, list[str]]) -> None:
         import pyarrow as pa  # type: ignore[import-untyped]
         import pyarrow.parquet  # type: ignore[import-untyped]
 
@@ -377,7 +379,7 @@ class Verdict:
             "reason": text(self.reason),
             **{name: text(values) for name, values in names.items()},
         }
-        pyarrow.parquet.write_table(pa.table(columns), path)
+        pyarrow.parquet.write_table(pa.table(columns), file)
 
 
 def _texts(name: str, values: Sequence[str]) -> tuple[str, ...]:
@@ -414,16 +416,6 @@ def _numbers(name: str, values: list[Any], kind: type[int] | type[float]) -> Ten
         return torch.tensor(values, dtype=torch.int64 if kind is int else torch.float32)
     except (RuntimeError, OverflowError, ValueError) as error:
         raise ValueError(f"{name} holds a number that is too large") from error
-
-
-def _write_aside(path: Path, write: Callable[[Path], None]) -> None:
-    """Write another file and rename it, so that ``path`` is never half written."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.aside")
-    try:
-        write(aside)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def harmless(text: str) -> str:

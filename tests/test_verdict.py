@@ -309,8 +309,8 @@ def test_an_interrupted_save_leaves_the_old_files(tmp_path, monkeypatch):
     simple().save(tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
-    def full(self, path, names):
-        path.write_text("half")
+    def full(self, file, names):
+        file.write("half")
         raise OSError("no space left on device")
 
     monkeypatch.setattr(Verdict, "_write_csv", full)

@@ -7,8 +7,7 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from errno import EXDEV
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import Any, Literal, NoReturn, get_args
 
 import torch
 import yaml
-from filelock import FileLock, Timeout
 from torch import Tensor
 from tqdm import tqdm
 
@@ -30,6 +28,7 @@ from cleanse.engine.fingerprint import hash_of
 from cleanse.engine.progress import quiet
 from cleanse.engine.runner import Runner
 from cleanse.experiments.experiment import prepare
+from cleanse.utils.files import check_new_folder, new_folder
 from cleanse.verdict import ACTIONS, DROP, RELABEL, Verdict, harmless
 from cleanse.version import __version__
 
@@ -134,7 +133,7 @@ def export_run(run: Path, out: str | Path, mode: Mode = "copy", with_held_out: b
     """
     data = _data_of(run)
     verdict = Verdict.load(run)
-    check_target(out)
+    check_new_folder(out)
     if is_folder(data):
         check_outside(out, data.root)  # type: ignore[attr-defined]
         plan = _of_files(run, data, verdict, mode, with_held_out)
@@ -433,55 +432,6 @@ def _tell(plan: Plan) -> None:
 
 
 # --- folders that are complete or not there, and what is in them ---
-@contextmanager
-def new_folder(out: str | Path) -> Iterator[Path]:
-    """A folder to fill, ``<out>.part``, that is renamed to ``out`` when the block is over.
-
-    An exception removes it. What a killed command has left is removed by the next one.
-
-    Args:
-        out: missing or empty.
-
-    Raises:
-        ValueError: ``out`` is not empty, or another command is writing it.
-    """
-    check_target(out)
-    target = Path(os.path.realpath(out))
-    part = target.with_name(f"{target.name}.part")
-    mark = part / ".made-by-cleanse"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(target.with_name(f".{part.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise ValueError(f"out: another command is writing {str(out)!r}: wait for it, or name another folder") from None
-    try:
-        if os.path.lexists(part):
-            if part.is_symlink() or not part.is_dir() or not (mark.is_file() or not os.listdir(part)):
-                raise ValueError(f"out: {str(part)!r} is in the way: move it, or name another folder")
-            shutil.rmtree(part)
-        part.mkdir()
-        try:
-            mark.touch()
-            yield part
-            if target.exists():
-                target.rmdir()  # refuses a folder that has been filled in the meantime
-            part.rename(target)
-            (target / mark.name).unlink()
-        except BaseException:
-            shutil.rmtree(part, ignore_errors=True)
-            raise
-    finally:
-        lock.release()
-        Path(lock.lock_file).unlink(missing_ok=True)
-
-
-def check_target(out: str | Path) -> None:
-    """Raises: ValueError if ``out`` is neither missing nor an empty folder."""
-    if os.path.lexists(out) and not (os.path.isdir(out) and not os.listdir(out)):
-        raise ValueError(f"out: {str(out)!r} is there already and not an empty folder: name a new one")
-
-
 def check_outside(out: str | Path, root: str | Path) -> None:
     """Raises: ValueError if ``out`` would be in the folder that the images come from."""
     source = os.path.join(os.path.realpath(root), "")

@@ -36,6 +36,7 @@ from cleanse.report import check_checkpoint, results_table
 from cleanse.report.content import RunContent, with_embedding
 from cleanse.report.panels import PICTURED, panels
 from cleanse.utils.configs import CONFIGS, find_config
+from cleanse.utils.files import atomic_write
 from cleanse.utils.suggest import did_you_mean
 from cleanse.version import __version__
 
@@ -265,12 +266,10 @@ def best_precision(accelerator: object) -> str:
 
 def write_predictions(path: Path, ids: Sequence[str], names: Sequence[str], confidence: Sequence[float]) -> None:
     """A CSV file with a line per image."""
-    aside = path.with_name(path.name + ".aside")
-    with aside.open("w", newline="", errors="surrogateescape") as file:
+    with atomic_write(path, "w", newline="", errors="surrogateescape") as file:
         writer = csv.writer(file)
         writer.writerow(("id", "prediction", "confidence"))
         writer.writerows(zip(ids, names, (f"{c:.6f}" for c in confidence), strict=True))
-    aside.replace(path)
 
 
 def run(argv: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ from jsonargparse import SUPPRESS, ActionConfigFile  # type: ignore[attr-defined
 from lightning.pytorch import Trainer
 
 from cleanse.attacks import ROLES
-from cleanse.cli.export import check_outside, check_target, new_folder, one_device, save_png, write_table
+from cleanse.cli.export import check_outside, one_device, save_png, write_table
 from cleanse.cli.fit import Parser, UsageError, best_precision, expand
 from cleanse.data import ImageFolder
 from cleanse.data.base import ImageDataModule
@@ -25,6 +25,7 @@ from cleanse.engine.fingerprint import describe
 from cleanse.engine.progress import Screen, quiet
 from cleanse.engine.runner import Runner
 from cleanse.experiments.experiment import prepare
+from cleanse.utils.files import check_new_folder, new_folder
 from cleanse.version import __version__
 from cleanse.views import ImageView
 
@@ -116,7 +117,7 @@ def poison(argv: Sequence[str]) -> None:
         raise UsageError("say which folder to make: --out DIR")
     if data.attack is None:
         raise UsageError("there is no attack: add --config attacks/badnets.yaml or another, after the data")
-    check_target(config.out)
+    check_new_folder(config.out)
     trainer = config.trainer.as_dict()
     trainer["precision"] = trainer["precision"] or best_precision(trainer["accelerator"])  # as fit does
     prepare(data, Runner(config.root, config.seed_everything, arguments=one_device(trainer), screen=Screen()))
@@ -167,7 +168,7 @@ def freeze(data: ImageDataModule, out: str | Path) -> Path:
         raise ValueError("there is no attack to freeze: add --config attacks/badnets.yaml or another, after the data")
     if isinstance(data, Frozen):
         raise ValueError(f"{data.root!r} is a frozen data set already: copy its folder")
-    check_target(out)
+    check_new_folder(out)
     if isinstance(data, ImageFolder):
         check_outside(out, data.root)
     train, test, triggered = data.training_view(), data.clean_test(), data.triggered_test()

@@ -19,6 +19,7 @@ from cleanse.engine.runner import Runner
 from cleanse.experiments.experiment import illustrate
 from cleanse.report.content import RunContent, with_embedding
 from cleanse.report.page import make_page
+from cleanse.utils.files import atomic_write_text
 from cleanse.verdict import Verdict
 
 ABOUT = """\
@@ -74,12 +75,7 @@ def report_runs(runs: Sequence[Path], out: str | Path | None = None) -> Path:
     if path.is_dir():
         raise UsageError(f"--out is a file, but {str(path)!r} is a folder: name a file in it")
     page = make_page([read_run(run, pictures=len(runs) == 1) for run in runs])
-    aside = path.with_name(f".{path.name}.{os.getpid()}.aside")
-    try:
-        aside.write_text(page, encoding="utf-8")
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    atomic_write_text(path, page)
     return path
 
 

@@ -14,6 +14,8 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
+from cleanse.utils.files import atomic_write, atomic_write_text
+
 log = logging.getLogger("cleanse")
 
 STREAM_FROM = 2 * 2**30  # bytes of a whole train or test part; a smaller one lives in memory and on the device
@@ -110,26 +112,22 @@ def made_once(
 
 
 def _make(data: Path, record: Path, shape: tuple[int, ...], fill: Callable[[Tensor], dict[int, str]]) -> dict[int, str]:
-    size, aside = torch.Size(shape[1:]).numel(), data.with_suffix(".part")
+    for left in data.parent.glob(f".{data.name}.*.aside"):  # by a process that was killed; the lock is ours
+        left.unlink()
+    size = torch.Size(shape[1:]).numel()
     log.info("decoding %d images once into %s (%.1f GB)", shape[0], data, shape[0] * size / 1e9)
-    try:
-        with aside.open("w+b") as file:
-            _reserve(file.fileno(), shape[0] * size, data.parent)
-            image = torch.frombuffer(mmap.mmap(file.fileno(), 0), dtype=torch.uint8).view(shape)
-            why = fill(image)
-            kept = [row for row in range(shape[0]) if row not in why]
-            for place, row in enumerate(kept):
-                if place != row:
-                    image[place] = image[row]
-            del image
-            file.truncate(len(kept) * size)
-            os.fsync(file.fileno())
-        aside.replace(data)
-    finally:
-        aside.unlink(missing_ok=True)
+    with atomic_write(data, "w+b") as file:
+        _reserve(file.fileno(), shape[0] * size, data.parent)
+        image = torch.frombuffer(mmap.mmap(file.fileno(), 0), dtype=torch.uint8).view(shape)
+        why = fill(image)
+        kept = [row for row in range(shape[0]) if row not in why]
+        for place, row in enumerate(kept):
+            if place != row:
+                image[place] = image[row]
+        del image
+        file.truncate(len(kept) * size)
     text = json.dumps({"shape": shape, "why": {str(row): reason for row, reason in why.items()}})
-    aside.write_text(text)
-    aside.replace(record)
+    atomic_write_text(record, text)
     return why
 
 

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from cleanse.engine.fingerprint import describe
 from cleanse.engine.progress import Screen
+from cleanse.utils.files import atomic_write, atomic_write_text
 from cleanse.version import __version__
 
 log = logging.getLogger("cleanse")
@@ -319,9 +320,7 @@ class Stage:
         (self.part / "last.ckpt").unlink(missing_ok=True)
         files = {p.name: _digest(p) for p in sorted(self.part.iterdir()) if p.suffix in {".ckpt", ".pt"}}
         record = {**self.spec, "key": self.key, "version": __version__, "seconds": self.seconds, "files": files}
-        aside = self.part / "stage.json.aside"
-        aside.write_text(json.dumps(record, indent=1, sort_keys=True))
-        aside.replace(self.part / "stage.json")
+        atomic_write_text(self.part / "stage.json", json.dumps(record, indent=1, sort_keys=True))
         self.part.replace(self.directory)
 
 
@@ -394,9 +393,8 @@ def _digest(path: Path) -> str:
 
 
 def _save(content: Any, path: Path) -> None:
-    aside = path.with_suffix(".aside")
-    torch.save(content, aside)
-    aside.replace(path)
+    with atomic_write(path, "wb") as file:
+        torch.save(content, file)
 
 
 def _is_sound(path: Path) -> bool:

@@ -27,6 +27,7 @@ from cleanse.modules.classifier import Classifier
 from cleanse.networks import VGG16BN
 from cleanse.report import results_table
 from cleanse.report.box_plots import box_plots
+from cleanse.utils.files import atomic_write_bytes
 from cleanse.version import __version__
 from cleanse.views import Batch
 
@@ -226,9 +227,7 @@ class AugmentationStudy(Described, LightningModule):
             "study.svg": pictures["svg"], "study.md": _markdown(found, rows, order, names).encode(),
         }  # fmt: skip
         for name, content in files.items():
-            aside = directory / f"{name}.aside"
-            aside.write_bytes(content)
-            aside.replace(directory / name)
+            atomic_write_bytes(directory / name, content)
 
 
 class Draws(LightningModule):

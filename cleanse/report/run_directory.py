@@ -10,6 +10,7 @@ import torch
 from lightning import __version__ as lightning_version
 from lightning.pytorch import LightningModule
 
+from cleanse.utils.files import atomic_write, atomic_write_text
 from cleanse.verdict import Verdict
 from cleanse.version import __version__
 
@@ -40,18 +41,17 @@ def save_run(
         summary: the verdict in words; empty for no ``summary.txt``.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    _write(directory / "config.yaml", config)
-    _write(directory / "results.json", json.dumps(results, indent=1) + "\n")
+    atomic_write_text(directory / "config.yaml", config)
+    atomic_write_text(directory / "results.json", json.dumps(results, indent=1) + "\n")
     if summary:
-        _write(directory / "summary.txt", summary + "\n")
+        atomic_write_text(directory / "summary.txt", summary + "\n")
     verdict.save(directory, classes=classes)
     checkpoint = {
         "state_dict": model.state_dict(), "pytorch-lightning_version": lightning_version, MARK: __version__,
         "epoch": 0, "global_step": 0,
     }  # fmt: skip
-    aside = directory / "model.ckpt.aside"
-    torch.save(checkpoint, aside)
-    aside.replace(directory / "model.ckpt")
+    with atomic_write(directory / "model.ckpt", "wb") as file:
+        torch.save(checkpoint, file)
     links = directory / "stages"
     links.mkdir(exist_ok=True)
     for old in links.iterdir():
@@ -78,9 +78,3 @@ def check_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or MARK not in content or "state_dict" not in content:
         raise ValueError(f"{path} was not written by cleanse: give the model.ckpt of a run")
     return content
-
-
-def _write(path: Path, text: str) -> None:
-    aside = path.with_name(path.name + ".aside")
-    aside.write_text(text)
-    aside.replace(path)

@@ -359,7 +359,7 @@ def test_an_empty_folder_and_new_parents_will_do(
 
 
 def test_two_commands_do_not_write_the_same_folder(photos: Path, tmp_path: Path) -> None:
-    from cleanse.cli.export import new_folder
+    from cleanse.utils.files import new_folder
 
     run = run_on(photos, {})
     with new_folder(tmp_path / "out") as part:
