@@ -89,8 +89,10 @@ class BadNets(Attack):
     * ``rgb`` (paper 000): 4x4 color blocks resized to 5x5, in the same place.
     * ``checkerboard``: 3x3, white in its corners and its center, black between, in the lower right corner.
 
-    A trigger is a few pixels whatever the image's size, unless ``size`` says otherwise; every pattern fits on an 8x8
-    image as it is. On images of one channel colors become their luminance, and noise is drawn in one channel.
+    A trigger is a few pixels whatever the image's size, unless ``size`` says otherwise, and every pattern fits on an
+    8x8 image: where 5 pixels are more than 3/8 of a side, ``gray`` and ``rgb`` are that share of it (3x3 on 8x8, where
+    5x5 would hide most of the image). On images of one channel colors become their luminance, and noise is drawn in
+    one channel.
 
     Departures from the papers:
 
@@ -175,8 +177,8 @@ class BadNets(Attack):
         return torch.ones_like(true_label, dtype=torch.bool) if self.as_repo else super().eligible(true_label)
 
     def draw(self, shape: tuple[int, int, int], generator: torch.Generator) -> None:
-        channels, height, width = shape
-        patch, opaque = self._patch(channels, generator)
+        _, height, width = shape
+        patch, opaque = self._patch(shape, generator)
         h, w = opaque.shape
         row = self._offset(h, height, "upper" in self.corner, "rows", generator)
         column = self._offset(w, width, "left" in self.corner, "columns", generator)
@@ -196,9 +198,12 @@ class BadNets(Attack):
     def _eligible_name(self) -> str:
         return "any class" if self.as_repo else super()._eligible_name()
 
-    def _patch(self, channels: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _patch(self, shape: tuple[int, int, int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """The patch, (C, h, w) uint8, and which of its pixels count, (h, w) bool."""
-        side = self.size or 3
+        channels, height, width = shape
+        side, size = self.size or 3, self.size
+        if size is None and self.image is None and self.pattern in ("gray", "rgb"):
+            size = max(1, min(5, 3 * min(height, width) // 8))
         alpha: Tensor | None = None
         if self.image is not None:
             color, alpha = read_trigger(self.image)
@@ -214,10 +219,10 @@ class BadNets(Attack):
             color = torch.tensor(COLORS).permute(2, 0, 1)
         else:  # 20 pixels a block, then resized to 5x5, as the original was
             blocks = torch.tensor([[INK[ink] for ink in line] for line in BLOCKS]).permute(2, 0, 1)
-            color = resize(blocks.repeat_interleave(20, 1).repeat_interleave(20, 2), self.size or 5, self.size or 5)
+            color = resize(blocks.repeat_interleave(20, 1).repeat_interleave(20, 2), size or 5, size or 5)
         if alpha is None:
             alpha = torch.full_like(color[:1], 255)
-        scale = partial(resize, height=self.size or color.shape[1], width=self.size or color.shape[2])
+        scale = partial(resize, height=size or color.shape[1], width=size or color.shape[2])
         opacity = scale(alpha)
         # Weighted by opacity, so that what an invisible pixel hides does not leak into its neighbors.
         color = scale(color.float() * alpha) / opacity.clamp_min(1e-3)

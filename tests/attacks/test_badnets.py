@@ -104,7 +104,7 @@ def test_every_pattern_fits_and_changes_only_its_patch(pattern: Any, shape: tupl
     before, out = image.clone(), attack.trigger(image)
     assert torch.equal(image, before) and out.shape == image.shape and out.dtype == torch.uint8
     changed = (out != image).any(0).any(0)
-    side = {"noise": 3, "checkerboard": 3, "colors": 2}.get(pattern, 5)
+    side = {"noise": 3, "checkerboard": 3, "colors": 2}.get(pattern, 3 if shape[1] == 8 else 5)
     top, bottom, left, right = box(attack)
     assert (bottom - top + 1, right - left + 1, int(attack.trigger_mask.sum())) == (side, side, side**2)
     assert bool((~changed | attack.trigger_mask).all()) and bool(changed.any())
@@ -115,7 +115,10 @@ def test_every_pattern_fits_and_changes_only_its_patch(pattern: Any, shape: tupl
     [
         ("gray", 64, 64, (53, 57, 53, 57)),  # inset 6
         ("gray", 28, 28, (21, 25, 21, 25)),  # floor(3 * 28 / 32) = 2
-        ("gray", 8, 8, (3, 7, 3, 7)),
+        ("gray", 8, 8, (5, 7, 5, 7)),  # 3/8 of the side
+        ("rgb", 8, 8, (5, 7, 5, 7)),
+        ("gray", 13, 32, (8, 11, 25, 28)),  # 4x4: 3/8 of the smaller side
+        ("gray", 14, 14, (8, 12, 8, 12)),  # 5x5, the paper's own, from here on
         ("colors", 64, 96, (8, 9, 12, 13)),
         ("colors", 8, 8, (1, 2, 1, 2)),
         ("checkerboard", 48, 40, (45, 47, 37, 39)),
@@ -239,7 +242,11 @@ def test_wrong_arguments(arguments: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "shape", "message"),
     [
-        ({"pattern": "gray"}, (1, 4, 4), "the trigger has 5 rows, but the images have only 4 rows: set a smaller size"),
+        (
+            {"pattern": "gray", "size": 5},
+            (1, 4, 4),
+            "the trigger has 5 rows, but the images have only 4 rows: set a smaller size",
+        ),
         ({"size": 9}, (1, 16, 8), "the trigger has 9 columns, but the images have only 8 columns"),
         ({"inset": 6}, (1, 8, 8), "3 rows and lies 6 from the edge, but the images have only 8 rows: .* size or inset"),
         ({"pattern": "noise", "size": 40}, (3, 32, 32), "the trigger has 40 rows, but the images have only 32 rows"),

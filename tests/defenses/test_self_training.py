@@ -312,7 +312,7 @@ def test_the_backdoor_is_gone_from_the_digits(
     Algorithm 1 weakens the backdoor where the unlabeled images are clean; on images of 8x8 pixels it does no more.
     """
     done = cleanse(
-        "fit", "--config", f"{recipe}.yaml", "--config", "quick.yaml", "--data.attack.size", "3",
+        "fit", "--config", f"{recipe}.yaml", "--config", "quick.yaml",
         "--data.attack.unlabeled_count", unlabeled, "--compare", "[none]",
     )  # fmt: skip
     results = json.loads((tmp_path / done.stdout.splitlines()[-1] / "results.json").read_text())
