@@ -23,6 +23,7 @@ from cleanse.cli.fit import best_precision
 from cleanse.engine.progress import quiet
 from cleanse.modules import Classifier
 from cleanse.networks import ResNet18
+from cleanse.utils.image_spec import ImageSpec
 from cleanse.views import ImageSource, TrainingView
 
 MEAN, STD, BATCH = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), 128
@@ -67,7 +68,7 @@ def main(images: int = 1280, rounds: int = 3) -> None:
     image = torch.randint(0, 256, (images, 3, 32, 32), dtype=torch.uint8, generator=generator)
     label = torch.randint(0, 10, (images,), generator=generator)
     source = ImageSource(image, tuple(map(str, range(images))), tuple("0123456789"), MEAN, STD, "benchmark")
-    build = partial(Classifier, ResNet18, 3, 10, MEAN, STD)
+    build = partial(Classifier, ResNet18, ImageSpec(3, 10, MEAN, STD, (32, 32)))
     precision = best_precision("auto")
     times: dict[str, list[float]] = {"usual": [], "ours": []}
     for _ in range(rounds):  # in turn, so that both see the same machine

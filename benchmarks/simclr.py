@@ -93,7 +93,7 @@ def main(images: int = 2560, rounds: int = 3) -> None:
         times["lightly"].append(time.perf_counter() - begun)
         view = TrainingView(source, torch.arange(images), label, (), BATCH)
         begun = time.perf_counter()
-        trainer(precision).fit(SimCLR(ResNet18, 3, 10, MEAN, STD, augment=SimCLRAugment()), datamodule=view)
+        trainer(precision).fit(SimCLR(ResNet18, view.image_spec, augment=SimCLRAugment()), datamodule=view)
         times["ours"].append(time.perf_counter() - begun)
     seconds = {k: statistics.median(v) for k, v in times.items()}
     for name, s in seconds.items():

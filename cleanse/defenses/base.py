@@ -13,6 +13,7 @@ from cleanse.engine.fingerprint import Described
 from cleanse.engine.runner import Runner
 from cleanse.modules.base import NetworkFactory
 from cleanse.modules.classifier import Classifier
+from cleanse.networks import PreActResNet18
 from cleanse.verdict import Verdict
 from cleanse.views import TrainingView
 
@@ -37,11 +38,17 @@ class Defense(Described, LightningModule):
     runner, and ends with ``Outcome(verdict, self.classify(train.with_verdict(verdict), run))``. It sees a
     `TrainingView` and nothing else.
 
+    The defaults are the final training of Jin, Sun, Rinard 2021 (arXiv 2105.03692), on which no defense and the oracle
+    are trained too. A subclass names the arguments that are its own or have another default, and hands the others to
+    this constructor by ``**kwargs``: configs, ``--help`` and cache keys see them all.
+
     Args:
         network: builds the network from (in_channels, num_classes).
         epochs: of the final training.
-        lr, momentum, weight_decay: of its SGD.
-        milestones: epochs at which the learning rate is multiplied by ``gamma``.
+        lr: of its SGD.
+        momentum: of its SGD.
+        weight_decay: of its SGD.
+        milestones: epochs of the final training at which the learning rate is multiplied by ``gamma``.
         gamma: see ``milestones``.
     """
 
@@ -50,18 +57,22 @@ class Defense(Described, LightningModule):
 
     def __init__(
         self,
-        network: NetworkFactory,
-        epochs: int,
-        lr: float,
-        momentum: float,
-        weight_decay: float,
-        milestones: Sequence[int],
-        gamma: float,
+        network: NetworkFactory = PreActResNet18,
+        epochs: int = 100,
+        lr: float = 0.02,
+        momentum: float = 0.9,
+        weight_decay: float = 5e-4,
+        milestones: Sequence[int] = (75, 90),
+        gamma: float = 0.1,
     ) -> None:
         super().__init__()
-        self.network, self.epochs = network, epochs
-        self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
-        self.milestones, self.gamma = tuple(milestones), gamma
+        self.network = network
+        self.epochs = epochs
+        self.lr = lr
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        self.milestones = tuple(milestones)
+        self.gamma = gamma
         self.model: LightningModule | None = None
 
     @property
@@ -88,7 +99,7 @@ class Defense(Described, LightningModule):
     def classifier(self, train: TrainingView, milestones: Sequence[int] = ()) -> "partial[Classifier]":
         """Builds a classifier for this data with the recipe's optimizer; constant learning rate by default."""
         return partial(
-            Classifier, self.network, train.channels, train.num_classes, train.mean, train.std,
+            Classifier, self.network, train.image_spec,
             lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay, milestones=milestones, gamma=self.gamma,
         )  # fmt: skip
 

@@ -132,19 +132,19 @@ class ContrastiveFilter(Defense):
 
     def embed(self, train: TrainingView, run: Runner) -> Tensor:
         """(n, d) one row for each image, from an encoder fitted on all of them."""
-        of_data = (train.channels, train.num_classes, train.mean, train.std)
+        images = train.image_spec
         if self.encoder == "simclr":
             build: Callable[[], ImageModule] = partial(
-                SimCLR, self.network, *of_data, self._augment(train), temperature=self.temperature,
+                SimCLR, self.network, images, self._augment(train), temperature=self.temperature,
                 lr=self.pretrain_lr, momentum=self.momentum, weight_decay=self.weight_decay,
             )  # fmt: skip
             view = train.plain().with_batch_size(self.pretrain_batch_size)
             fitted = run.fit("simclr", build, view, max_epochs=self.pretrain_epochs)
         elif self.encoder == "autoencoder":
-            build = partial(Autoencoder, self.network, *of_data, size=train.size)
+            build = partial(Autoencoder, self.network, images)
             fitted = run.fit("autoencoder", build, train.plain(), max_epochs=self.ablation_epochs)
         else:
-            build = partial(Classifier, self.network, *of_data)
+            build = partial(Classifier, self.network, images)
             fitted = run.fit("supervised", build, train.subset(train.labeled), max_epochs=self.ablation_epochs)
         table = run.predict("embed", Embedding(fitted), train.plain())
         return table.features if self.encoder == "supervised" else table.embedding
@@ -160,7 +160,7 @@ class ContrastiveFilter(Defense):
         encoder = run.fit(
             "supcon",
             partial(
-                SupCon, self.network, train.channels, train.num_classes, train.mean, train.std, self._augment(train),
+                SupCon, self.network, train.image_spec, augment=self._augment(train),
                 temperature=self.supcon_temperature, lr=self.pretrain_lr, momentum=self.momentum,
                 weight_decay=self.weight_decay,
             ),
@@ -173,7 +173,7 @@ class ContrastiveFilter(Defense):
 
     def final_classifier(self, train: TrainingView) -> "partial[LinearProbe]":
         return partial(
-            LinearProbe, self.network, train.channels, train.num_classes, train.mean, train.std,
+            LinearProbe, self.network, train.image_spec,
             lr=self.lr, momentum=self.momentum, milestones=self.milestones, gamma=self.gamma,
         )  # fmt: skip
 

@@ -149,15 +149,15 @@ class FlowRelabel(Defense):
         """(n, D) of the encoder before its projector."""
         if self.pretrained is not None:
             return run.predict("embed", self.pretrained(), train.plain()).features
-        of_data = (train.channels, train.num_classes, train.mean, train.std)
+        images = train.image_spec
         if self.encoder == "supervised":
             fitted = run.fit(
-                "supervised", partial(Classifier, self.encoder_network, *of_data), train.subset(train.labeled),
+                "supervised", partial(Classifier, self.encoder_network, images), train.subset(train.labeled),
                 max_epochs=self.pretrain_epochs,
             )  # fmt: skip
             return run.predict("embed", Embedding(fitted), train.plain()).features
         build = partial(
-            SimCLR, self.encoder_network, *of_data, self.contrastive_augment or train.contrastive_augment,
+            SimCLR, self.encoder_network, images, self.contrastive_augment or train.contrastive_augment,
             projector_bias=False, base_temperature=None, optimizer="adam", lr=self.pretrain_lr, weight_decay=0.0,
             schedule="constant", warmup_epochs=0,
         )  # fmt: skip

@@ -90,7 +90,7 @@ class SimCLRSelfTraining(SelfTraining):
     def first_labels(self, train: TrainingView, run: Runner) -> PseudoLabels:
         """Each image's nearest cluster of labeled images, and the label that most of these are given."""
         build = partial(
-            SimCLR, self.encoder, train.channels, train.num_classes, train.mean, train.std,
+            SimCLR, self.encoder, train.image_spec,
             self.contrastive_augment or train.contrastive_augment, temperature=self.temperature,
             base_temperature=None, lr=self.pretrain_lr, momentum=self.momentum, weight_decay=self.pretrain_weight_decay,
         )  # fmt: skip

@@ -195,7 +195,7 @@ class AugmentationStudy(Described, LightningModule):
     def _classifier(self, data: ImageDataModule) -> "partial[Classifier]":
         train = data.training_view()
         return partial(
-            Classifier, self.network, train.channels, train.num_classes, train.mean, train.std,
+            Classifier, self.network, train.image_spec,
             lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay, milestones=self.milestones,
             gamma=self.gamma,
         )  # fmt: skip

@@ -1,75 +1,69 @@
 """What modules that look at images share: they normalize inside, and can take the shape of their data from it."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 from lightning.pytorch import LightningModule
 from torch import nn
 
 from cleanse.networks.base import Network
 from cleanse.networks.normalize import Normalize
+from cleanse.utils.image_spec import ImageSpec
+from cleanse.views import ImageView
 
 NetworkFactory = Callable[[int, int], nn.Module]
 """(channels, classes) to a network; in a config, a class path with init_args."""
 
 
 class ImageModule(LightningModule):
-    """A module whose layers depend on the data: how many channels and classes it has, and how it is normalized.
+    """A module whose layers depend on the images: how many channels and classes they have, how they are normalized.
 
-    A recipe knows its data and says so in the constructor. Alone (``cleanse fit --config simclr.yaml``) all four are
-    left out, and `setup` takes them from the data module. A subclass keeps its arguments as attributes, calls
-    `build_layers` at the end of its constructor and makes its layers in `build`.
+    A recipe knows its images and says so in the constructor. Alone (``cleanse fit --config simclr.yaml``) ``images`` is
+    left out, and `setup` takes it from the data module. A subclass hands both arguments to this constructor, keeps its
+    own as attributes, ends its constructor with ``self.make_layers()`` and makes its layers in `build`.
+
+    Args:
+        network: builds the network from (in_channels, num_classes).
+        images: what the images are like; None for those of the data that it is fitted on.
     """
 
+    network: nn.Module
     built = False
 
+    def __init__(self, network: NetworkFactory, images: ImageSpec | None = None) -> None:
+        super().__init__()
+        self.make_network = network
+        self.images = images
+
     @abstractmethod
-    def build(self, channels: int, num_classes: int) -> None:
+    def build(self, images: ImageSpec) -> None:
         """Make the layers."""
 
-    def build_layers(
-        self,
-        channels: int | None,
-        num_classes: int | None,
-        mean: Sequence[float] | None,
-        std: Sequence[float] | None,
-    ) -> None:
-        """Make the layers now if the data is known, otherwise in `setup`.
-
-        Raises:
-            ValueError: only some of the four are given.
-        """
-        given = [value is not None for value in (channels, num_classes, mean, std)]
-        if any(given) and not all(given):
-            raise ValueError("channels, num_classes, mean and std belong together: give all four of them or none")
-        if channels is not None and num_classes is not None and mean is not None and std is not None:
-            self.normalize = Normalize(mean, std)
-            self.build(channels, num_classes)
+    def make_layers(self) -> None:
+        """Make the layers now if the images are known, otherwise in `setup`."""
+        if self.images is not None:
+            self.normalize = Normalize(self.images.mean, self.images.std)
+            self.build(self.images)
             self.built = True
 
-    def take_from(self, view: Any) -> None:
-        """What else the module wants to know of its data, a `TrainingView`, before its layers are made."""
-
-    def adapt_to(self, view: Any) -> None:
-        """Make the layers for the images of ``view``, a `TrainingView`."""
-        self.take_from(view)
-        self.build_layers(view.channels, view.num_classes, view.mean, view.std)
+    def adapt_to(self, view: ImageView) -> None:
+        """Make the layers for the images of ``view``; a module that wants to know more of them extends this."""
+        self.images = view.image_spec
+        self.make_layers()
 
     def setup(self, stage: str) -> None:
         if not self.built:
             data = self.trainer.datamodule  # type: ignore[attr-defined]
-            view = data.training_view() if hasattr(data, "training_view") else data
-            self.adapt_to(view)
+            self.adapt_to(data.training_view() if hasattr(data, "training_view") else data)
 
 
-def split_network(make: NetworkFactory, channels: int, num_classes: int) -> Network:
+def split_network(make: NetworkFactory, images: ImageSpec) -> Network:
     """A network whose features and head can be used apart.
 
     Raises:
         ValueError: the factory makes something else.
     """
-    network = make(channels, num_classes)
+    network = make(images.channels, images.num_classes)
     if not isinstance(network, Network):
         raise ValueError(
             f"{type(network).__name__} has no features() and head: derive it from cleanse.networks.Network, "

@@ -10,6 +10,7 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import MultiStepLR
 
 from cleanse.modules.base import ImageModule, NetworkFactory
+from cleanse.utils.image_spec import ImageSpec
 from cleanse.views import Batch
 
 
@@ -18,9 +19,7 @@ class Classifier(ImageModule):
 
     Args:
         network: builds the network from (in_channels, num_classes).
-        channels: of the images; None, as for the next three, for those of the data that it is fitted on.
-        num_classes: of the labels.
-        mean, std: per channel, of images in [0, 1]; kept in the state dict.
+        images: what the images are like; None for those of the data that it is fitted on.
         lr: of SGD.
         momentum: of SGD.
         weight_decay: of SGD.
@@ -34,23 +33,23 @@ class Classifier(ImageModule):
     def __init__(
         self,
         network: NetworkFactory,
-        channels: int | None = None,
-        num_classes: int | None = None,
-        mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
+        images: ImageSpec | None = None,
         lr: float = 0.02,
         momentum: float = 0.9,
         weight_decay: float = 5e-4,
         milestones: Sequence[int] = (75, 90),
         gamma: float = 0.1,
     ) -> None:
-        super().__init__()
-        self.make, self.lr, self.momentum, self.weight_decay = network, lr, momentum, weight_decay
-        self.milestones, self.gamma = tuple(milestones), gamma
-        self.build_layers(channels, num_classes, mean, std)
+        super().__init__(network, images)
+        self.lr = lr
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        self.milestones = tuple(milestones)
+        self.gamma = gamma
+        self.make_layers()
 
-    def build(self, channels: int, num_classes: int) -> None:
-        self.network = self.make(channels, num_classes).to(memory_format=torch.channels_last)
+    def build(self, images: ImageSpec) -> None:
+        self.network = self.make_network(images.channels, images.num_classes).to(memory_format=torch.channels_last)
 
     def forward(self, image: Tensor) -> Tensor:
         return self.network(self.normalize(image))  # type: ignore[no-any-return]

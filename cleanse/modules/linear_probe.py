@@ -1,6 +1,7 @@
 """A linear classifier on an encoder that does not change any more."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
@@ -9,22 +10,24 @@ from torch import Tensor, nn
 from cleanse.modules.base import NetworkFactory, split_network
 from cleanse.modules.classifier import Classifier
 from cleanse.networks.base import Network
+from cleanse.utils.image_spec import ImageSpec
 from cleanse.views import Batch
 
 
 class LinearProbe(Classifier):
     """The second stage of SupCon: a linear layer on the frozen encoder's features, not on the projection.
 
-    Khosla et al., NeurIPS 2020, arXiv 2004.11362; the settings of their repository (SPEC C.2).
+    Khosla et al. 2020, arXiv 2004.11362; the settings of their repository.
 
     Args:
         network: builds the same network as the encoder's from (in_channels, num_classes).
-        channels, num_classes, mean, std: of the data; None for those of the data that it is fitted on.
+        images: what the images are like; None for those of the data that it is fitted on.
         encoder: a module with a ``network`` whose features are taken over; None for the network's own start, such as
             when a checkpoint is about to be loaded.
-        lr, momentum, weight_decay: of SGD.
+        lr, weight_decay: of SGD.
         milestones: epochs (from 0) at which the learning rate is multiplied by ``gamma``.
         gamma: see ``milestones``.
+        **kwargs: the other arguments of `Classifier`.
 
     Raises:
         ValueError: the encoder has another network, or none.
@@ -33,22 +36,21 @@ class LinearProbe(Classifier):
     def __init__(
         self,
         network: NetworkFactory,
-        channels: int | None = None,
-        num_classes: int | None = None,
-        mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
+        images: ImageSpec | None = None,
         encoder: LightningModule | None = None,
         lr: float = 5.0,
-        momentum: float = 0.9,
         weight_decay: float = 0.0,
         milestones: Sequence[int] = (60, 75, 90),
         gamma: float = 0.2,
+        **kwargs: Any,
     ) -> None:
         self._weights = {} if encoder is None else _features_of(encoder)
-        super().__init__(network, channels, num_classes, mean, std, lr, momentum, weight_decay, milestones, gamma)
+        super().__init__(
+            network, images, lr=lr, weight_decay=weight_decay, milestones=milestones, gamma=gamma, **kwargs
+        )
 
-    def build(self, channels: int, num_classes: int) -> None:
-        network = split_network(self.make, channels, num_classes)
+    def build(self, images: ImageSpec) -> None:
+        network = split_network(self.make_network, images)
         if self._weights:
             try:
                 found = network.load_state_dict(self._weights, strict=False)

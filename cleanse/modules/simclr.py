@@ -1,8 +1,7 @@
 """SimCLR: an encoder that learns from images alone, by telling two views of one image from all other images."""
 
 import math
-from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,29 +10,31 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from cleanse.functional import knn_vote
 from cleanse.modules.base import ImageModule, NetworkFactory, split_network
-from cleanse.views import Batch
+from cleanse.utils.image_spec import ImageSpec
+from cleanse.views import Batch, ImageView
 
 
 class SimCLR(ImageModule):
     """Encoder and projector, trained with NT-Xent on two augmented views of every image.
 
-    Chen et al., ICML 2020, arXiv 2002.05709, with the settings of the SupContrast repository, which paper 002 is silent
-    about (SPEC C.2). The network's head is replaced by the projector, so that ``forward`` gives the embedding (B,
-    dimension), not yet of length one. No label is used for training; where the data has labels as given, the
-    share of images whose nearest neighbors in the batch agree with theirs is shown as progress (``simclr/knn``).
+    Chen et al. 2020, arXiv 2002.05709, with the settings of the SupContrast repository
+    (https://github.com/HobbitLong/SupContrast; D70). The network's head is replaced by the projector, so that
+    ``forward`` gives the embedding (B, dimension), not yet of length one. No label is used for training; where the data
+    has labels as given, the share of images whose nearest neighbors in the batch agree with theirs is shown as progress
+    (``simclr/knn``).
 
     Departures from the repository: the cosine is stepped by batch, not by epoch.
 
     Args:
         network: builds the encoder from (in_channels, num_classes); a `cleanse.networks.Network`.
-        channels, num_classes, mean, std: of the data; None for those of the data that it is fitted on.
+        images: what the images are like; None for those of the data that it is fitted on.
         augment: makes a view from a batch of images in [0, 1]; None for the data set's own.
         projector: ``mlp``: two layers with a ReLU; ``linear``: one.
         dimension: of the embedding.
         projector_bias: whether the projector's layers have one.
         temperature: tau.
         base_temperature: the loss is multiplied by tau / base_temperature, as in SupContrast, whose learning rate is
-            meant for it (SPEC C.3.1); None leaves the loss as it is.
+            meant for it (D71); None leaves the loss as it is.
         optimizer: ``sgd`` or ``adam`` with betas (0.9, 0.99).
         lr: its learning rate.
         momentum: of SGD.
@@ -51,10 +52,7 @@ class SimCLR(ImageModule):
     def __init__(
         self,
         network: NetworkFactory,
-        channels: int | None = None,
-        num_classes: int | None = None,
-        mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
+        images: ImageSpec | None = None,
         augment: nn.Module | None = None,
         projector: Literal["mlp", "linear"] = "mlp",
         dimension: int = 128,
@@ -69,7 +67,7 @@ class SimCLR(ImageModule):
         warmup_epochs: int = 10,
         warmup_lr: float = 0.01,
     ) -> None:
-        super().__init__()
+        super().__init__(network, images)
         for argument, value in (("temperature", temperature), ("lr", lr), ("dimension", dimension)):
             if not value > 0:
                 raise ValueError(f"{argument} is above 0, not {value}")
@@ -80,23 +78,32 @@ class SimCLR(ImageModule):
         ):
             if word not in words:
                 raise ValueError(f"{argument} is {' or '.join(words)}, not {word!r}")
-        self.make, self.augment = network, augment
-        self.projector, self.dimension, self.projector_bias = projector, dimension, projector_bias
-        self.temperature, self.base_temperature = temperature, base_temperature
-        self.optimizer, self.lr, self.momentum, self.weight_decay = optimizer, lr, momentum, weight_decay
-        self.schedule, self.warmup_epochs, self.warmup_lr = schedule, warmup_epochs, warmup_lr
-        self.build_layers(channels, num_classes, mean, std)
+        self.augment = augment
+        self.projector = projector
+        self.dimension = dimension
+        self.projector_bias = projector_bias
+        self.temperature = temperature
+        self.base_temperature = base_temperature
+        self.optimizer = optimizer
+        self.lr = lr
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        self.schedule = schedule
+        self.warmup_epochs = warmup_epochs
+        self.warmup_lr = warmup_lr
+        self.make_layers()
 
-    def take_from(self, view: Any) -> None:
+    def adapt_to(self, view: ImageView) -> None:
         self.augment = self.augment or view.contrastive_augment
+        super().adapt_to(view)
 
-    def build(self, channels: int, num_classes: int) -> None:
-        self.network = split_network(self.make, channels, num_classes)
-        width, bias = self.network.num_features, self.projector_bias
+    def build(self, images: ImageSpec) -> None:
+        network = split_network(self.make_network, images)
+        width, bias = network.num_features, self.projector_bias
         last = nn.Linear(width, self.dimension, bias=bias)
         hidden = [nn.Linear(width, width, bias=bias), nn.ReLU()] if self.projector == "mlp" else []
-        self.network.head = nn.Sequential(*hidden, last)
-        self.network = self.network.to(memory_format=torch.channels_last)
+        network.head = nn.Sequential(*hidden, last)
+        self.network = network.to(memory_format=torch.channels_last)
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, C, H, W) float images in [0, 1] to their embedding (B, dimension)."""

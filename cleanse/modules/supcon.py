@@ -1,30 +1,27 @@
 """SupCon: an encoder trained so that images of one class lie close together."""
 
-from collections.abc import Sequence
-from typing import Literal
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cleanse.functional import supcon_loss
 from cleanse.modules.base import NetworkFactory
 from cleanse.modules.simclr import SimCLR
+from cleanse.utils.image_spec import ImageSpec
 
 
 class SupCon(SimCLR):
     """Encoder and projector, trained with the supervised contrastive loss; `LinearProbe` then makes a classifier of it.
 
-    Khosla et al., NeurIPS 2020, arXiv 2004.11362, with the settings of their repository: the first stage of the final
-    training of paper 002 (SPEC C.2).
+    Khosla et al. 2020, arXiv 2004.11362, with the settings of their repository: the first stage of the final training
+    of Wang et al. 2022 (arXiv 2210.10272).
 
     Args:
         network: builds the encoder from (in_channels, num_classes); a `cleanse.networks.Network`.
-        channels, num_classes, mean, std: of the data; None for those of the data that it is fitted on.
-        augment: makes a view from a batch of images in [0, 1]; None for the data set's own.
-        projector, dimension, projector_bias: see `SimCLR`.
+        images: what the images are like; None for those of the data that it is fitted on.
         temperature: tau.
-        base_temperature: see `SimCLR`.
-        optimizer, lr, momentum, weight_decay, schedule, warmup_epochs, warmup_lr: see `SimCLR`.
+        **kwargs: the other arguments of `SimCLR`.
 
     Raises:
         ValueError: as `SimCLR`, and when trained on images without a label.
@@ -35,28 +32,11 @@ class SupCon(SimCLR):
     def __init__(
         self,
         network: NetworkFactory,
-        channels: int | None = None,
-        num_classes: int | None = None,
-        mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
-        augment: nn.Module | None = None,
-        projector: Literal["mlp", "linear"] = "mlp",
-        dimension: int = 128,
-        projector_bias: bool = True,
+        images: ImageSpec | None = None,
         temperature: float = 0.1,
-        base_temperature: float | None = 0.07,
-        optimizer: Literal["sgd", "adam"] = "sgd",
-        lr: float = 0.5,
-        momentum: float = 0.9,
-        weight_decay: float = 1e-4,
-        schedule: Literal["cosine", "constant"] = "cosine",
-        warmup_epochs: int = 10,
-        warmup_lr: float = 0.01,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(
-            network, channels, num_classes, mean, std, augment, projector, dimension, projector_bias, temperature,
-            base_temperature, optimizer, lr, momentum, weight_decay, schedule, warmup_epochs, warmup_lr,
-        )  # fmt: skip
+        super().__init__(network, images, temperature=temperature, **kwargs)
 
     def contrast(self, first: Tensor, second: Tensor, label: Tensor) -> Tensor:
         """L_out of two views (B, dimension) each, against the images of all processes."""

@@ -32,7 +32,7 @@ def test_the_objective_falls_and_it_is_the_mean_distance(runner: Runner) -> None
     data.learn_attack(runner)
     directory = dict(runner.stages)
     view = data._view(data._clean(), None).plain()
-    encoder = runner.fit("surrogate", partial(SURROGATE, 1, 10, view.mean, view.std), view, max_epochs=1)
+    encoder = runner.fit("surrogate", partial(SURROGATE, view.image_spec), view, max_epochs=1)
     goal = _mean_embedding(encoder, view.subset(view.label == 0))
     rows = view.label == 0
     expected = torch.nn.functional.normalize(encoder(view.batch(rows.nonzero()[:, 0], False)["image"]), dim=1).mean(0)

@@ -133,7 +133,7 @@ def test_help_explains_every_argument_of_a_recipe(cleanse: Cleanse) -> None:
 def test_without_a_terminal_a_long_training_says_where_it_is(
     tmp_path: Path, view: TrainingView, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    build = partial(Classifier, partial(SmallCNN, width=4), 1, 10, view.mean, view.std)
+    build = partial(Classifier, partial(SmallCNN, width=4), view.image_spec)
     for every, told in ((0.0, True), (1000.0, False)):
         monkeypatch.setattr("cleanse.engine.progress.EVERY", every)
         runner = Runner(tmp_path / f"{every}", arguments={"accelerator": "cpu", "devices": 1}, screen=Screen(1))

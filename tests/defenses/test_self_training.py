@@ -153,7 +153,7 @@ def test_the_learning_rates_are_the_paper_s() -> None:
 
 def test_no_given_label_is_reached_after_the_first_training(train: TrainingView, runner: Runner) -> None:
     """B-T3: with garbage for labels nothing is trained or predicted anew, and the model is the same."""
-    build = partial(Classifier, SMALL["network"], 1, 10, train.mean, train.std)
+    build = partial(Classifier, SMALL["network"], train.image_spec)
     others = poisoned(limit_train=100, labeled=None, seed=7).training_view()
     FixedTeacher.teacher = runner.fit("fixed", build, others, max_epochs=1)
     recipe = FixedTeacher(augmentation="RCS0.625", iterations=2, **SMALL)

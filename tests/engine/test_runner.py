@@ -28,7 +28,7 @@ ARGUMENTS = {"accelerator": "cpu", "devices": 1}
 
 def build(view: TrainingView, **changed: Any) -> "partial[Classifier]":
     network = changed.pop("network", SmallCNN)
-    return partial(Classifier, network, view.channels, view.num_classes, view.mean, view.std, **changed)
+    return partial(Classifier, network, view.image_spec, **changed)
 
 
 def stage_key(run: Runner) -> str:
@@ -253,7 +253,7 @@ def test_two_commands_that_need_the_same_stage_make_it_once(tmp_path: Path) -> N
         "from cleanse.modules import Classifier; from cleanse.networks import SmallCNN\n"
         "v = Digits(limit_train=200, seed=0, batch_size=8).training_view()\n"
         "r = Runner(sys.argv[1], arguments={'accelerator': 'cpu', 'devices': 1})\n"
-        "r.fit('classifier', partial(Classifier, SmallCNN, 1, 10, v.mean, v.std), v, max_epochs=15)\n"
+        "r.fit('classifier', partial(Classifier, SmallCNN, v.image_spec), v, max_epochs=15)\n"
         "print('computed', r.computed)\n"
     )
     both = [
@@ -274,7 +274,7 @@ def test_kill_in_the_middle_of_a_stage_and_resume_gives_the_same_bits(tmp_path: 
         "import torch; torch.set_num_threads(1)\n"
         "v = Digits(limit_train=200, batch_size=32, seed=0).training_view()\n"
         "r = Runner(sys.argv[1], arguments={'accelerator': 'cpu', 'devices': 1})\n"
-        "make = partial(Classifier, SmallCNN, 1, 10, v.mean, v.std, milestones=(10,))\n"
+        "make = partial(Classifier, SmallCNN, v.image_spec, milestones=(10,))\n"
         "r.fit('classifier', make, v, max_epochs=200)\n"
     )
     environment = {**os.environ, "CLEANSE_CHECKPOINT_SECONDS": "0"}
@@ -335,7 +335,7 @@ def _fails() -> Classifier:
 
 
 def test_a_stage_without_an_end_is_refused(runner: Runner, view: TrainingView) -> None:
-    build = partial(Classifier, partial(SmallCNN, width=4), 1, 10, view.mean, view.std)
+    build = partial(Classifier, partial(SmallCNN, width=4), view.image_spec)
     for epochs in (0, -1):
         with pytest.raises(ValueError, match=f"first is to be trained for {epochs} epochs: give it at least one"):
             runner.fit("first", build, view, max_epochs=epochs)

@@ -36,7 +36,7 @@ def test_the_weights_are_bit_for_bit_the_same_and_the_curve_ends_at_the_evaluati
     data: Digits, tmp_path: Path
 ) -> None:
     view = data.training_view()
-    build = partial(Classifier, partial(SmallResNet, width=4), view.channels, view.num_classes, view.mean, view.std)
+    build = partial(Classifier, partial(SmallResNet, width=4), view.image_spec)
     plain = runner(tmp_path / "plain").fit("classifier", build, view, max_epochs=3)
     run = runner(tmp_path / "watched", EpochEvaluation(data))
     watched = run.fit("classifier", build, view, max_epochs=3)
@@ -57,6 +57,6 @@ def test_the_weights_are_bit_for_bit_the_same_and_the_curve_ends_at_the_evaluati
 def test_what_is_no_classifier_is_left_alone(data: Digits, tmp_path: Path) -> None:
     view = data.training_view()
     run = runner(tmp_path, EpochEvaluation(data))
-    of_data = (view.channels, view.num_classes, view.mean, view.std, view.contrastive_augment)
-    run.fit("simclr", partial(SimCLR, partial(SmallResNet, width=4), *of_data), view.plain(), max_epochs=1)
+    build = partial(SimCLR, partial(SmallResNet, width=4), view.image_spec, view.contrastive_augment)
+    run.fit("simclr", build, view.plain(), max_epochs=1)
     assert "sa" not in (run.stages[0][1] / "metrics" / "metrics.csv").read_text().splitlines()[0].split(",")

@@ -25,7 +25,7 @@ class Noise(nn.Module):
 
 
 def fitted(view: TrainingView, run: Runner) -> Classifier:
-    build = partial(Classifier, partial(SmallCNN, width=4), 1, 10, view.mean, view.std)
+    build = partial(Classifier, partial(SmallCNN, width=4), view.image_spec)
     return run.fit("teacher", build, view, max_epochs=1)
 
 

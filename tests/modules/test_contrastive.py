@@ -17,9 +17,10 @@ from cleanse.functional import supcon_loss
 from cleanse.modules import Autoencoder, Classifier, Embedding, ImageModule, LinearProbe, SimCLR, SupCon
 from cleanse.modules.simclr import learning_rate_factor
 from cleanse.networks import Decoder, SmallCNN, SmallResNet
+from cleanse.utils.image_spec import ImageSpec
 from cleanse.views import TrainingView
 
-DIGITS = (1, 10, (0.3,), (0.4,))
+DIGITS = ImageSpec(1, 10, (0.3,), (0.4,), (8, 8))
 AUGMENT = SimCLRAugment(flip=0, rotation=10, jitter=0, gray=0)
 
 
@@ -98,7 +99,7 @@ def test_simclr_does_not_learn_from_labels(view: TrainingView, tmp_path: Path) -
     weights = []
     for label in (view.label, view.label.flip(0), torch.full_like(view.label, -1)):
         torch.manual_seed(0)
-        module = SimCLR(SmallCNN, *DIGITS, augment=AUGMENT)
+        module = SimCLR(SmallCNN, DIGITS, augment=AUGMENT)
         trainer = Trainer(
             max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
             enable_model_summary=False, default_root_dir=tmp_path,
@@ -110,7 +111,7 @@ def test_simclr_does_not_learn_from_labels(view: TrainingView, tmp_path: Path) -
 
 
 def test_the_contrast_gets_better(view: TrainingView, runner: Runner) -> None:
-    build = partial(SimCLR, SmallCNN, *DIGITS, augment=AUGMENT, lr=0.1)
+    build = partial(SimCLR, SmallCNN, DIGITS, augment=AUGMENT, lr=0.1)
     losses = []
     for epochs in (1, 40):
         module = runner.fit("simclr", build, view.plain().with_batch_size(100), max_epochs=epochs)
@@ -121,7 +122,7 @@ def test_the_contrast_gets_better(view: TrainingView, runner: Runner) -> None:
 
 
 def test_the_embedding_table_is_the_network_image_by_image(view: TrainingView, runner: Runner) -> None:
-    module = runner.fit("simclr", partial(SimCLR, SmallResNet, *DIGITS, augment=AUGMENT), view.plain(), max_epochs=1)
+    module = runner.fit("simclr", partial(SimCLR, SmallResNet, DIGITS, augment=AUGMENT), view.plain(), max_epochs=1)
     table = runner.predict("embed", Embedding(module), view)
     image = view.batch(torch.arange(7), augmented=False)["image"]
     with torch.no_grad():
@@ -131,20 +132,20 @@ def test_the_embedding_table_is_the_network_image_by_image(view: TrainingView, r
 
 
 def test_the_probe_moves_nothing_but_its_layer(view: TrainingView, runner: Runner) -> None:
-    encoder = runner.fit("supcon", partial(SupCon, SmallResNet, *DIGITS, augment=AUGMENT), view.plain(), max_epochs=3)
-    probe = runner.fit("probe", partial(LinearProbe, SmallResNet, *DIGITS, encoder=encoder, lr=0.1), view, max_epochs=2)
+    encoder = runner.fit("supcon", partial(SupCon, SmallResNet, DIGITS, augment=AUGMENT), view.plain(), max_epochs=3)
+    probe = runner.fit("probe", partial(LinearProbe, SmallResNet, DIGITS, encoder=encoder, lr=0.1), view, max_epochs=2)
     before, after = encoder.network.state_dict(), probe.network.state_dict()
     shared = [k for k in before if not k.startswith("head.")]
     assert shared and all(torch.equal(before[k], after[k]) for k in shared)  # batch statistics too
     assert after["head.weight"].shape == (10, 64)
-    fresh = LinearProbe(SmallResNet, *DIGITS)
+    fresh = LinearProbe(SmallResNet, DIGITS)
     fresh.load_state_dict(probe.state_dict())  # a checkpoint needs no encoder
     image = view.batch(torch.arange(5), augmented=False)["image"]
     assert torch.equal(fresh.eval()(image), probe(image))
 
 
 def test_the_autoencoder_gives_images_back(view: TrainingView, runner: Runner) -> None:
-    build = partial(Autoencoder, SmallCNN, *DIGITS, size=(8, 8), dimension=32, width=8)
+    build = partial(Autoencoder, SmallCNN, DIGITS, dimension=32, width=8)
     module = runner.fit("autoencoder", build, view.plain(), max_epochs=40)
     image = view.batch(torch.arange(200), augmented=False)["image"]
     with torch.no_grad():
@@ -188,18 +189,14 @@ class Plain(nn.Module):
 
 def test_bad_input(view: TrainingView, runner: Runner) -> None:
     with pytest.raises(ValueError, match="has no features"):
-        SimCLR(Plain, *DIGITS)
-    with pytest.raises(ValueError, match="all four"):
-        SimCLR(SmallCNN, channels=3)
+        SimCLR(Plain, DIGITS)
     with pytest.raises(ValueError, match="temperature is above 0"):
-        SimCLR(SmallCNN, *DIGITS, temperature=0)
+        SimCLR(SmallCNN, DIGITS, temperature=0)
     with pytest.raises(ValueError, match="optimizer is sgd or adam"):
-        SimCLR(SmallCNN, *DIGITS, optimizer="lars")  # type: ignore[arg-type]
+        SimCLR(SmallCNN, DIGITS, optimizer="lars")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="two images"):
-        runner.fit("one", partial(SimCLR, SmallCNN, *DIGITS, augment=AUGMENT), view.with_batch_size(1), max_epochs=1)
+        runner.fit("one", partial(SimCLR, SmallCNN, DIGITS, augment=AUGMENT), view.with_batch_size(1), max_epochs=1)
     with pytest.raises(ValueError, match="some images have none"):
-        runner.fit("none", partial(SupCon, SmallCNN, *DIGITS, augment=AUGMENT), view.unlabeled(), max_epochs=1)
+        runner.fit("none", partial(SupCon, SmallCNN, DIGITS, augment=AUGMENT), view.unlabeled(), max_epochs=1)
     with pytest.raises(ValueError, match="another network"):
-        LinearProbe(SmallResNet, *DIGITS, encoder=SupCon(SmallCNN, *DIGITS, augment=AUGMENT))
-    with pytest.raises(ValueError, match="size="):
-        Autoencoder(SmallCNN, *DIGITS)
+        LinearProbe(SmallResNet, DIGITS, encoder=SupCon(SmallCNN, DIGITS, augment=AUGMENT))
