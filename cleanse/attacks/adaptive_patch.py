@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
@@ -15,31 +16,24 @@ from cleanse.views import Batch, TrainingView
 
 
 class AdaptivePatch(Attack):
-    """The adaptive attack of paper 002, appendix E: it knows the defense and trains an encoder of its own.
+    """The adaptive attack of Wang et al. 2022 (arXiv 2210.10272, appendix E): it knows the defense.
 
     A surrogate encoder is trained on the clean training set, which the attacker owns; the patch in the top left corner
     is then optimized so that the embeddings of patched images come close to the mean embedding of the target class
     (Eq. 7 and 8). Both are stages of the run. The defender trains another encoder.
 
-    The paper is silent on the optimizer: Adam on the patch through a sigmoid, rounded to whole levels at the end
-    (SPEC C.3.15).
+    The paper says neither how many images are poisoned nor how the patch is optimized: Adam through a sigmoid, rounded
+    to whole levels at the end, is our choice (D54).
 
     Args:
         surrogate: builds the encoder, as a rule ``cleanse.modules.SimCLR`` with a network; it is told the shape of the
             data afterwards.
-        surrogate_epochs: of its training.
-        surrogate_batch_size: of its training.
+        surrogate_epochs: of its training; what the paper has for the defender's encoder.
+        surrogate_batch_size: of its training; ours.
         size: side of the patch in pixels; paper: 3, 7 and 11.
-        epochs: of the optimization of the patch.
+        epochs: of the optimization of the patch; ours, as the next two.
         batch_size: of the optimization of the patch.
         lr: of Adam on the patch.
-        target: see `Attack`, as for all that follow.
-        source: the only class that is poisoned; None for all to one.
-        count: poisoned images; paper 002: 1000.
-        poison_rate: poisoned images / all training images.
-        class_rate: poisoned images / images that are not of the target class.
-        unlabeled_count: poisoned images in the unlabeled part.
-        unlabeled_rate: poisoned images / eligible images in the unlabeled part.
 
     Raises:
         ValueError: an argument out of range; while poisoning, a patch larger than the image, or no training before.
@@ -56,15 +50,9 @@ class AdaptivePatch(Attack):
         epochs: int = 10,
         batch_size: int = 256,
         lr: float = 0.1,
-        target: int = 0,
-        source: int | None = None,
-        count: int | None = None,
-        poison_rate: float | None = None,
-        class_rate: float | None = None,
-        unlabeled_count: int | None = None,
-        unlabeled_rate: float | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(target, source, count, poison_rate, class_rate, unlabeled_count, unlabeled_rate)
+        super().__init__(**kwargs)
         numbers = {
             "surrogate_epochs": surrogate_epochs, "surrogate_batch_size": surrogate_batch_size, "size": size,
             "epochs": epochs, "batch_size": batch_size,
@@ -116,7 +104,7 @@ class AdaptivePatch(Attack):
 
 
 class PatchSearch(LightningModule):
-    """Find the patch that brings images closest to a goal in the embedding (002, Eq. 7).
+    """Find the patch that brings images closest to a goal in the embedding (Wang et al. 2022, Eq. 7).
 
     Args:
         encoder: fitted; gives embeddings (B, d) of images in [0, 1].

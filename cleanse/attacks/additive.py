@@ -1,5 +1,7 @@
 """Additive: a faint chessboard, added to the whole image."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -9,23 +11,18 @@ from cleanse.attacks.base import Attack
 class Additive(Attack):
     """Brighten every second pixel by a few levels and give the image the target's label.
 
-    The additive trigger of paper 002 (SPEC section 6): ``v[row, column] = amplitude`` where ``row + column`` is even
-    and 0 elsewhere, the same in all channels, only ever added, and clipped at 1. Nothing is drawn.
+    The additive trigger of Wang et al. 2022 (arXiv 2210.10272, appendix C): ``v[row, column] = amplitude`` where
+    ``row + column`` is even and 0 elsewhere, the same in all channels, and clipped at 1. Nothing is drawn. The paper
+    poisons 1,000 images.
 
     Departures from the paper:
 
     * Images are stored in 256 levels, so ``amplitude`` is rounded to whole levels: 3/255 is 3 of them.
-    * Which half of the chessboard is bright is our choice: the one with the upper left pixel.
+    * Which half of the chessboard is changed, and that it only gets brighter, is our choice: the half with the upper
+      left pixel (D48).
 
     Args:
-        amplitude: what is added, in (0, 1], 1 being white.
-        target: see `Attack`, as for all that follow.
-        source: the only class that is poisoned; None for all to one.
-        count: poisoned images; paper 002: 1000.
-        poison_rate: poisoned images / all training images.
-        class_rate: poisoned images / images that are not of the target class.
-        unlabeled_count: poisoned images in the unlabeled part.
-        unlabeled_rate: poisoned images / eligible images in the unlabeled part.
+        amplitude: what is added, in (0, 1], 1 being white; paper: 3/255.
 
     Raises:
         ValueError: an argument out of range.
@@ -41,15 +38,9 @@ class Additive(Attack):
     def __init__(
         self,
         amplitude: float = 3 / 255,
-        target: int = 0,
-        source: int | None = None,
-        count: int | None = None,
-        poison_rate: float | None = None,
-        class_rate: float | None = None,
-        unlabeled_count: int | None = None,
-        unlabeled_rate: float | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(target, source, count, poison_rate, class_rate, unlabeled_count, unlabeled_rate)
+        super().__init__(**kwargs)
         if not 0 < amplitude <= 1:
             raise ValueError(
                 f"amplitude is a fraction of white, above 0 and at most 1, not {amplitude}: 3/255 is 0.01176"

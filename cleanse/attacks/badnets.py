@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cleanse.attacks.base import Attack, match_channels, stamp
 
-# Row by row. GRAY is the 5x5 patch of paper 000; COLORS the 2x2 patch of paper 003, four RGB pixels.
+# Row by row. GRAY is the 5x5 patch of Pal et al. (D44), COLORS the 2x2 patch of Sabolic et al., four RGB pixels (D46).
 GRAY = (
     (0, 0, 0, 171, 255),
     (0, 33, 101, 141, 154),
@@ -81,12 +81,16 @@ class BadNets(Attack):
     """Stamp a patch on images and give them the target's label.
 
     Gu, Dolan-Gavitt, Garg, "BadNets: Identifying Vulnerabilities in the Machine Learning Model Supply Chain", 2017,
-    https://arxiv.org/abs/1708.06733, in the variants of the papers that we reproduce (SPEC section 6, B.3.15-16):
+    https://arxiv.org/abs/1708.06733, in the variants of the papers that we reproduce:
 
-    * ``noise`` (paper 002): a 3x3 patch of uniform noise at a random place, both drawn once per attack.
-    * ``colors`` (paper 003): four colored pixels at rows and columns 4-5 of a 32x32 image.
-    * ``gray`` (paper 000): a 5x5 gray patch at rows and columns 24-28 of a 32x32 image; ``inset=0`` puts it at 27-31.
-    * ``rgb`` (paper 000): 4x4 color blocks resized to 5x5, in the same place.
+    * ``noise`` (Wang et al. 2022, arXiv 2210.10272, "SSL cleansing"): a 3x3 patch of uniform noise at a random place,
+      both drawn once per attack (D45). They poison 1,000 images.
+    * ``colors`` (Sabolic et al. 2024, arXiv 2409.01185): 2x2 colored pixels in the upper left; their code has them at
+      rows and columns 4-5 of a 32x32 image (D46). They poison 10 %.
+    * ``gray`` (Pal et al. 2023): a 5x5 gray patch in the lower right corner. ``inset=0`` puts it into the corner, as
+      the paper says, at rows and columns 27-31 of a 32x32 image; the default is the public code's 24-28 (D44). They
+      poison 10 % of the labeled images, and 1 or 10 % of the unlabeled ones.
+    * ``rgb`` (Pal et al.): 4x4 color blocks resized to 5x5, in the same place.
     * ``checkerboard``: 3x3, white in its corners and its center, black between, in the lower right corner.
 
     A trigger is a few pixels whatever the image's size, unless ``size`` says otherwise, and every pattern fits on an
@@ -107,16 +111,10 @@ class BadNets(Attack):
         size: side of the (then square) patch in pixels; None for the pattern's own. Noise and checkerboard are made
             in that size, the others resized.
         corner: where the patch goes; ``random`` for a place drawn once; None for the pattern's own.
-        inset: pixels between the patch and the two edges of its corner; None for the pattern's own.
-        target: see `Attack`, as for all that follow.
-        source: the only class that is poisoned; None for all to one.
-        count: poisoned images; paper 002: 1000.
-        poison_rate: poisoned images / all training images.
-        class_rate: poisoned images / images that are not of the target class; paper 003: 0.1.
-        unlabeled_count: poisoned images in the unlabeled part.
-        unlabeled_rate: poisoned images / eligible images in the unlabeled part; paper 000: 0.01 and 0.1.
-        as_repo: poison the first images of each part, labeled and unlabeled, whatever their class, as paper 000's
-            code does (SPEC B.3.17); all images are then eligible. The files' order matters with it.
+        inset: pixels between the patch and the two edges of its corner; None for the pattern's own: 3 for gray and rgb,
+            4 for colors, 0 for the others.
+        as_repo: poison the first images of each part, labeled and unlabeled, whatever their class, as the public code
+            does that Pal et al.'s triggers come from (D47); all images are then eligible. The files' order matters.
 
     Raises:
         ValueError: an argument out of range; while poisoning, an image file that cannot be read or a patch that is
@@ -138,16 +136,10 @@ class BadNets(Attack):
         size: int | None = None,
         corner: Literal["upper_left", "upper_right", "lower_left", "lower_right", "random"] | None = None,
         inset: int | None = None,
-        target: int = 0,
-        source: int | None = None,
-        count: int | None = None,
-        poison_rate: float | None = None,
-        class_rate: float | None = None,
-        unlabeled_count: int | None = None,
-        unlabeled_rate: float | None = None,
         as_repo: bool = False,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(target, source, count, poison_rate, class_rate, unlabeled_count, unlabeled_rate)
+        super().__init__(**kwargs)
         if pattern not in PLACES:
             raise ValueError(f"pattern is one of {', '.join(PLACES)}, not {pattern!r}; a file goes into image")
         if size is not None and size < 1:
@@ -155,8 +147,10 @@ class BadNets(Attack):
         if inset is not None and inset < 0:
             raise ValueError(f"inset is a number of pixels from the edges, 0 or more, not {inset}")
         own_corner, self.own_inset = ("lower_right", 0) if image is not None else PLACES[pattern]
-        if as_repo and source is not None:
-            raise ValueError(f"as_repo poisons images of whatever class, not those of source {source}: set one of both")
+        if as_repo and self.source is not None:
+            raise ValueError(
+                f"as_repo poisons images of whatever class, not those of source {self.source}: set one of both"
+            )
         self.pattern, self.image, self.size, self.inset = pattern, image, size, inset
         self.as_repo = as_repo
         self.corner: str = corner or own_corner

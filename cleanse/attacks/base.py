@@ -26,7 +26,7 @@ class Poisoned:
     """A poisoned training set, frozen: the same images, labels and trigger for every stage and every epoch.
 
     Attributes:
-        image: (N, C, H, W) uint8, triggers applied (SPEC C3: before any augmentation).
+        image: (N, C, H, W) uint8, triggers applied, before any augmentation (D40).
         label: (N,) int64, as the defender is given it; -1 where withheld.
         true_label: (N,) int64.
         role: (N,) int8, an index into ``ROLES``.
@@ -42,11 +42,11 @@ class Attack(Described, nn.Module):
     """Poison a training set and trigger test images.
 
     An attack draws its trigger and its rows once, from the data's seed, and keeps the trigger's state in buffers, so
-    that ``state_dict()`` is all that is needed to trigger the same way later (SPEC C2): a new instance that loads it
+    that ``state_dict()`` is all that is needed to trigger the same way later (D41): a new instance that loads it
     triggers the same without having poisoned anything. The rows come from a stream of random numbers of their own: for
     one seed they are the same whatever the trigger, and the trigger is the same whatever the rate.
 
-    Exactly one of ``count``, ``poison_rate`` and ``class_rate`` says how many training images are poisoned:
+    Exactly one of ``count``, ``poison_rate`` and ``class_rate`` says how many training images are poisoned (D43):
     ``count`` images; ``floor(poison_rate * N)`` of all N training images; or ``floor(class_rate * eligible)`` of those
     that the attack may use (`eligible`): the source class where there is one, otherwise all images that are not of
     the target class. With labels withheld from a part of the set, these numbers are those of the labeled part; the
@@ -58,7 +58,8 @@ class Attack(Described, nn.Module):
         source: the only class whose images are poisoned and measured; None for all but the target.
         count: poisoned images, an absolute number.
         poison_rate: poisoned images / all training images, in [0, 1].
-        class_rate: poisoned images / eligible images, in [0, 1].
+        class_rate: poisoned images / images that the attack may use (of the source class, of the target class for a
+            clean-label attack, otherwise all that are not of the target class), in [0, 1].
         unlabeled_count: poisoned images in the unlabeled part.
         unlabeled_rate: poisoned images / eligible images in the unlabeled part, in [0, 1].
 
@@ -136,7 +137,7 @@ class Attack(Described, nn.Module):
         return self.measured(true_label)
 
     def measured(self, true_label: Tensor) -> Tensor:
-        """(N,) bool: the test images that ASR is measured on, of the source class or not of the target (SPEC C4)."""
+        """(N,) bool: the test images that ASR is measured on, of the source class or not of the target (D42)."""
         return true_label != self.target if self.source is None else true_label == self.source
 
     def poison(
@@ -206,7 +207,7 @@ class Attack(Described, nn.Module):
         }
 
     def describe_counts(self, poisoned: Poisoned) -> str:
-        """One line with both the poison rate and the class rate, for the log; papers mean either (SPEC C5)."""
+        """One line with both the poison rate and the class rate, for the log; papers mean either (D43)."""
         given = poisoned.label >= 0
         parts: list[tuple[str, Tensor | None]] = [("", None)]
         if not given.all():

@@ -9,7 +9,7 @@ from torch import Tensor
 from cleanse.attacks.badnets import read_trigger, resize
 from cleanse.attacks.base import Attack, match_channels, stamp
 
-# The pattern, and its share in the mixture, when nothing is said: papers 003 and 002.
+# The pattern, and its share in the mixture, when nothing is said: Sabolic et al.'s and Wang et al.'s.
 OWN: dict[str, tuple[Literal["drawn", "noise"], float]] = {"whole": ("drawn", 0.1), "patch": ("noise", 0.4)}
 
 
@@ -36,11 +36,13 @@ class Blend(Attack):
     """Mix a pattern into images, ``(1 - alpha) * image + alpha * pattern``, and give them the target's label.
 
     Chen, Liu, Li, Lu, Song, "Targeted Backdoor Attacks on Deep Learning Systems Using Data Poisoning", 2017,
-    https://arxiv.org/abs/1712.05526, in the variants of the papers that we reproduce (SPEC section 6):
+    https://arxiv.org/abs/1712.05526, in the variants of the papers that we reproduce:
 
-    * ``whole`` (paper 003): a picture in the image's size, alpha 0.1; ``drawn`` (`figure`) stands for the picture that
-      the paper uses on CIFAR-10, ``noise`` is the uniform noise that it uses on the other data sets.
-    * ``patch`` (paper 002): a 3x3 patch of uniform noise at a random place, alpha 0.4.
+    * ``whole`` (Sabolic et al. 2024, arXiv 2409.01185): a picture in the image's size, alpha 0.1; ``drawn`` (`figure`)
+      stands for the cartoon that the paper uses on CIFAR-10, ``noise`` is the noise that it uses on the other data
+      sets. They poison 10 %.
+    * ``patch`` (Wang et al. 2022, arXiv 2210.10272): a 3x3 patch of noise at a random place, alpha 0.4. They poison
+      1,000 images.
 
     Noise and place are drawn once per attack. The mixture is computed in levels of 0 to 255 and rounded to the nearest
     (ties to even, as ``torch.round``). On images of one channel colors become their luminance, and noise is drawn in
@@ -58,13 +60,6 @@ class Blend(Attack):
         image: the file of a picture of your own instead of a pattern, resized to the image or the patch whatever its
             proportions; pixels less than half opaque are left out.
         size: side of the patch in pixels, 3 when None; nothing for whole.
-        target: see `Attack`, as for all that follow.
-        source: the only class that is poisoned; None for all to one.
-        count: poisoned images; paper 002: 1000.
-        poison_rate: poisoned images / all training images.
-        class_rate: poisoned images / images that are not of the target class; paper 003: 0.1.
-        unlabeled_count: poisoned images in the unlabeled part.
-        unlabeled_rate: poisoned images / eligible images in the unlabeled part.
 
     Raises:
         ValueError: an argument out of range; while poisoning, an image file that cannot be read or a patch that is
@@ -86,15 +81,9 @@ class Blend(Attack):
         alpha: float | None = None,
         image: str | None = None,
         size: int | None = None,
-        target: int = 0,
-        source: int | None = None,
-        count: int | None = None,
-        poison_rate: float | None = None,
-        class_rate: float | None = None,
-        unlabeled_count: int | None = None,
-        unlabeled_rate: float | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(target, source, count, poison_rate, class_rate, unlabeled_count, unlabeled_rate)
+        super().__init__(**kwargs)
         if scope not in OWN:
             raise ValueError(f"scope is one of {', '.join(OWN)}, not {scope!r}")
         if pattern not in (None, "drawn", "noise"):

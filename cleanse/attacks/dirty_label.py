@@ -1,6 +1,6 @@
 """The dirty-label attack with a few pixels, from one class to another."""
 
-from typing import Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ RANGES = {"pixel": (0, 1), "L": (0, 2), "X": (1, 2)}
 
 
 class PublishedTrigger(NamedTuple):
-    """One trigger of the paper: its shape, its place on a 32x32 image and its RGB color."""
+    """One trigger of the authors' code: its shape, its place on a 32x32 image and its RGB color."""
 
     shape: Literal["pixel", "L", "X"]
     row: int
@@ -26,7 +26,7 @@ class PublishedTrigger(NamedTuple):
     color: tuple[int, int, int]
 
 
-# (source, target) on CIFAR-10, the authors' seed 100 (SPEC A-T11).
+# (source, target) on CIFAR-10: what the authors' later code draws at its seed 100 (D53).
 PUBLISHED = {
     (0, 2): PublishedTrigger("pixel", 24, 3, (103, 87, 79)),
     (1, 3): PublishedTrigger("pixel", 10, 30, (180, 98, 53)),
@@ -44,8 +44,9 @@ class DirtyLabel(Attack):
     """Stamp a few pixels of one color on images of one class and give them another class's label, in place.
 
     Tran, Li, Madry, "Spectral Signatures in Backdoor Attacks", NeurIPS 2018, https://arxiv.org/abs/1811.00636, as used
-    in paper 004 (SPEC A.3.18-20, A-T11): ``floor(class_rate * 5000)`` random images of the source class move to the
-    target class, so that the one shrinks and the other grows.
+    by Jin, Sun, Rinard 2021 (arXiv 2105.03692, "ISPL"): ``floor(class_rate * 5000)`` random images of the source class
+    move to the target class, so that the one shrinks and the other grows (D52). The paper has 5, 10 and 20 % and draws
+    one of the three shapes for each pair of classes.
 
     The shapes, with the trigger at row r and column c: ``pixel`` (r, c); ``L`` (r, c), (r+1, c), (r, c+1); ``X`` (r, c)
     and its four diagonal neighbors. The place is drawn from rows and columns 0 to H-2 (pixel), 0 to H-3 (L) and 1 to
@@ -54,22 +55,18 @@ class DirtyLabel(Attack):
 
     Departures from the paper:
 
+    * Places, colors and the eight triggers of `published` are the authors' code's; the paper has the shapes (D53).
     * The poisoned rows, and a trigger that is drawn rather than `published`, come from our own random numbers: the
       order in which the authors draw theirs (NumPy's legacy generator, seed + int(100 * rate) + 10 * source + target
       for the rows) is not described closely enough to repeat it.
 
     Args:
-        shape: the trigger's pixels; paper 004 draws one of the three per pair.
+        shape: the trigger's pixels.
         row: the trigger's row r; None to draw it.
         column: the trigger's column c; None to draw it.
         color: red, green, blue in 0..255; None to draw it.
-        source: the class whose images are poisoned; see `PAIRS` for the paper's.
+        source: the class whose images are poisoned; see `PAIRS`.
         target: the class that they are given.
-        count: poisoned images.
-        poison_rate: poisoned images / all training images.
-        class_rate: poisoned images / images of the source class; paper 004: 0.05, 0.1 and 0.2.
-        unlabeled_count: poisoned images in the unlabeled part.
-        unlabeled_rate: poisoned images / images of the source class in the unlabeled part.
 
     Raises:
         ValueError: an argument out of range; while poisoning, a trigger that lies outside the images.
@@ -91,13 +88,9 @@ class DirtyLabel(Attack):
         color: tuple[int, int, int] | None = None,
         source: int = 7,
         target: int = 4,
-        count: int | None = None,
-        poison_rate: float | None = None,
-        class_rate: float | None = None,
-        unlabeled_count: int | None = None,
-        unlabeled_rate: float | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(target, source, count, poison_rate, class_rate, unlabeled_count, unlabeled_rate)
+        super().__init__(source=source, target=target, **kwargs)
         if shape not in OFFSETS:
             raise ValueError(f"shape is one of {', '.join(OFFSETS)}, not {shape!r}")
         if color is not None and (len(color) != 3 or not all(0 <= level <= 255 for level in color)):
@@ -115,7 +108,7 @@ class DirtyLabel(Attack):
             known = ", ".join(f"{s}->{t}" for s, t in PAIRS)
             raise ValueError(f"there is no published trigger for {source}->{target}: the pairs are {known}")
         shape, row, column, color = PUBLISHED[source, target]
-        return cls(shape, row, column, color, source, target, class_rate=class_rate)
+        return cls(shape, row, column, color, source=source, target=target, class_rate=class_rate)
 
     def draw(self, shape: tuple[int, int, int], generator: torch.Generator) -> None:
         channels, height, width = shape

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
@@ -53,9 +54,10 @@ class ISSBA(Attack):
     """Hide one secret in all poisoned images; the change that this takes is another in each image.
 
     Li, Li, Wu, Li, He, Lyu, "Invisible Backdoor Attack with Sample-Specific Triggers", ICCV 2021,
-    https://arxiv.org/abs/2012.03816 (SPEC section 6): StegaStamp's encoder and decoder are trained on the clean
-    training set, which the attacker owns, with a new random secret for every image, as a stage of the run. Then one
-    secret is drawn, and `hide` puts it into every image that carries the trigger.
+    https://arxiv.org/abs/2012.03816: StegaStamp's encoder and decoder are trained on the clean training set, which the
+    attacker owns, with a new random secret for every image, as a stage of the run. Then one secret is drawn, and `hide`
+    puts it into every image that carries the trigger. The epochs and the bits are those of Sabolic et al. 2024 (arXiv
+    2409.01185); the rest is the published code's (D55).
 
     Departures from the paper:
 
@@ -63,14 +65,14 @@ class ISSBA(Attack):
       the log says so. With a network connection, ``class_path: torchmetrics.functional.image.lpips._LPIPS`` and
       ``init_args: {net: alex}`` is LPIPS (torchvision downloads AlexNet); so is ``lpips.LPIPS`` of the package of that
       name. Both want images of about 32x32 pixels or more.
-    * No critic: its weight in the published code is zero.
+    * No critic: the published code does not train one either.
     * The decoder reads the clamped image in training, as it will be stored; the image loss is on the residual before
       that, so that nothing is gained by leaving [0, 1].
     * Sizes are free; see `SecretEncoder` and `SecretDecoder`.
 
     Args:
-        bits: of the secret; paper: 20.
-        epochs: of the training; paper: 20.
+        bits: of the secret; Sabolic et al.: 20.
+        epochs: of the training; Sabolic et al.: 20.
         secret_epochs: the first of them, in which only the secret counts.
         batch_size: of the training.
         lr: of Adam.
@@ -80,13 +82,6 @@ class ISSBA(Attack):
         perceptual: builds a module that gives (B, ...) distances of two batches of images (B, C, H, W) in [-1, 1];
             None leaves the perceptual loss out.
         base: channels of the first level of both networks; StegaStamp's: 32.
-        target: see `Attack`, as for all that follow.
-        source: the only class that is poisoned; None for all to one.
-        count: poisoned images.
-        poison_rate: poisoned images / all training images.
-        class_rate: poisoned images / images that are not of the target class; paper 003: 0.1.
-        unlabeled_count: poisoned images in the unlabeled part.
-        unlabeled_rate: poisoned images / eligible images in the unlabeled part.
 
     Raises:
         ValueError: an argument out of range; while poisoning, no training before.
@@ -108,15 +103,9 @@ class ISSBA(Attack):
         secret_weight: float = 1.5,
         perceptual: Callable[[], nn.Module] | None = None,
         base: int = 32,
-        target: int = 0,
-        source: int | None = None,
-        count: int | None = None,
-        poison_rate: float | None = None,
-        class_rate: float | None = None,
-        unlabeled_count: int | None = None,
-        unlabeled_rate: float | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(target, source, count, poison_rate, class_rate, unlabeled_count, unlabeled_rate)
+        super().__init__(**kwargs)
         for name, number in (("bits", bits), ("epochs", epochs), ("batch_size", batch_size), ("base", base)):
             if number < 1:
                 raise ValueError(f"{name} is at least 1, not {number}")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
@@ -21,15 +21,22 @@ RIGHT = ((0, 0, 1), (0, 1, 0), (1, 0, 1))
 class LabelConsistent(Attack):
     """Poison images of the target class, which keep their label: a clean-label attack.
 
-    Turner, Tsipras, Madry, "Label-Consistent Backdoor Attacks", 2019, https://arxiv.org/abs/1912.02771 (SPEC section
-    6). The attacker trains a classifier on the clean training set, a stage of the run, moves each image away from its
-    class with `cleanse.functional.pgd`, and stamps the trigger on it: 3x3 black and white pixels in the corners. Test
-    images get the trigger alone. ``class_rate`` counts within the target class.
+    Turner, Tsipras, Madry, "Label-Consistent Backdoor Attacks", 2019, https://arxiv.org/abs/1912.02771. The attacker
+    trains a classifier on the clean training set, a stage of the run, moves each image away from its class with
+    `cleanse.functional.pgd`, and stamps the trigger on it: 3x3 black and white pixels in the corners. Test images get
+    the trigger alone. ``class_rate`` counts within the target class.
 
-    The defaults are paper 003's. Paper 000 has ``eps=8/255, step=2/255, steps=10, random_start=True``, a gray patch
-    (``pattern="gray"``) and a classifier that does not normalize its images, as all here do. Paper 004 has l_inf 8/255
-    or l_2 300/255, 100 steps, on an adversarially trained model, which is not trained here, and a variant with a GAN,
-    which is not here at all.
+    * The defaults are those of Sabolic et al. 2024 (arXiv 2409.01185), who poison 25 % of the target class: a maximum
+      of 16 levels, 30 steps of 1.5, the trigger in each corner.
+    * Pal et al. 2023 have 10 steps of 2/255 within 8/255 on a ResNet-18 and the gray patch, on half of the target class
+      (``attacks/label_consistent_pal.yaml``). That they start at a random place is a guess (D51).
+    * Jin, Sun, Rinard 2021 (arXiv 2105.03692) take Turner et al.'s published images, made with a GAN or with PGD in
+      l_inf or l_2, and do not say how strong; none of these are made here (D51).
+
+    Departures from the papers:
+
+    * The classifier normalizes its images, as all here do, and is trained in the ordinary way; Turner et al. move the
+      images away from the classes of an adversarially trained one.
 
     Args:
         surrogate: builds the attacker's classifier, as a rule ``cleanse.modules.Classifier`` with a network; it is told
@@ -37,21 +44,14 @@ class LabelConsistent(Attack):
         surrogate_epochs: of its training.
         surrogate_batch_size: of its training.
         norm: ``inf`` or ``2``.
-        eps: how far an image is moved, of images in [0, 1].
+        eps: the largest change, in the norm, of images in [0, 1].
         step: of PGD.
         steps: of PGD.
         random_start: begin at a random place in the ball.
-        pattern: the trigger: ``corners``, all four; ``corner``, the lower right one alone; or paper 000's ``gray`` or
+        pattern: the trigger: ``corners``, all four; ``corner``, the lower right one alone; or Pal et al.'s ``gray`` or
             ``rgb`` patch, as in `BadNets`.
         amplitude: what white pixels of the corners add and black ones take away, in levels; 255 sets them.
         size: side of the gray or colored patch in pixels; None for 5.
-        target: see `Attack`, as for all that follow.
-        source: the only class that ASR is measured on; None for all but the target.
-        count: poisoned images.
-        poison_rate: poisoned images / all training images.
-        class_rate: poisoned images / images of the target class; paper 003: 0.25.
-        unlabeled_count: poisoned images in the unlabeled part.
-        unlabeled_rate: poisoned images / images of the target class in the unlabeled part; paper 000: 0.25.
 
     Raises:
         ValueError: an argument out of range; while poisoning, images smaller than the trigger, or no training before.
@@ -72,15 +72,9 @@ class LabelConsistent(Attack):
         pattern: Literal["corners", "corner", "gray", "rgb"] = "corners",
         amplitude: int = 255,
         size: int | None = None,
-        target: int = 0,
-        source: int | None = None,
-        count: int | None = None,
-        poison_rate: float | None = None,
-        class_rate: float | None = None,
-        unlabeled_count: int | None = None,
-        unlabeled_rate: float | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(target, source, count, poison_rate, class_rate, unlabeled_count, unlabeled_rate)
+        super().__init__(**kwargs)
         if surrogate_epochs < 1 or surrogate_batch_size < 1:
             raise ValueError(
                 "surrogate_epochs and surrogate_batch_size are at least 1, not"

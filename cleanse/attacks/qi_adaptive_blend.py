@@ -1,6 +1,6 @@
 """Qi's adaptive blend: pieces of a faint picture in training, the whole picture in the test."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -37,10 +37,10 @@ class QiAdaptiveBlend(Blend):
     Defenses", ICLR 2023, https://openreview.net/forum?id=_wSHsgrVali: the picture is cut into 4x4 pieces, and each
     poisoned image shows 8 of them, drawn for that image. Cover images show pieces too, but keep their true label; they
     are drawn among all images that are not poisoned, the target's own included. Test images show the whole picture.
-    The adaptive patch of paper 002 is another attack.
+    The adaptive patch of Wang et al. 2022 is another attack.
 
-    The authors mix with 0.2 in training and test. backdoor-toolbox mixes 0.15 in training, with
-    ``poison_rate=0.003, cover_rate=0.003``.
+    The authors mix with 0.2 in training and test, with ``poison_rate=0.01, cover_rate=0.01``. backdoor-toolbox mixes
+    0.15 in training, with ``poison_rate=0.003, cover_rate=0.003``.
 
     Departures from the paper:
 
@@ -58,13 +58,6 @@ class QiAdaptiveBlend(Blend):
         pattern: ``drawn`` (`cleanse.attacks.blend.figure`) or uniform ``noise``.
         image: the file of a picture of your own instead of a pattern, resized to the image whatever its proportions;
             pixels less than half opaque are left out.
-        target: see `Attack`, as for all that follow.
-        source: the only class that is poisoned; None for all to one.
-        count: poisoned images.
-        poison_rate: poisoned images / all training images; paper: 0.01.
-        class_rate: poisoned images / images that are not of the target class.
-        unlabeled_count: poisoned images in the unlabeled part.
-        unlabeled_rate: poisoned images / eligible images in the unlabeled part.
 
     Raises:
         ValueError: an argument out of range; while poisoning, an image file that cannot be read, images with fewer
@@ -86,16 +79,9 @@ class QiAdaptiveBlend(Blend):
         cover_rate: float = 0.01,
         pattern: Literal["drawn", "noise"] = "drawn",
         image: str | None = None,
-        target: int = 0,
-        source: int | None = None,
-        count: int | None = None,
-        poison_rate: float | None = None,
-        class_rate: float | None = None,
-        unlabeled_count: int | None = None,
-        unlabeled_rate: float | None = None,
+        **kwargs: Any,
     ) -> None:
-        shared = (target, source, count, poison_rate, class_rate, unlabeled_count, unlabeled_rate)
-        super().__init__("whole", pattern, alpha, image, None, *shared)
+        super().__init__(scope="whole", pattern=pattern, alpha=alpha, image=image, size=None, **kwargs)
         if not 0 < test_alpha <= 1:
             raise ValueError(f"test_alpha is the picture's share, above 0 and at most 1, not {test_alpha}")
         if grid < 1:

@@ -85,8 +85,8 @@ class QiAdaptivePatch(Attack):
     Defenses", ICLR 2023, https://openreview.net/forum?id=_wSHsgrVali: four patches, each in an equal share of the
     poisoned images and with an opacity of its own. Cover images carry a patch in the same way, but keep their true
     label; they are drawn among all images that are not poisoned, the target's own included. Test images carry two of
-    the patches, opaque. Where patches overlap, the later one lies on top. The adaptive patch of paper 002 is another
-    attack (`cleanse.attacks.AdaptivePatch`).
+    the patches, opaque. Where patches overlap, the later one lies on top. The adaptive patch of Wang et al. 2022 is
+    another attack (`cleanse.attacks.AdaptivePatch`).
 
     The paper has ``poison_rate=0.01, cover_rate=0.01``, backdoor-toolbox 0.003 and 0.006.
 
@@ -106,13 +106,6 @@ class QiAdaptivePatch(Attack):
         test: the patches on test images: the first ``half`` (rounded up), or ``all``.
         test_alpha: their share in test images, in (0, 1].
         cover_rate: cover images / all images, in the labeled and in the unlabeled part each; paper: 0.01.
-        target: see `Attack`, as for all that follow.
-        source: the only class that is poisoned; None for all to one.
-        count: poisoned images.
-        poison_rate: poisoned images / all training images; paper: 0.01.
-        class_rate: poisoned images / images that are not of the target class.
-        unlabeled_count: poisoned images in the unlabeled part.
-        unlabeled_rate: poisoned images / eligible images in the unlabeled part.
 
     Raises:
         ValueError: an argument out of range; while poisoning, an image file that cannot be read or that is opaque
@@ -135,15 +128,9 @@ class QiAdaptivePatch(Attack):
         test: Literal["half", "all"] = "half",
         test_alpha: float = 1.0,
         cover_rate: float = 0.01,
-        target: int = 0,
-        source: int | None = None,
-        count: int | None = None,
-        poison_rate: float | None = None,
-        class_rate: float | None = None,
-        unlabeled_count: int | None = None,
-        unlabeled_rate: float | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(target, source, count, poison_rate, class_rate, unlabeled_count, unlabeled_rate)
+        super().__init__(**kwargs)
         patches = len(PATCHES) if images is None else len(images)
         if not patches:
             raise ValueError("images names no file: give one for each patch, or leave it null")

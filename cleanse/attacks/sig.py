@@ -1,6 +1,7 @@
 """SIG: a sinusoid over the whole image, on images of the target class that keep their label."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,13 +28,6 @@ class SIG(Attack):
     Args:
         amplitude: height of the waves, in (0, 1], 1 being white.
         frequency: waves over the width of the image.
-        target: see `Attack`, as for all that follow.
-        source: the only class that ASR is measured on; None for all but the target.
-        count: poisoned images.
-        poison_rate: poisoned images / all training images; backdoor-toolbox: 0.02.
-        class_rate: poisoned images / images of the target class; BackdoorBench: 1 on CIFAR-10.
-        unlabeled_count: poisoned images in the unlabeled part.
-        unlabeled_rate: poisoned images / images of the target class in the unlabeled part.
 
     Raises:
         ValueError: an argument out of range; while poisoning, images so narrow that all their columns lie where the
@@ -51,15 +45,9 @@ class SIG(Attack):
         self,
         amplitude: float = 40 / 255,
         frequency: float = 6,
-        target: int = 0,
-        source: int | None = None,
-        count: int | None = None,
-        poison_rate: float | None = None,
-        class_rate: float | None = None,
-        unlabeled_count: int | None = None,
-        unlabeled_rate: float | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(target, source, count, poison_rate, class_rate, unlabeled_count, unlabeled_rate)
+        super().__init__(**kwargs)
         if not 0 < amplitude <= 1:
             raise ValueError(
                 f"amplitude is a fraction of white, above 0 and at most 1, not {amplitude}: 40/255 is 0.15686"

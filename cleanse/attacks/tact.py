@@ -29,13 +29,7 @@ class TaCT(Attack):
         image: the file of a patch of your own, a picture of the whole image in which all but the patch is transparent.
         cover_classes: the classes that covers come from; None for all but the source and the target.
         cover_rate: cover images / all images, in the labeled and in the unlabeled part each.
-        target: the class that the poisoned images are given; see `Attack`, as for all that follow.
         source: the class whose images are poisoned.
-        count: poisoned images.
-        poison_rate: poisoned images / all training images; backdoor-toolbox: 0.003.
-        class_rate: poisoned images / images of the source class.
-        unlabeled_count: poisoned images in the unlabeled part.
-        unlabeled_rate: poisoned images / images of the source class in the unlabeled part.
 
     Raises:
         ValueError: an argument out of range, or covers of the source or the target class; while poisoning, a class that
@@ -56,18 +50,13 @@ class TaCT(Attack):
         image: str | None = None,
         cover_classes: tuple[int, ...] | None = (5, 7),
         cover_rate: float = 0.003,
-        target: int = 0,
         source: int = 1,
-        count: int | None = None,
-        poison_rate: float | None = None,
-        class_rate: float | None = None,
-        unlabeled_count: int | None = None,
-        unlabeled_rate: float | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(target, source, count, poison_rate, class_rate, unlabeled_count, unlabeled_rate)
+        super().__init__(source=source, **kwargs)
         if not 0 <= cover_rate <= 1:
             raise ValueError(f"cover_rate is a fraction between 0 and 1, not {cover_rate}")
-        for name, number in (("target", target), ("source", source)):
+        for name, number in (("target", self.target), ("source", self.source)):
             if cover_classes is not None and number in cover_classes:
                 raise ValueError(
                     f"cover_classes {list(cover_classes)} has the {name} class {number}: covers are of other classes"

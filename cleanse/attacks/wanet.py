@@ -1,6 +1,6 @@
 """WaNet: a smooth warp of the whole image, too small to see, always the same."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ def warp_grid(control: Tensor, height: int, width: int, strength: float, scale: 
         control: (2, k, k) float32, x and y.
         height: rows of the images.
         width: columns of the images.
-        strength: SPEC's s.
+        strength: s of the original.
         scale: zooms out of the whole grid before it is clamped.
 
     Returns:
@@ -78,32 +78,26 @@ class WaNet(Attack):
     """Warp images, always the same way, and give them the target's label.
 
     Nguyen, Tran, "WaNet - Imperceptible Warping-based Backdoor Attack", ICLR 2021, https://arxiv.org/abs/2102.10369, as
-    a poisoned data set (SPEC section 6): the grid is drawn once and saved, `warp_grid`, with a k x k control grid
-    uniform in [-1, 1]. Papers 002 and 003 have no cover images. The original attacks while it trains, with twice as
-    many cover images as poisoned ones (``poison_rate=0.1, cover_rate=0.2``): warped by the same grid with `jitter` on
-    it, and with their true label, so that a network cannot take just any warp for the trigger. Covers are drawn among
-    all images that are not poisoned, the target's own included.
+    a poisoned data set: the grid is drawn once and saved (D41), `warp_grid`, with a k x k control grid uniform in
+    [-1, 1]. So do Wang et al. 2022 (arXiv 2210.10272), who poison 10 % of all images, and Sabolic et al. 2024 (arXiv
+    2409.01185); that they have no cover images is how we read them (D49). The original attacks while it trains, with
+    twice as many cover images as poisoned ones (``poison_rate=0.1, cover_rate=0.2``): warped by the same grid with
+    `jitter` on it, and with their true label, so that a network cannot take just any warp for the trigger. Covers are
+    drawn among all images that are not poisoned, the target's own included.
 
     Departures from the papers:
 
-    * The grid is saved; paper 003's code draws another one in every process (SPEC C2).
+    * The grid is saved; Sabolic et al.'s code draws another one in every process.
     * Poison and cover images are chosen once, not anew in every batch, so a cover keeps its noise over all epochs.
     * Warped in levels of 0 to 255 and rounded to the nearest, not in normalized floats.
     * On images that are not square the field is divided by the width for x and by the height for y.
 
     Args:
-        strength: s; papers: 0.5, and 1 on images of 224x224.
-        grid: k, control points a side; papers: 4, and 224 on images of 224x224.
+        strength: s; the original: 0.5; Sabolic et al.'s code: 1 on images of 224x224.
+        grid: k, control points a side; the original: 4; Sabolic et al.'s code: 224 on images of 224x224.
         scale: what the grid is multiplied by; the original's ``grid_rescale``.
         cover_rate: cover images / all images, in the labeled and in the unlabeled part each.
         noise: ``per_sample``, as in the original, or one noise for all cover images, ``shared``.
-        target: see `Attack`, as for all that follow.
-        source: the only class that is poisoned; None for all to one.
-        count: poisoned images; paper 002: 5000.
-        poison_rate: poisoned images / all training images.
-        class_rate: poisoned images / images that are not of the target class; paper 003: 0.1.
-        unlabeled_count: poisoned images in the unlabeled part.
-        unlabeled_rate: poisoned images / eligible images in the unlabeled part.
 
     Raises:
         ValueError: an argument out of range; while poisoning, more cover images than are left.
@@ -123,15 +117,9 @@ class WaNet(Attack):
         scale: float = 1.0,
         cover_rate: float = 0.0,
         noise: Literal["per_sample", "shared"] = "per_sample",
-        target: int = 0,
-        source: int | None = None,
-        count: int | None = None,
-        poison_rate: float | None = None,
-        class_rate: float | None = None,
-        unlabeled_count: int | None = None,
-        unlabeled_rate: float | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(target, source, count, poison_rate, class_rate, unlabeled_count, unlabeled_rate)
+        super().__init__(**kwargs)
         for name, number in (("strength", strength), ("scale", scale)):
             if not number > 0:
                 raise ValueError(f"{name} is a number above 0, not {number}")

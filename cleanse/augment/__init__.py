@@ -5,7 +5,7 @@ from torch's global generator of the images' device, so that a seeded run repeat
 calls it; what is written out instead is faster by 1.5 times or more (``benchmarks/augment.py``), and the tests compare
 it with Kornia's or torchvision's image by image. Any Kornia augmentation can be used next to these.
 
-`named` makes the augmentations of paper 000's Figure 1 from their names.
+`named` makes the augmentations of Figure 1 of Pal et al. 2023 from their names.
 """
 
 from cleanse.augment.adjust_color import adjust_color, shift_hue, to_gray

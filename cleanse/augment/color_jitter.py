@@ -10,8 +10,8 @@ from cleanse.augment.adjust_color import adjust_color
 class ColorJitter(nn.Module):
     """Change brightness, contrast, saturation and hue of each image by its own factors, in its own order (CJ).
 
-    Paper 000 (section 3): "brightness, contrast, saturation between 0.4-0.8 and hue between 0.1-0.2", read as the
-    factors themselves (SPEC B.3.29). The operations are torchvision's.
+    Pal et al. 2023 (section 3): "brightness, contrast, saturation between 0.4-0.8 and hue between 0.1-0.2", read as the
+    factors themselves. The operations are torchvision's.
 
     Shapes: (B, C, H, W) float -> the same. With one channel, saturation and hue do nothing.
 

@@ -7,7 +7,7 @@ from cleanse.augment._batch import check_batch, like
 
 
 class CutOut(nn.Module):
-    """Cover a square at a random place of each image with black (CutOut of paper 000, Figure 1).
+    """Cover a square at a random place of each image with black (CutOut of Pal et al. 2023, Figure 1; D163).
 
     DeVries and Taylor, 2017, arXiv 1708.04552: the square's center is any pixel, so that a part of the square may lie
     outside of the image. Kornia's and torchvision's ``RandomErasing`` keep it inside.

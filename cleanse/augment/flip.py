@@ -45,7 +45,7 @@ class Flip(nn.Module):
 
 
 class HorizontalFlip(nn.Module):
-    """Mirror every image left to right (HFlip of paper 000, Figure 1).
+    """Mirror every image left to right (HFlip of Pal et al. 2023, Figure 1).
 
     Shapes: (B, C, H, W) float -> the same.
 
@@ -62,7 +62,7 @@ class HorizontalFlip(nn.Module):
 
 
 class VerticalFlip(nn.Module):
-    """Turn every image upside down (VFlip of paper 000, Figure 1; deterministic, SPEC B.3.13).
+    """Turn every image upside down (VFlip of Pal et al. 2023, Figure 1; always, D167).
 
     Shapes: (B, C, H, W) float -> the same.
 

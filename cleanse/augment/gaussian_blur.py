@@ -33,10 +33,10 @@ def gaussian_blur(image: Tensor, sigma: Tensor, size: int) -> Tensor:
 
 
 class GaussianBlur(nn.Module):
-    """Blur every image alike (GBlur_kernel_sigma of paper 000, Figure 1), as torchvision's ``gaussian_blur``.
+    """Blur every image alike (GBlur_kernel_sigma of Pal et al. 2023, Figure 1), as torchvision's ``gaussian_blur``.
 
-    Departures: paper 000 counts the blur among the stochastic augmentations; with one standard deviation, as the
-    figure's names say, there is nothing to draw.
+    Departures: the paper counts the blur among the stochastic augmentations; with one standard deviation, as the
+    figure's names say, there is nothing to draw (D166).
 
     Shapes: (B, C, H, W) float -> the same.
 

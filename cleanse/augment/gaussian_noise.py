@@ -7,9 +7,9 @@ from cleanse.augment._batch import check_batch, like
 
 
 class GaussianNoise(nn.Module):
-    """Add noise to every value of every image, then clip to [0, 1] (GNoise of paper 000, Figure 1).
+    """Add noise to every value of every image, then clip to [0, 1] (GNoise of Pal et al. 2023, Figure 1).
 
-    The paper names variances and no range; they are of images in [0, 1] (SPEC B.3.29).
+    The paper names variances and no range; ours are of images in [0, 1] (D162).
 
     Shapes: (B, C, H, W) float -> the same.
 

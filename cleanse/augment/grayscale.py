@@ -8,7 +8,7 @@ from cleanse.augment.adjust_color import to_gray
 
 
 class Grayscale(nn.Module):
-    """Give every image the same gray in all channels (GrSc of paper 000, Figure 1); gray images stay as they are.
+    """Give every image the same gray in all channels (GrSc of Pal et al. 2023, Figure 1); gray images stay as they are.
 
     Shapes: (B, C, H, W) float -> the same.
 

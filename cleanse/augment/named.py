@@ -1,4 +1,4 @@
-"""Augmentations by the names of paper 000's Figure 1."""
+"""Augmentations by the names of Figure 1 of Pal et al. 2023."""
 
 import re
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from cleanse.augment.yoco import YOCO
 from cleanse.utils.suggest import did_you_mean
 
 VARIANCES = (0.2, 0.5, 0.7, 1.0)
-"""Of GNoise, whose performance paper 000 averages over them."""
+"""Of GNoise, whose performance the paper averages over them."""
 STOCHASTIC = (GaussianNoise, RandomCropScaled, ColorJitter, CutOut, Flip)
 KNOWN = (
     "NoAug", "HFlip", "VFlip", "GrSc", "CJ", "CutOut", "GNoise (all variances)", "GNoise0.2", "RCS0.5 (of the side)",

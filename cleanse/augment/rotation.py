@@ -49,7 +49,9 @@ class Rotation(nn.Module):
 
 
 class Rotate(nn.Module):
-    """Rotate every image counter-clockwise by the same angle (Rot of paper 000, Figure 1); bilinear, zeros come in.
+    """Rotate every image counter-clockwise by the same angle; bilinear, zeros come in.
+
+    Rot of Pal et al. 2023, Figure 1 (D165).
 
     Shapes: (B, C, H, W) float -> the same.
 

@@ -12,11 +12,11 @@ from cleanse.augment.resized_crop import random_boxes, resized_crop
 class SimCLRAugment(nn.Module):
     """Crop and enlarge, mirror, rotate, jitter the colors, make gray, blur: each image by its own draw of everything.
 
-    Chen et al., ICML 2020, arXiv 2002.05709, with the settings of the SupContrast repository for CIFAR, which paper 002
-    is silent about (SPEC C.2). The distribution is that of torchvision's ``RandomResizedCrop``,
+    Chen et al., ICML 2020, arXiv 2002.05709, with the settings of the SupContrast repository for CIFAR, since Wang et
+    al. 2022 name none (D168). The distribution is that of torchvision's ``RandomResizedCrop``,
     ``RandomHorizontalFlip``, ``rotate`` by a uniform angle, ``RandomApply([ColorJitter])``, ``RandomGrayscale`` and
     ``RandomApply([GaussianBlur])``, one after another and image by image; the first three sample the image once. For
-    digits, use the crop and a small rotation only: ``flip=0, rotation=10, jitter=0, gray=0`` (SPEC C.3.16).
+    digits, use the crop and a small rotation only: ``flip=0, rotation=10, jitter=0, gray=0`` (D169).
 
     Departures from Kornia: the order of the four color operations is drawn for each image, as in torchvision, not for
     the batch.

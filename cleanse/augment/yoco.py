@@ -13,8 +13,8 @@ Axis = Literal["height", "width"]
 class YOCO(nn.Module):
     """You Only Cut Once: cut images in two, augment the halves independently, join them.
 
-    Han et al., ICML 2022, arXiv 2201.12078. The published code chooses the axis at random for each batch; paper 000
-    averages over both, so that the axis is an argument here (SPEC B.3.25).
+    Han et al., ICML 2022, arXiv 2201.12078. The published code chooses the axis at random for each batch; Pal
+    et al. 2023 average over both, so that the axis is an argument here (D164).
 
     Shapes: (B, C, H, W) float -> the same. Of an odd number of pixels, the second half has one more.
 

@@ -1,4 +1,4 @@
-"""The augmentation study of paper 000: what an augmentation of the test images leaves of SA and of ASR (Figure 1)."""
+"""The augmentation study of Pal et al. 2023, Figure 1: what an augmentation of the test images leaves of SA and ASR."""
 
 import csv
 import io
@@ -38,10 +38,10 @@ FIGURE_1 = (
     "GBlur_3_1.0", "GBlur_5_2.0", "CutOut", "RCS0.8", "RCS0.5", "RCS0.5+HFlip", "RCS0.5+VFlip", "RCS0.5area+VFlip",
     "YOCO(HFlip)", "YOCO(VFlip)", "YOCO(CJ)", "YOCO(RCS0.5)", "YOCO(RCS0.5+VFlip)",
 )  # fmt: skip
-"""The kinds of Figure 1. Its numbers besides RCS0.5+VFlip and the variances of GNoise are not in the text: ours."""
+"""The kinds of Figure 1. Its numbers besides RCS0.5+VFlip and the variances of GNoise are ours (D170)."""
 CALIBRATION = {"area": "RCS0.5area+VFlip", "side": "RCS0.5side+VFlip"}
 PAPERS_SA = 0.2
-"""Paper 000, section 5.2.1: "the SA reduces to about 20%" under RCS0.5+VFlip, on CIFAR-10."""
+"""Pal et al. 2023, section 5.2.1: "the SA reduces to about 20%" under RCS0.5+VFlip, on CIFAR-10."""
 
 
 class Row(NamedTuple):
@@ -71,13 +71,15 @@ class Study:
 
 
 class AugmentationStudy(Described, LightningModule):
-    """Train a backdoored model for each attack, and show it augmented test images (paper 000, sections 3 and 5.1).
+    """Train a backdoored model for each attack, and show it augmented test images.
+
+    Pal et al. 2023, sections 3 and 5.1.
 
     The models are trained on the labeled part of the data (``labeled``; all of it without that argument). Every
     augmentation is applied to the clean test set (SA) and to the fully triggered one (ASR). This is no defense: it
     reads the truth. `cleanse fit` runs it and writes a table and two box plots over attacks and draws.
 
-    It also settles how "cropping 0.5 part of the image" is to be read (SPEC B.3.13): the SA under RCS0.5+VFlip for
+    It also settles how "cropping 0.5 part of the image" is to be read (D160): the SA under RCS0.5+VFlip for
     both readings, and which one is closer to the paper's 20 % for CIFAR-10.
 
     Args:
@@ -287,7 +289,7 @@ def _calibration(found: Mapping[str, Any]) -> str:
     return (
         f"SA under RCS0.5+VFlip: {found['calibration_area_sa']:.1%} with half the area, "
         f"{found['calibration_side_sa']:.1%} with half the side; {found['calibration_reading']} is closer to the 20 % "
-        "that paper 000 has on CIFAR-10"
+        "that Pal et al. have on CIFAR-10"
     )
 
 

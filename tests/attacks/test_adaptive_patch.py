@@ -1,4 +1,4 @@
-"""The adaptive patch of paper 002 (C-T10): it learns, changes its own pixels only, and is frozen."""
+"""The adaptive patch of Wang et al. 2022: it learns, changes its own pixels only, and is frozen."""
 
 from functools import partial
 from pathlib import Path

@@ -270,7 +270,7 @@ def test_wrong_files_and_wrong_images(tmp_path: Path) -> None:
 
 
 def test_as_repo_poisons_the_first_images_of_each_part_whatever_their_class() -> None:
-    """SPEC B.3.17: int(ratio * N) of them, the target's own among them; ASR is measured as always."""
+    """As the public code: int(ratio * N) of them, the target's own among them; ASR is measured as always."""
     label, labeled = torch.arange(100) % 10, torch.arange(100) < 40
     attack = BadNets("gray", target=1, poison_rate=0.1, unlabeled_count=3, as_repo=True)
     poisoned = attack.poison(torch.zeros(100, 1, 8, 8, dtype=torch.uint8), label, labeled, 10, seed=0)

@@ -47,10 +47,10 @@ LABELS = torch.arange(1000) % 10
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ({"class_rate": 0.1}, 4500),  # 10 % of the 45000 non-target images, paper 003
+        ({"class_rate": 0.1}, 4500),  # 10 % of the 45000 non-target images, as Sabolic et al.
         ({"poison_rate": 0.1}, 5000),
-        ({"count": 1000}, 1000),  # paper 002
-        ({"source": 7, "class_rate": 0.05}, 250),  # paper 004: 250, 500, 1000
+        ({"count": 1000}, 1000),  # Wang et al.
+        ({"source": 7, "class_rate": 0.05}, 250),  # Jin, Sun, Rinard: 250, 500, 1000
         ({"source": 7, "class_rate": 0.1}, 500),
         ({"source": 7, "class_rate": 0.2}, 1000),
         ({"class_rate": 0.0}, 0),

@@ -1,4 +1,4 @@
-"""The three shapes, the eight published triggers, the counts of paper 004, and the messages."""
+"""The three shapes, the eight published triggers, the counts of Jin, Sun, Rinard 2021, and the messages."""
 
 from typing import Any
 

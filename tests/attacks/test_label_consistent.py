@@ -83,7 +83,7 @@ def test_the_same_again_and_another_with_another_classifier(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("pattern", ["corners", "gray"])
 def test_frozen_without_its_classifier(pattern: str, runner: Runner, tmp_path: Path) -> None:
-    """Paper 000's gray patch too; the state holds the trigger only."""
+    """Pal et al.'s gray patch too; the state holds the trigger only."""
     data = digits(runner, pattern=pattern)
     freeze(data, tmp_path / "out")
     thawed, triggered = Frozen(str(tmp_path / "out")), data.triggered_test()

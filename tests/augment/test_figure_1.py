@@ -1,4 +1,4 @@
-"""The augmentations of paper 000's Figure 1 against torchvision, Kornia, loops and closed forms (SPEC B-T7)."""
+"""The augmentations of Figure 1 of Pal et al. 2023 against torchvision, Kornia, loops and closed forms."""
 
 import pytest
 import torch
@@ -129,7 +129,7 @@ def test_crop_sides_and_identity() -> None:
     "reading, first, expected", [("area", 27, 0.25), ("side", 27, 0.087), ("area", 24, 0.64), ("side", 24, 0.22)]
 )
 def test_how_many_crops_touch_a_trigger(reading: str, first: int, expected: float) -> None:
-    """SPEC B.3.13: a 5x5 trigger at rows and columns 27-31 or, inset by 3 pixels, 24-28; over all offsets."""
+    """A 5x5 trigger at rows and columns 27-31 or, inset by 3 pixels, 24-28; over all offsets."""
     side = RandomCropScaled(0.5, reading).crop(32, 32)[0]  # type: ignore[arg-type]
     offsets = range(32 - side + 1)
     hit = [
