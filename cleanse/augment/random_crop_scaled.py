@@ -14,8 +14,8 @@ Reading = Literal["area", "side"]
 class RandomCropScaled(nn.Module):
     """Crop a given part of each image at a uniformly random place and resize it back, bilinear.
 
-    RCS of Pal et al. 2023, Figure 1. "Cropping 0.5 part of the image" may mean half its area or half its side (D160): 23
-    or 16 of CIFAR-10's 32 pixels. `AugmentationStudy` reports which reading is closer to the paper's standard accuracy.
+    RCS of Pal et al. 2023, Figure 1. "Cropping 0.5 part of the image" may mean half its area or half its side (D160):
+    23 or 16 of the 32 pixels of CIFAR-10. `AugmentationStudy` reports which is closer to the paper's standard accuracy.
 
     Shapes: (B, C, H, W) float -> the same; the crop has the image's shape, square for a square image.
 
