@@ -19,8 +19,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from cleanse.augment import Flip, PadCrop
-from cleanse.cli.fit import best_precision
 from cleanse.engine.progress import quiet
+from cleanse.experiments.build import best_precision
 from cleanse.modules import Classifier
 from cleanse.networks import ResNet18
 from cleanse.utils.image_spec import ImageSpec

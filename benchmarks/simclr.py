@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from cleanse.augment import SimCLRAugment
-from cleanse.cli.fit import best_precision
 from cleanse.engine.progress import quiet
+from cleanse.experiments.build import best_precision
 from cleanse.modules import SimCLR
 from cleanse.networks import ResNet18
 from cleanse.views import ImageSource, TrainingView

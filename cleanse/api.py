@@ -1,8 +1,5 @@
-"""The way in from Python: what ``cleanse fit`` does with a folder of images, as one function."""
+"""What ``cleanse fit`` does with a folder of images, as one function."""
 
-import contextlib
-import io
-import json
 import logging
 from collections.abc import Mapping
 from os import PathLike
@@ -10,9 +7,9 @@ from pathlib import Path
 
 import yaml
 
-from cleanse.cli.fit import UsageError, run
+from cleanse.experiments.build import build
+from cleanse.experiments.experiment import Experiment, run_experiment
 from cleanse.utils.configs import CONFIGS, shipped
-from cleanse.verdict import Verdict
 
 log = logging.getLogger("cleanse")
 
@@ -25,8 +22,8 @@ def cleanse_folder(
     seed: int = 0,
     overrides: Mapping[str, object] | None = None,
     quick: bool = False,
-) -> Verdict:
-    """The verdict on a folder of images with one folder per class, as ``cleanse fit`` finds it.
+) -> Experiment:
+    """Run a recipe on a folder of images with one folder per class, as ``cleanse fit`` does.
 
     The same as ``cleanse fit --config RECIPE.yaml --config data/folder.yaml --data.root FOLDER`` on one device: the
     same run directory, such as ``runs/knn-imagefolder-0123456789ab``, with verdict, figures, classifier and config. A
@@ -44,8 +41,9 @@ def cleanse_folder(
         quick: put ``quick.yaml`` on top of the recipe: a small network and short schedules, to try things out.
 
     Returns:
-        One row per training image (without a test folder, a fifth of each class is held out); ``id`` is the path
-        within the folder and a label is the place of its class among the sorted class folders.
+        What was found: ``verdict`` with one row per training image (without a test folder, a fifth of each class is
+        held out; ``id`` is the path within the folder and a label is the place of its class among the sorted class
+        folders), ``results``, ``model``, ``directory``, ``summary`` and ``report()``.
 
     Raises:
         ValueError: there is no such recipe, folder or argument, or the images cannot be used.
@@ -57,15 +55,9 @@ def cleanse_folder(
         "data.root": str(folder), "data.size": size, "seed_everything": seed, "root": str(root), "trainer.devices": 1,
         **(overrides or {}),
     }  # fmt: skip
-    words = [*(f"--config={name}" for name in configs), *(f"--{name}={_text(v)}" for name, v in values.items())]
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(said):
-            run(["fit", *words])
-    except UsageError as error:
-        raise ValueError(str(error)) from error
-    log.info("%s", said.getvalue().rstrip())
-    return Verdict.load(said.getvalue().splitlines()[-1])
+    experiment = run_experiment(build(configs, values))
+    log.info("%s\n\n%s\n%s", experiment.summary, experiment.table, experiment.directory)
+    return experiment
 
 
 def _recipes() -> list[str]:
@@ -85,8 +77,3 @@ def _config_of(recipe: str) -> str:
     if recipe.removesuffix(".yaml") not in (known := _recipes()):
         raise ValueError(f"recipe is one of {', '.join(known)}, or the path of a yaml file, not {recipe!r}")
     return f"{recipe.removesuffix('.yaml')}.yaml"
-
-
-def _text(value: object) -> str:
-    """A value as one writes it on the command line."""
-    return value if isinstance(value, str) else json.dumps(value, default=str)

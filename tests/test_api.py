@@ -34,15 +34,24 @@ def photos(tmp_path: Path) -> Path:
 
 def test_a_folder_to_a_verdict(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = photos.parent / "runs"
-    verdict = cleanse.cleanse_folder(photos, size=8, root=root, quick=True, overrides=TINY)
-    assert len(verdict) == 32 and set(verdict.label.tolist()) == {0, 1}  # a fifth is held out
+    experiment = cleanse.cleanse_folder(photos, size=8, root=root, quick=True, overrides=TINY)
+    verdict = experiment.verdict
+    assert len(verdict) == 32  # a fifth is held out
+    assert set(verdict.label.tolist()) == {0, 1}
     assert all((photos / name).is_file() for name in verdict.id)
     out, err = capsys.readouterr()
     (run,) = root.glob("knn-imagefolder-*")
-    assert out == "" and "Of 32 images, " in err and err.splitlines()[-1] == str(run)
+    assert out == ""
+    assert "Of 32 images, " in err
+    assert err.splitlines()[-1] == str(run)
+    assert experiment.directory == run
+    assert experiment.results["kept"] == int(verdict.kept.sum())
+    assert experiment.model(torch.rand(2, 3, 8, 8)).shape == (2, 2)
     assert cleanse.Verdict.load(run).hash() == verdict.hash()
-    assert cleanse.cleanse_folder(photos, size=8, root=root, quick=True, overrides=TINY).hash() == verdict.hash()
-    assert len(list(root.glob("knn-imagefolder-*"))) == 1 and "stages were on disk already" in capsys.readouterr().err
+    again = cleanse.cleanse_folder(photos, size=8, root=root, quick=True, overrides=TINY)
+    assert again.verdict.hash() == verdict.hash()
+    assert len(list(root.glob("knn-imagefolder-*"))) == 1
+    assert "stages were on disk already" in capsys.readouterr().err
 
 
 def test_values_of_every_kind_are_overridden(photos: Path) -> None:
@@ -50,7 +59,7 @@ def test_values_of_every_kind_are_overridden(photos: Path) -> None:
     values = {"model.epochs": 1, "model.milestones": [], "data.limit_test": None, "model.weight_decay": 1e-5}
     more = {"trainer.accelerator": "cpu", "trainer.enable_model_summary": False}
     root = photos.parent / "runs"
-    verdict = cleanse.cleanse_folder(str(photos), "none", root, 8, 3, {**values, **more}, quick=True)
+    verdict = cleanse.cleanse_folder(str(photos), "none", root, 8, 3, {**values, **more}, quick=True).verdict
     assert verdict.kept.all()
     (text,) = root.glob("nodefense-imagefolder-*/config.yaml")
     config: dict[str, Any] = yaml.safe_load(text.read_text())

@@ -76,8 +76,8 @@ def test_every_attack_runs_on_top_of_another(cleanse: Cleanse, attack: str, tmp_
 @pytest.mark.parametrize("data", DATA)
 def test_every_data_fragment_names_a_data_module(data: str) -> None:
     """Their files are tested in tests/data; here, that class and arguments fit together."""
-    from cleanse.cli.fit import Parser
     from cleanse.data import ImageDataModule
+    from cleanse.experiments.parser import Parser
 
     parser = Parser()
     parser.add_subclass_arguments(ImageDataModule, "data")

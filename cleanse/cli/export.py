@@ -18,7 +18,6 @@ import yaml
 from torch import Tensor
 from tqdm import tqdm
 
-from cleanse.cli.fit import Parser, UsageError
 from cleanse.data import ImageFolder
 from cleanse.data.base import ImageDataModule
 from cleanse.data.decode import decode_files
@@ -28,6 +27,7 @@ from cleanse.engine.fingerprint import hash_of
 from cleanse.engine.progress import quiet
 from cleanse.engine.runner import Runner
 from cleanse.experiments.experiment import prepare
+from cleanse.experiments.parser import Parser, UsageError
 from cleanse.utils.files import check_new_folder, new_folder
 from cleanse.verdict import ACTIONS, DROP, RELABEL, Verdict, harmless
 from cleanse.version import __version__

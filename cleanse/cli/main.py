@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         sys.stdout.write("\n".join(shipped()) + "\n")
         return
-    from cleanse.cli.fit import UsageError
+    from cleanse.experiments.parser import UsageError
 
     try:
         _command(argv)

@@ -17,14 +17,15 @@ from lightning.pytorch import Trainer
 
 from cleanse.attacks import ROLES
 from cleanse.cli.export import check_outside, one_device, save_png, write_table
-from cleanse.cli.fit import Parser, UsageError, best_precision, expand
 from cleanse.data import ImageFolder
 from cleanse.data.base import ImageDataModule
 from cleanse.data.frozen import COLUMNS, Frozen, folder_names, in_blocks
 from cleanse.engine.fingerprint import describe
 from cleanse.engine.progress import Screen, quiet
 from cleanse.engine.runner import Runner
+from cleanse.experiments.build import best_precision
 from cleanse.experiments.experiment import prepare
+from cleanse.experiments.parser import Parser, UsageError, expand
 from cleanse.utils.files import check_new_folder, new_folder
 from cleanse.version import __version__
 from cleanse.views import ImageView

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import NoReturn
 
 from cleanse.cli.export import _config_of, _data_of, _recorded
-from cleanse.cli.fit import Parser, UsageError
 from cleanse.data.base import ImageDataModule
 from cleanse.defenses import Defense
 from cleanse.engine.fingerprint import hash_of
 from cleanse.engine.progress import quiet
 from cleanse.engine.runner import Runner
 from cleanse.experiments.experiment import illustrate
+from cleanse.experiments.parser import Parser, UsageError
 from cleanse.report.content import RunContent, with_embedding
 from cleanse.report.page import make_page
 from cleanse.utils.files import atomic_write_text

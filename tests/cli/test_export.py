@@ -19,10 +19,10 @@ from PIL import Image
 
 from cleanse.attacks import BadNets
 from cleanse.cli.export import Names, export_run
-from cleanse.cli.fit import UsageError
 from cleanse.cli.main import main
 from cleanse.cli.poison import freeze
 from cleanse.data import Digits, ImageFolder
+from cleanse.experiments.parser import UsageError
 from cleanse.report import save_run
 from cleanse.verdict import DROP, KEEP, RELABEL, Verdict
 

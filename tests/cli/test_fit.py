@@ -48,7 +48,7 @@ def test_a_run_leaves_what_the_design_says(finished: tuple[Path, "CompletedProce
     names = {p.name for p in run.iterdir()}
     assert {"config.yaml", "verdict.parquet", "verdict.csv", "results.json", "model.ckpt", "stages"} <= names
     results = json.loads((run / "results.json").read_text())
-    keys = "sa asr ra tmr tpr fpr auroc relabel_accuracy kept relabeled dropped seconds seconds_classifier"
+    keys = "sa asr ra tmr tpr fpr auroc relabel_accuracy kept relabelled dropped seconds seconds_classifier"
     assert set(keys.split()) | {"recipe", "attack", "data", "seed", "oracle", "version"} <= set(results)
     assert results["baseline_flagged"] is None  # nobody asked
     assert all(v is None or isinstance(v, (bool, int, float, str)) for v in results.values())  # flat
@@ -291,7 +291,7 @@ def test_the_baseline_is_the_recipe_on_the_images_that_it_kept(cleanse: Cleanse,
 
 def test_quick_yaml_brings_what_a_recipe_and_an_attack_need(tmp_path: Path) -> None:
     """Whatever the order, and only with quick.yaml; the user's own later arguments still win."""
-    from cleanse.cli.fit import expand
+    from cleanse.experiments.parser import expand
     from cleanse.utils.configs import CONFIGS
 
     def added(*words: str) -> list[str]:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from cleanse.cli.fit import UsageError
 from cleanse.cli.main import main
 from cleanse.cli.report import read_run, report, report_runs
+from cleanse.experiments.parser import UsageError
 
 
 @pytest.fixture(scope="module")

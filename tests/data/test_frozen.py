@@ -77,7 +77,7 @@ def test_it_comes_back_bit_for_bit(data: Digits, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [n for n in shipped() if n.startswith("attacks/")])
 def test_every_attack_comes_back_with_its_trigger(name: str, tmp_path: Path) -> None:
-    from cleanse.cli.fit import Parser
+    from cleanse.experiments.parser import Parser
 
     parser = Parser()
     parser.add_subclass_arguments(Attack, "attack")
@@ -230,7 +230,7 @@ def test_a_foreign_attack_is_refused_unless_it_is_trusted(copied: Path, evil: Pa
             "subprocess.Popen",
             "",
             "x",
-            "cleanse.cli.fit.CleanseCLI",
+            "cleanse.experiments.build.CleanseCLI",
             "torch.nn.Module",
         ),
         *("cleanse.attacks.Attack", "cleanse.attacks.base.nn.Module", "cleanse.attacks.base.torch.nn.Linear"),

@@ -8,9 +8,9 @@ import yaml
 from PIL import Image
 
 from cleanse.attacks import BadNets
-from cleanse.cli.fit import Parser
 from cleanse.data import ImageDataModule, ImageFolder, mapped
 from cleanse.engine.fingerprint import describe
+from cleanse.experiments.parser import Parser
 from cleanse.utils.configs import CONFIGS
 
 TRIGGER = {"target": 0, "poison_rate": 0.2, "size": 3}
