@@ -2,8 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 from lightning.pytorch import LightningModule
 from torch import Tensor
@@ -18,24 +17,33 @@ from cleanse.verdict import Verdict
 from cleanse.views import TrainingView
 
 
-@dataclass(frozen=True)
 class Outcome:
-    """What a recipe returns.
+    """What a recipe returns: the verdict at once, and the classifier when somebody asks for it.
 
-    Attributes:
+    Whoever runs a recipe can so write the verdict down before the last and often longest training begins, or do
+    without it.
+
+    Args:
         verdict: one row per training image.
-        model: the classifier trained on what the verdict leaves.
+        model: the classifier trained on what the verdict leaves, or what trains it, such as
+            ``partial(self.classify, train.with_verdict(verdict), run)``; it is called once.
     """
 
-    verdict: Verdict
-    model: LightningModule
+    def __init__(self, verdict: Verdict, model: LightningModule | Callable[[], LightningModule]) -> None:
+        self.verdict = verdict
+        self._model = model
+
+    @cached_property
+    def model(self) -> LightningModule:
+        """The classifier; trained now, unless it is already."""
+        return self._model if isinstance(self._model, LightningModule) else self._model()
 
 
 class Defense(Described, LightningModule):
     """A recipe: `cleanse` runs it, and ``forward`` is the cleansed classifier.
 
     A subclass writes `cleanse` so that it reads like its paper's algorithm, sends every fit and predict through the
-    runner, and ends with ``Outcome(verdict, self.classify(train.with_verdict(verdict), run))``. It sees a
+    runner, and ends with ``Outcome(verdict, partial(self.classify, train.with_verdict(verdict), run))``. It sees a
     `TrainingView` and nothing else.
 
     The defaults are the final training of Jin, Sun, Rinard 2021 (arXiv 2105.03692), on which no defense and the oracle

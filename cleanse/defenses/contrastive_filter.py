@@ -121,14 +121,14 @@ class ContrastiveFilter(Defense):
     def cleanse(self, train: TrainingView, run: Runner) -> Outcome:
         if self.method == "none":
             verdict = Verdict.keep_all(train.id, train.label)
-            return Outcome(verdict, self.classify(train.with_verdict(verdict), run))
+            return Outcome(verdict, partial(self.classify, train.with_verdict(verdict), run))
         embedding = self.embed(train, run)
         judged = train.labeled
         if not embedding.isfinite().all():
             raise ValueError("the encoder diverged, its embedding is not finite: lower --model.pretrain_lr")
         found, score = self.judge(embedding[judged], train.label[judged])
         verdict = self._verdict(train, judged, found, score)
-        return Outcome(verdict, self.classify(train.with_verdict(verdict), run))
+        return Outcome(verdict, partial(self.classify, train.with_verdict(verdict), run))
 
     def embed(self, train: TrainingView, run: Runner) -> Tensor:
         """(n, d) one row for each image, from an encoder fitted on all of them."""

@@ -143,7 +143,7 @@ class FlowRelabel(Defense):
         score = poisoning_score(density, label)
         place = _place_in_class(torch.where(disruptive[label], score, -score), label)
         verdict = _verdict(train, judged, split, place - (~(nondisruptive | disruptive)[label]).float())
-        return Outcome(verdict, self.classify(train.with_verdict(verdict), run))
+        return Outcome(verdict, partial(self.classify, train.with_verdict(verdict), run))
 
     def features(self, train: TrainingView, run: Runner) -> Tensor:
         """(n, D) of the encoder before its projector."""

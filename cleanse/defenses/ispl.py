@@ -124,7 +124,7 @@ class ISPL(Defense):
             )
         keep = self._add_back(keep, train, run) if self.profile == "v1" else self._exchange(keep, train, run)
         verdict = _verdict(everything, labeled, keep, votes)
-        return Outcome(verdict, self.classify(everything.with_verdict(verdict), run))
+        return Outcome(verdict, partial(self.classify, everything.with_verdict(verdict), run))
 
     def _pass(self, number: int, train: TrainingView, run: Runner) -> list[Tensor]:
         """Split the set once; the votes (n,) of each component's voter."""

@@ -1,5 +1,7 @@
 """No defense: train on everything as it is given."""
 
+from functools import partial
+
 from cleanse.defenses.base import Defense, Outcome
 from cleanse.engine.runner import Runner
 from cleanse.verdict import Verdict
@@ -17,4 +19,4 @@ class NoDefense(Defense):
 
     def cleanse(self, train: TrainingView, run: Runner) -> Outcome:
         verdict = Verdict.keep_all(train.id, train.label)
-        return Outcome(verdict, self.classify(train.with_verdict(verdict), run))
+        return Outcome(verdict, partial(self.classify, train.with_verdict(verdict), run))

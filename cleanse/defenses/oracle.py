@@ -1,5 +1,7 @@
 """The oracle: train on the clean images only, which nobody can do who does not know the attack."""
 
+from functools import partial
+
 import torch
 
 from cleanse.data.base import Truth
@@ -17,7 +19,7 @@ class Oracle(OracleDefense):
 
     def cleanse(self, train: TrainingView, run: Runner, truth: Truth) -> Outcome:  # type: ignore[override]
         verdict = oracle_verdict(train, truth)
-        return Outcome(verdict, self.classify(train.with_verdict(verdict), run))
+        return Outcome(verdict, partial(self.classify, train.with_verdict(verdict), run))
 
 
 def oracle_verdict(train: TrainingView, truth: Truth) -> Verdict:

@@ -139,7 +139,7 @@ class SelfTraining(Defense):
                 again = partial(warm_start, self.classifier(images, self.iteration_milestones), model)
                 model = run.fit("student", again, view, max_epochs=self.iteration_epochs)
         verdict = _verdict(train, among, *rounds[-1])
-        return Outcome(verdict, self.classify(train.with_verdict(verdict), run))
+        return Outcome(verdict, partial(self.classify, train.with_verdict(verdict), run))
 
     def teach(self, train: TrainingView, run: Runner) -> Classifier:
         """The first teacher: trained on the labeled images as they are given."""
