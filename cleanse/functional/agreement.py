@@ -1,11 +1,14 @@
-"""Self-training on the recovered samples: whom to let back in, by whether a classifier agrees with the label."""
+"""Self-training on the samples that were kept: who else is let in, by whether a classifier agrees with the label.
+
+Jin, Sun, Rinard 2021 (arXiv 2105.03692), appendix B.1, and the code that the authors released in 2023 (D124).
+"""
 
 import torch
 from torch import Tensor
 
 
 def add_back(keep: Tensor, prediction: Tensor, label: Tensor) -> Tensor:
-    """The paper's one step: rejected samples whose label the new classifier predicts are kept too (004, App. B.1).
+    """Rejected samples whose label the new classifier predicts are kept too: one step, as in appendix B.1.
 
     Args:
         keep: (n,) bool.
@@ -22,14 +25,14 @@ def add_back(keep: Tensor, prediction: Tensor, label: Tensor) -> Tensor:
 
 
 def start_agreement(n: int) -> Tensor:
-    """(n,) float32: the agreement that nobody has been asked about yet, one half (SPEC A.2)."""
+    """(n,) float32: the agreement before any classifier was asked, one half (D124)."""
     return torch.full((n,), 0.5)
 
 
 def update_agreement(agreement: Tensor, prediction: Tensor, label: Tensor, decay: float = 0.8) -> Tensor:
-    """The authors' code: a moving average of how often the classifier agrees with the label (SPEC A.2).
+    """A moving average of how often the classifier agrees with the label, as in the released code (D124).
 
-    A sample stays in the training set of the next round where `keep_by_agreement` says so; samples can also leave.
+    `keep_by_agreement` then says which samples the next round trains on; samples can also leave.
 
     Args:
         agreement: (n,) float, `start_agreement` at first.
@@ -52,5 +55,5 @@ def update_agreement(agreement: Tensor, prediction: Tensor, label: Tensor, decay
 
 
 def keep_by_agreement(agreement: Tensor) -> Tensor:
-    """(n,) bool: the samples that were agreed with more often than not, agreement > 1/2 (SPEC A.2)."""
+    """(n,) bool: the samples that were agreed with more often than not, agreement > 1/2 (D124)."""
     return agreement > 0.5

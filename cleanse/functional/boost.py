@@ -1,16 +1,21 @@
-"""Boosting homogeneous sets: find the clean components by letting each one's learner vote on all the others."""
+"""Boosting homogeneous sets: find the clean components by letting each one's learner vote on all the others.
+
+Jin, Sun, Rinard 2021 (arXiv 2105.03692), Algorithm 1.
+"""
 
 from torch import Tensor
 
 
 def boost_components(loss: Tensor, size: Tensor) -> Tensor:
-    """Which components belong to the primary (clean) distribution (004, Algorithm 1).
+    """Which components belong to the primary (clean) distribution (Algorithm 1).
 
     A component votes for another when the learner fitted to it errs on less than half of that one's samples; votes
     are weighted by size, and more than half of all samples must be in favor.
 
-    Departures from the paper: line 11 asks for a loss *above* one half, which the proof of its Theorem 4.1
-    contradicts; the sign is corrected. The experiments vote by sample instead: `keep_by_vote` (SPEC A.3.12).
+    Departures from the paper:
+
+    * Line 11 asks for a loss *above* one half, which contradicts the proof of Theorem 4.1; here it is below (D120).
+    * The paper's experiments, and `ISPL`, vote by sample instead: see `keep_by_vote` (D120).
 
     Args:
         loss: (N, N) float, the errors of learner i on component k, a count averaged over the learners of i.

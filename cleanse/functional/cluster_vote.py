@@ -1,4 +1,7 @@
-"""Labels for clusters by a vote of their members, and for images by the nearest cluster."""
+"""Labels for clusters by a vote of their members, and for images by the nearest cluster.
+
+Pal, Wang, Yao, Liu 2023, "Towards Understanding How Self-training Tolerates Data Backdoor Poisoning", Algorithm 2.
+"""
 
 import torch
 from torch import Tensor
@@ -6,7 +9,7 @@ from torch.nn.functional import normalize, one_hot
 
 
 def cluster_labels(cluster: Tensor, label: Tensor, clusters: int, num_classes: int) -> Tensor:
-    """The label that most members of each cluster are given (000, Algorithm 2; SPEC B.3.21).
+    """The label that most members of each cluster are given (D151).
 
     Args:
         cluster: (n,) int64, of each labeled image.
@@ -32,7 +35,7 @@ def cluster_labels(cluster: Tensor, label: Tensor, clusters: int, num_classes: i
 
 
 def cluster_vote(feature: Tensor, center: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-    """The label of each image's nearest cluster, and how sure it is (000, Algorithm 2; SPEC B.3.21-22).
+    """The label of each image's nearest cluster, and how sure it is (D151, D152).
 
     The confidence is ours, since the paper has none: a softmax over the negative squared distances to the centers,
     summed over the clusters that share the label.

@@ -1,16 +1,19 @@
-"""Loss momentum: rank samples by their loss over several iterations, not by the last one alone."""
+"""Loss momentum: rank samples by their loss over several iterations, not by the last one alone.
+
+Jin, Sun, Rinard 2021 (arXiv 2105.03692), Algorithm 2.
+"""
 
 from torch import Tensor
 
 
 def smooth(previous: Tensor, loss: Tensor, eta: float = 0.9) -> Tensor:
-    """L = eta * L + (1 - eta) * l (004, Algorithm 2, line 6).
+    """L = eta * L + (1 - eta) * l (Algorithm 2, line 6).
 
-    L starts at zero in every round and is not corrected for that: only the ranks of the losses matter (SPEC A.3.5).
+    L starts at zero in every round and is not corrected for that: only the ranks of the losses matter (D113).
 
     Args:
         previous: (n,) float, L so far.
-        loss: (n,) float, l, the loss of every remaining sample (a vector, unlike the paper's scalar: SPEC A.3.4).
+        loss: (n,) float, l, the loss of every remaining sample (a vector, where line 6 has a scalar: D112).
         eta: in [0, 1); 0 forgets the past.
 
     Returns:

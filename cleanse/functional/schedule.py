@@ -1,6 +1,7 @@
 """How large a component is, how many iterations find it, and how far each one trims (inverse self-paced learning).
 
-The paper (004, arXiv v1) and the authors' later code (ICLR 2023) differ; a `Profile` names which one is meant.
+Jin, Sun, Rinard 2021 (arXiv 2105.03692), appendix B.1. Version 1 of the paper and the code that the authors released in
+2023 differ; a `Profile` names which one is meant.
 """
 
 import math
@@ -10,10 +11,10 @@ Profile = Literal["v1", "iclr23"]
 
 
 def component_fraction(index: int, active: int, total: int, rounds: int = 8, profile: Profile = "v1") -> float:
-    """p: the share of the remaining samples that round ``index`` takes away (004, App. B.1).
+    """p: the share of the remaining samples that round ``index`` takes away.
 
     ``v1``: 1 / (rounds - index + 1), so that the last round takes all that is left. ``iclr23``:
-    min(1, 0.96 / rounds * total / active), 12 % of the whole set in each of 8 rounds.
+    min(1, 0.96 / rounds * total / active), 12 % of the whole set in each of 8 rounds, so that some is left (D126).
 
     Args:
         index: of the round, counted from 1.
@@ -38,7 +39,7 @@ def component_fraction(index: int, active: int, total: int, rounds: int = 8, pro
 
 
 def num_iterations(fraction: float) -> int:
-    """N: training iterations of a round, 2 + min(3, floor(1 / p)) (004, App. B.1; floored: SPEC A.2).
+    """N: training iterations of a round, 2 + min(3, floor(1 / p)); the floor is ours (D115).
 
     The code's max(1, ...) around it changes nothing for p <= 1, so that both profiles agree.
 
@@ -75,7 +76,7 @@ def beta_multiplier(iteration: int, iterations: int) -> int:
 
 
 def trimmed_fraction(iteration: int, fraction: float) -> float:
-    """q_t: the share of the active samples that stays after an iteration, min(1, p * multiplier) (SPEC A.4).
+    """q_t: the share of the active samples that stays after an iteration, min(1, p * multiplier).
 
     Args:
         iteration: t, counted from 0.
@@ -91,7 +92,7 @@ def trimmed_fraction(iteration: int, fraction: float) -> float:
 
 
 def class_fraction(iteration: int, fraction: float, profile: Profile = "v1") -> float:
-    """The share of every class that stays whatever its losses: p / 8 in the paper, q_t / 8 in the code (SPEC A.2).
+    """The share of every class that stays whatever its losses: p / 8 in the paper, q_t / 8 in the code (D114).
 
     Args:
         iteration: t, counted from 0.

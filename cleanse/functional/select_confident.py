@@ -1,11 +1,14 @@
-"""Which pseudo-labels to believe: the most confident ones of every class, more of them in every iteration."""
+"""Which pseudo-labels to believe: the most confident ones of every class, more of them in every iteration.
+
+Pal, Wang, Yao, Liu 2023, "Towards Understanding How Self-training Tolerates Data Backdoor Poisoning", Algorithm 1.
+"""
 
 import torch
 from torch import Tensor
 
 
 def class_quota(images: int, num_classes: int, iteration: int, fraction: float = 0.3) -> int:
-    """How many images of each class may be taken: round(min(k n, 1) |D| / C) (000, section 4.3; SPEC B.3.1-2).
+    """How many images of each class may be taken: round(min(k n, 1) |D| / C), where the paper has k n |D| / C (D140).
 
     With k N below 1 the last iteration N takes that share of the images, and the rest is never used.
 
@@ -35,7 +38,7 @@ def class_quota(images: int, num_classes: int, iteration: int, fraction: float =
 
 
 def select_confident(label: Tensor, confidence: Tensor, quota: int) -> Tensor:
-    """The ``quota`` most confident images of every predicted class (000, Algorithm 1; SPEC B.3.3-4).
+    """The ``quota`` most confident images of every predicted class (D141, D142).
 
     A class with fewer candidates gives all of them, without making up for it; one that nobody predicts gives none.
     Of equal confidences, the lower row comes first.

@@ -1,19 +1,22 @@
-"""Trim: keep the samples with the lowest losses, and a floor of every class."""
+"""Trim: keep the samples with the lowest losses, and some of every class.
+
+Jin, Sun, Rinard 2021 (arXiv 2105.03692), Algorithm 2 and appendix B.1.
+"""
 
 import torch
 from torch import Tensor
 
 
 def trim(loss: Tensor, label: Tensor, fraction: float, class_fraction: float) -> Tensor:
-    """The samples of lowest loss, over all classes together and within each class (004, Algorithm 2 and App. B.1).
+    """The samples of lowest loss, over all classes together and within each class (Algorithm 2, line 7).
 
     A sample is kept when ``loss <= quantile(loss, fraction)`` or when the same holds within its class for
     ``class_fraction``. The quantile is the linearly interpolated one, so that distinct losses give exactly
     ``floor(fraction * (n - 1)) + 1`` samples; equal losses at the threshold are all kept. Every class that has a
     sample keeps at least one.
 
-    Departures from the paper: its "beta |L| lowest" is the authors' quantile rule (SPEC A.3.6), and "additionally
-    include" is a union (A.3.7).
+    Departures from the paper: its "beta |L| lowest" is the released code's quantile rule, and "additionally include" is
+    a union (D114).
 
     Args:
         loss: (n,) float, any precision; infinite is allowed.
@@ -49,7 +52,7 @@ def trim(loss: Tensor, label: Tensor, fraction: float, class_fraction: float) ->
 
 
 def fill_nan(loss: Tensor) -> Tensor:
-    """(n,) losses with every NaN replaced by the mean of the rest (SPEC A.3.4).
+    """(n,) losses with every NaN replaced by the mean of the rest (D112).
 
     Raises:
         ValueError: all are NaN.

@@ -1,11 +1,14 @@
-"""Votes of an ensemble of weak learners on every training sample."""
+"""Votes of an ensemble of weak learners on every training sample.
+
+Jin, Sun, Rinard 2021 (arXiv 2105.03692), appendix B.1.
+"""
 
 import torch
 from torch import Tensor
 
 
 def modal_vote(votes: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The class that most voters name, ties broken at random (004, App. B.1).
+    """The class that most voters name, ties broken at random.
 
     One number is drawn for each sample, tie or not, so that a sample's result does not depend on the others'.
 
@@ -49,13 +52,13 @@ def modal_vote(votes: Tensor, generator: torch.Generator) -> tuple[Tensor, Tenso
 
 
 def keep_by_vote(votes: Tensor, label: Tensor, generator: torch.Generator, minimum: int = 1) -> Tensor:
-    """The samples whose modal vote is their given label (004, App. B.1).
+    """The samples whose modal vote is their given label (D120).
 
     Args:
         votes: (voters, n) int64.
         label: (n,) int64, as given.
         generator: breaks ties.
-        minimum: voters that the modal class needs; 1 in the paper, 2 in the authors' code (SPEC A.2).
+        minimum: voters that the modal class needs; 1 in the paper, 2 in the released code (D121).
 
     Returns:
         (n,) bool.
