@@ -57,30 +57,37 @@ def num_iterations(fraction: float) -> int:
     return 2 + min(3, math.floor(1 / fraction + 1e-9))
 
 
-def beta_multiplier(iteration: int, iterations: int) -> int:
-    """How many times p an iteration keeps: min(3, max(1, N - 2 - t)), down to 1 in steps (004, App. B.1; SPEC A.2).
+def beta_multiplier(iteration: int, iterations: int, profile: Profile = "v1") -> int:
+    """How many times p an iteration keeps, down to once in steps of one.
+
+    ``v1``: max(1, 3 - t), the paper's 3 p that drop to p over the next 2 iterations. ``iclr23``: min(3, max(1, N - 2 -
+    t)). They differ in rounds of fewer than five iterations, of which the paper has one, the seventh (D116).
 
     Args:
         iteration: t, counted from 0.
         iterations: N.
+        profile: the paper's rule or the code's.
 
     Raises:
         ValueError: an iteration out of range.
 
     >>> [beta_multiplier(t, 5) for t in range(5)]
     [3, 2, 1, 1, 1]
+    >>> [beta_multiplier(t, 4) for t in range(4)], [beta_multiplier(t, 4, profile="iclr23") for t in range(4)]
+    ([3, 2, 1, 1], [2, 1, 1, 1])
     """
     if not 0 <= iteration < iterations:
         raise ValueError(f"iteration counts from 0 to {iterations - 1}, it cannot be {iteration}")
-    return min(3, max(1, iterations - 2 - iteration))
+    return max(1, 3 - iteration) if profile == "v1" else min(3, max(1, iterations - 2 - iteration))
 
 
-def trimmed_fraction(iteration: int, fraction: float) -> float:
-    """q_t: the share of the active samples that stays after an iteration, min(1, p * multiplier).
+def trimmed_fraction(iteration: int, fraction: float, profile: Profile = "v1") -> float:
+    """beta_t: the share of the active samples that stays after an iteration, min(1, p * multiplier).
 
     Args:
         iteration: t, counted from 0.
         fraction: p, in (0, 1].
+        profile: the paper's rule or the code's.
 
     Raises:
         ValueError: an iteration beyond the last one, or p out of range.
@@ -88,11 +95,11 @@ def trimmed_fraction(iteration: int, fraction: float) -> float:
     >>> [trimmed_fraction(t, 0.125) for t in range(5)]
     [0.375, 0.25, 0.125, 0.125, 0.125]
     """
-    return min(1.0, fraction * beta_multiplier(iteration, num_iterations(fraction)))
+    return min(1.0, fraction * beta_multiplier(iteration, num_iterations(fraction), profile))
 
 
 def class_fraction(iteration: int, fraction: float, profile: Profile = "v1") -> float:
-    """The share of every class that stays whatever its losses: p / 8 in the paper, q_t / 8 in the code (D114).
+    """The share of every class that stays whatever its losses: p / 8 in the paper, beta_t / 8 in the code (D114).
 
     Args:
         iteration: t, counted from 0.
@@ -105,5 +112,5 @@ def class_fraction(iteration: int, fraction: float, profile: Profile = "v1") -> 
     >>> class_fraction(0, 0.125), class_fraction(0, 0.125, profile="iclr23")
     (0.015625, 0.046875)
     """
-    trimmed = trimmed_fraction(iteration, fraction)
+    trimmed = trimmed_fraction(iteration, fraction, profile)
     return (fraction if profile == "v1" else trimmed) / 8

@@ -178,7 +178,8 @@ class ISPLRound(LightningModule):
         loss, prediction = self._measure(rows)
         active = self.active
         self.loss[active] = smooth(self.loss[active], fill_nan(loss[active]), self.momentum_loss)
-        fraction, floor = trimmed_fraction(t, self.fraction), class_fraction(t, self.fraction, self.profile)
+        fraction = trimmed_fraction(t, self.fraction, self.profile)
+        floor = class_fraction(t, self.fraction, self.profile)
         label = self._view.label.to(self.device)
         self.component.zero_()
         self.component[active] = trim(self.loss[active], label[active], fraction, floor)

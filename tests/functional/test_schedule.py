@@ -20,7 +20,7 @@ def test_code_profile():
     active, seen = 50_000, []
     for index in range(1, 9):
         p = component_fraction(index, active, 50_000, profile="iclr23")
-        counts = [floor(trimmed_fraction(t, p) * (active - 1) + 1e-9) + 1 for t in range(num_iterations(p))]
+        counts = [floor(trimmed_fraction(t, p, "iclr23") * (active - 1) + 1e-9) + 1 for t in range(num_iterations(p))]
         seen.append((active, counts))
         active -= counts[-1]
     assert [a for a, _ in seen] == [50_000, 44_000, 38_000, 32_000, 26_000, 20_000, 14_000, 8000]
@@ -43,16 +43,33 @@ def test_code_fraction_is_at_most_one():
     assert component_fraction(1, 500, 500, rounds=4, profile="iclr23") == pytest.approx(0.24)
 
 
-@pytest.mark.parametrize(("iterations", "multipliers"), [(5, [3, 2, 1, 1, 1]), (4, [2, 1, 1, 1]), (3, [1, 1, 1])])
-def test_multiplier(iterations, multipliers):
-    """A-T1: beta starts at 3p where there are iterations enough, and ends at p."""
-    assert [beta_multiplier(t, iterations) for t in range(iterations)] == multipliers
+@pytest.mark.parametrize(
+    ("profile", "iterations", "multipliers"),
+    [
+        ("v1", 5, [3, 2, 1, 1, 1]),
+        ("v1", 4, [3, 2, 1, 1]),
+        ("v1", 3, [3, 2, 1]),
+        ("iclr23", 5, [3, 2, 1, 1, 1]),
+        ("iclr23", 4, [2, 1, 1, 1]),
+        ("iclr23", 3, [1, 1, 1]),
+    ],
+)
+def test_multiplier(profile, iterations, multipliers):
+    """The paper starts at 3p always, the code where there are iterations enough; both end at p."""
+    assert [beta_multiplier(t, iterations, profile) for t in range(iterations)] == multipliers
 
 
+@pytest.mark.parametrize(("profile", "betas"), [("v1", [1.0, 1.0, 0.5, 0.5]), ("iclr23", [1.0, 0.5, 0.5, 0.5])])
+def test_beta_in_the_seventh_of_eight_rounds(profile, betas):
+    """Appendix B.1: 3p that drops linearly to p over the next 2 iterations, p = 1/2, at most 1."""
+    assert [trimmed_fraction(t, component_fraction(7, 250, 1000), profile) for t in range(4)] == betas
+
+
+@pytest.mark.parametrize("profile", ["v1", "iclr23"])
 @pytest.mark.parametrize("p", [0.01, 0.12, 1 / 3, 0.4, 0.5, 0.75, 1.0])
-def test_annealing(p):
+def test_annealing(p, profile):
     """Algorithm 2's schedule: 1 >= beta_0 >= ... >= beta_N = p."""
-    q = [trimmed_fraction(t, p) for t in range(num_iterations(p))]
+    q = [trimmed_fraction(t, p, profile) for t in range(num_iterations(p))]
     assert q == sorted(q, reverse=True) and q[-1] == p and q[0] <= 1
 
 
@@ -60,7 +77,7 @@ def test_class_fraction():
     """A-T3: the paper's floor follows p, the code's the current threshold."""
     assert [class_fraction(t, 0.125) for t in range(5)] == [0.125 / 8] * 5
     assert [class_fraction(t, 0.125, "iclr23") for t in range(5)] == [x / 64 for x in (3, 2, 1, 1, 1)]
-    assert class_fraction(0, 0.4, "iclr23") == trimmed_fraction(0, 0.4) / 8
+    assert class_fraction(0, 0.4, "iclr23") == trimmed_fraction(0, 0.4, "iclr23") / 8
 
 
 @pytest.mark.parametrize("profile", ["v1", "iclr23"])
@@ -74,7 +91,7 @@ def test_components_partition(profile):
         p = component_fraction(index, len(rows), 5000, profile=profile)
         t = num_iterations(p) - 1
         loss = torch.rand(len(rows), generator=generator)
-        found = trim(loss, label[rows], trimmed_fraction(t, p), class_fraction(t, p, profile))
+        found = trim(loss, label[rows], trimmed_fraction(t, p, profile), class_fraction(t, p, profile))
         owner[rows[found]] = index
     assert owner.unique().tolist() == ([] if profile == "v1" else [-1]) + list(range(1, 9))
     assert int((owner == -1).sum()) <= 5000 * 0.04

@@ -92,7 +92,7 @@ def test_a_component_holds_the_lowest_smoothed_losses(runner: Runner) -> None:
     last = len(round_epochs(0.2, (2, 2), None)[0]) - 1
     expected = torch.zeros(120, dtype=torch.bool)
     expected[active] = trim(
-        found.loss[active], view.label[active], trimmed_fraction(last, 0.2), class_fraction(last, 0.2, "v1")
+        found.loss[active], view.label[active], trimmed_fraction(last, 0.2, "v1"), class_fraction(last, 0.2, "v1")
     )
     assert torch.equal(found.component, expected)
     assert (found.loss[~active] == 0).all() and (found.loss[active] > 0).all()
