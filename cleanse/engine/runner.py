@@ -1,12 +1,11 @@
 """The runner: every fit and predict of a recipe happens once, seeded, gathered and committed to disk."""
 
-import hashlib
-import json
+import errno
 import logging
 import os
-import shutil
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -14,22 +13,23 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
-from filelock import FileLock, Timeout
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
+from cleanse.engine.distributed import barrier, from_rank_zero, in_group, is_rank_zero, join_group
 from cleanse.engine.fingerprint import describe
+from cleanse.engine.lock import only_one
 from cleanse.engine.progress import Screen
-from cleanse.utils.files import atomic_write, atomic_write_text
+from cleanse.engine.resume_point import ResumePoint, SeedEveryEpoch
+from cleanse.engine.stage import Stage, key_of, seed_of
 from cleanse.version import __version__
 
 log = logging.getLogger("cleanse")
 
 Module = TypeVar("Module", bound=LightningModule)
+Result = TypeVar("Result")
 OF_THE_RUN = ("accelerator", "devices", "num_nodes", "strategy")
 """Trainer arguments that hold for a whole run and never change a result (the batch size is global)."""
 WITHOUT_EFFECT = frozenset(
@@ -112,6 +112,7 @@ class Runner:
         self.computed = 0
         self.watchers: list[Callback] = []  # in every fit; they look on and change nothing, so no key has them
         self.prefix = ""  # of names on the screen and of metrics, where a stage's own name would occur twice
+        self._scratch: Path | None = None
 
     # --- what a recipe calls ---
     def fit(
@@ -141,17 +142,16 @@ class Runner:
                     "hold for the whole run: set them once, in the trainer section of the config"
                 )
         effective = _effective({**self.arguments, **trainer_arguments})
-        stage = self._stage(name, {"fit": describe(build), "data": _spec(data), "trainer": effective})
-        with self._computing(stage) as part:
-            if part is not None:
-                self._train(stage, part, build, data, trainer_arguments)
-        with _seeded(stage.seed):
-            module = build()
-        module.load_state_dict(
-            torch.load(stage.directory / "model.ckpt", map_location="cpu", weights_only=True)["state_dict"]
-        )
-        module.stage_key = stage.key  # type: ignore[assignment]
-        return module.eval()
+        stage = self._stage(name, {"fit": describe(build), "data": _spec(data), "trainer": effective}, "model.ckpt")
+
+        def read() -> Module:
+            with _seeded(stage.seed):
+                module = build()
+            module.load_state_dict(stage.load()["state_dict"])
+            module.stage_key = stage.key  # type: ignore[assignment]
+            return module.eval()
+
+        return self._once(stage, partial(self._train, stage, build, data, trainer_arguments), read)
 
     def predict(self, name: str, module: LightningModule, data: LightningDataModule) -> Table:
         """``module.predict_step`` over every row of ``data`` exactly once, in order, whatever the number of processes.
@@ -168,83 +168,179 @@ class Runner:
         effective = {
             k: v for k, v in _effective(self.arguments).items() if k == "precision" or k.startswith("limit_predict")
         }
-        stage = self._stage(name, {"predict": str(module.stage_key), "data": _spec(data), "trainer": effective})
-        with self._computing(stage) as part:
-            if part is not None:
-                self._tabulate(stage, part, module, data)
-        return Table(torch.load(stage.directory / "table.pt", map_location="cpu", weights_only=True))
+        spec = {"predict": str(module.stage_key), "data": _spec(data), "trainer": effective}
+        stage = self._stage(name, spec, "table.pt")
+
+        def read() -> Table:
+            columns = stage.load()
+            if not torch.equal(columns["index"], torch.arange(len(data))):  # type: ignore[arg-type]
+                raise ValueError("it is the table of other data")
+            return Table(columns)
+
+        return self._once(stage, partial(self._tabulate, stage, module, data), read)
 
     def generator(self, name: str, data: LightningDataModule) -> torch.Generator:
         """Randomness for a recipe's own use (ties), from the run's seed, a name and the data."""
-        key = _key({"generator": name, "data": _spec(data), "seed": self.seed})
-        return torch.Generator().manual_seed(_seed_of(key))
+        key = key_of({"generator": name, "data": _spec(data), "seed": self.seed})
+        return torch.Generator().manual_seed(seed_of(key))
 
     def prepare(self, data: LightningDataModule) -> None:
         """Let rank zero download what ``data`` needs, before anybody reads it."""
-        self._join_group()
+        join_group(self.trainer)
         if is_rank_zero():
             data.prepare_data()
-        _barrier()
+        barrier()
+
+    # --- what an experiment says around its recipes ---
+    @contextmanager
+    def scope(self, name: str) -> Iterator[None]:
+        """Inside the block, stages are shown and logged as ``name/<stage>``: the same recipe runs more than once."""
+        before = self.prefix
+        self.prefix = f"{before}{name}/"
+        try:
+            yield
+        finally:
+            self.prefix = before
+
+    @contextmanager
+    def watching(self, callbacks: Sequence[Callback]) -> Iterator[None]:
+        """Inside the block, these callbacks are in every fit; they look on and change nothing, so no key has them."""
+        before = self.watchers
+        self.watchers = [*before, *callbacks]
+        try:
+            yield
+        finally:
+            self.watchers = before
+
+    def expect(self, total: int) -> None:
+        """Say how many stages there will be in all, as far as one can say; 0 if one cannot."""
+        self.screen.total = total
 
     def fixed(self) -> dict[str, Any]:
         """The trainer arguments of the whole run that can change a result."""
         return _effective(self.arguments)
 
     # --- one stage ---
-    def _stage(self, name: str, spec: dict[str, Any]) -> "Stage":
-        stage = Stage(self.root, name, {"name": name, "seed": self.seed, **spec})
-        self.stages.append((name, stage.directory))
-        return stage
+    def _stage(self, name: str, spec: dict[str, Any], result: str) -> Stage:
+        return Stage(self.root, name, {"name": name, "seed": self.seed, **spec}, result)
 
-    @contextmanager
-    def _computing(self, stage: "Stage") -> Iterator[Path | None]:
-        """The directory to compute a stage in, or None when it is on disk already; commits afterwards."""
-        self._join_group()
-        self.root.mkdir(parents=True, exist_ok=True)
-        with _only_one(stage.lock):
-            if not _from_rank_zero(stage.is_committed):
-                self.computed += 1
-                if is_rank_zero():
-                    stage.part.mkdir(parents=True, exist_ok=True)
-                _barrier()
-                yield stage.part
+    def _once(self, stage: Stage, compute: Callable[[], None], read: Callable[[], Result]) -> Result:
+        """Compute a stage and commit it, unless it is on disk already, and read what it left."""
+        join_group(self.trainer)
+        computed = False
+        if not from_rank_zero(stage.is_committed):  # so that a finished run can be read where nothing can be written
+            stage.place(self._home())
+            computed = self._compute(stage, compute)
+        try:
+            result = read()
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+            if computed:
+                raise
+            barrier()  # all have read it
+            computed = self._compute(stage, compute, f"{type(error).__name__}: {str(error).splitlines()[0]}")
+            result = read()
+        if computed:
+            self.computed += 1
+            self.screen.finished(self.prefix + stage.name, stage.seconds)
+        else:
+            self.screen.skipped(stage.name)
+        self.stages.append((stage.name, stage.directory))
+        self.seconds[stage.name] = self.seconds.get(stage.name, 0.0) + stage.seconds
+        return result
+
+    def _compute(self, stage: Stage, compute: Callable[[], None], damage: str | None = None) -> bool:
+        """Whether the stage had to be computed: not if another command has done it meanwhile.
+
+        Args:
+            stage: not committed, or with damage that only its reader noticed.
+            compute: fills the stage's ``part``.
+            damage: what the reader noticed.
+        """
+
+        def is_there() -> bool:
+            why = damage or stage.damage()
+            if why and is_rank_zero():
+                stage.discard(why)
+            return why is None
+
+        stage.directory.parent.mkdir(parents=True, exist_ok=True)
+        with only_one(stage.lock):
+            if from_rank_zero(is_there):
+                return False
+            if is_rank_zero():
+                stage.open()
+            barrier()
+            with _full_disk_in_words(stage.part):
+                compute()
                 if is_rank_zero():
                     stage.commit()
-                _barrier()
-                self.screen.finished(self.prefix + stage.name, stage.seconds)
-            else:
-                self.screen.skipped(stage.name)
-                yield None
-        self.seconds[stage.name] = self.seconds.get(stage.name, 0.0) + stage.seconds
+            barrier()
+        return True
+
+    def _home(self) -> Path:
+        """Where new stages go: the root, or a temporary folder where the root can only be read."""
+        if self._scratch is None:
+
+            def ask() -> str:
+                if not self.root.is_dir() or os.access(self.root, os.W_OK):
+                    return str(self.root)
+                log.warning("%s cannot be written to: what is not there yet is computed and forgotten", self.root)
+                self._temporary = tempfile.TemporaryDirectory(prefix="cleanse-", ignore_cleanup_errors=True)
+                return self._temporary.name
+
+            self._scratch = Path(from_rank_zero(ask))
+        return self._scratch
 
     def _train(
-        self, stage: "Stage", part: Path, build: Callable[[], LightningModule], data: Any, arguments: Mapping[str, Any]
+        self, stage: Stage, build: Callable[[], LightningModule], data: Any, arguments: Mapping[str, Any]
     ) -> None:
         data.seed = stage.seed
-        resume = ResumePoint(part / "last.ckpt")
-        callbacks = [SeedEveryEpoch(stage.seed), *self.watchers, resume, self.screen.started(self.prefix + stage.name)]
-        trainer = self._trainer(part, callbacks, self.loggers(part, self.prefix + stage.name), arguments)
+        resume = ResumePoint(stage.part, stage.key)
+        begun = time.monotonic()
+        last = resume.find()
+        if last is not None:
+            log.info("%s: going on where it was stopped", stage.name)
+        try:
+            module = self._fit(stage, build, data, arguments, resume, last)
+        except Exception as error:
+            if last is None or resume.begun or isinstance(error, OSError):
+                raise
+            resume.put_aside(f"{type(error).__name__}: {str(error).splitlines()[0]}")  # nothing was trained from it
+            barrier()
+            resume = ResumePoint(stage.part, stage.key)
+            module = self._fit(stage, build, data, arguments, resume, None)
+        stage.seconds = resume.seconds + time.monotonic() - begun
+        if is_rank_zero():
+            stage.save({"state_dict": module.state_dict(), "cleanse_version": __version__})
+
+    def _fit(
+        self,
+        stage: Stage,
+        build: Callable[[], LightningModule],
+        data: Any,
+        arguments: Mapping[str, Any],
+        resume: ResumePoint,
+        last: Path | None,
+    ) -> LightningModule:
+        """One Trainer's fit, from the resume point ``last`` or from the start."""
+        title = self.prefix + stage.name
+        callbacks = [SeedEveryEpoch(stage.seed), *self.watchers, resume, self.screen.started(title)]
+        trainer = self._trainer(stage.part, callbacks, self.loggers(stage.part, title), arguments)
         with _seeded(stage.seed):
             module = build()
-            last = resume.path if _is_sound(resume.path) else None
-            if last is not None:
-                log.info("%s: going on where it was stopped", stage.name)
-            begun = time.monotonic()
             with _interruptible():
                 trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
         for logger in trainer.loggers:
             logger.finalize("success")
-        stage.seconds = resume.seconds + time.monotonic() - begun
-        if is_rank_zero():
-            _save({"state_dict": module.state_dict(), "cleanse_version": __version__}, part / "model.ckpt")
+        return module
 
-    def _tabulate(self, stage: "Stage", part: Path, module: LightningModule, data: Any) -> None:
-        trainer = self._trainer(part, [self.screen.started(self.prefix + stage.name)], False, {})
+    def _tabulate(self, stage: Stage, module: LightningModule, data: Any) -> None:
+        trainer = self._trainer(stage.part, [self.screen.started(self.prefix + stage.name)], False, {})
         begun = time.monotonic()
         with _seeded(stage.seed), _interruptible():
             batches = trainer.predict(module, datamodule=data, return_predictions=True) or []
         columns = {k: torch.cat([b[k].cpu() for b in batches]) for k in batches[0]} if batches else {}
-        if _group():  # on a small set a process may have no batch at all
+        if in_group():  # on a small set a process may have no batch at all
             shards: list[Any] = [None] * dist.get_world_size()
             dist.all_gather_object(shards, columns)
             shards = [s for s in shards if s]
@@ -256,10 +352,10 @@ class Runner:
         stage.seconds = time.monotonic() - begun
         module.cpu()
         if is_rank_zero():
-            _save(columns, part / "table.pt")
+            stage.save(columns)
 
     def _trainer(self, part: Path, callbacks: list[Callback], loggers: Any, arguments: Mapping[str, Any]) -> Trainer:
-        """A fresh Trainer with callbacks and loggers of its own (DESIGN section 1, rule 1)."""
+        """A fresh Trainer with callbacks and loggers of its own."""
         own: dict[str, Any] = {
             **arguments,
             "default_root_dir": part,
@@ -273,100 +369,6 @@ class Runner:
         }
         return self.trainer(**own)
 
-    def _join_group(self) -> None:
-        """Under torchrun or SLURM, join the process group before the first question is asked of rank zero.
-
-        Processes that Lightning starts itself join inside their first fit: until then they see the same disk, on
-        which everything before that fit is committed.
-        """
-        if int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1"))) > 1 and not _group():
-            trainer = self.trainer(logger=False, enable_checkpointing=False)
-            environment = getattr(trainer.strategy, "cluster_environment", None)
-            if trainer.world_size > 1 and not isinstance(environment, LightningEnvironment):
-                trainer.strategy.setup_environment()
-
-
-class Stage:
-    """One directory on disk: made aside, renamed when complete."""
-
-    def __init__(self, root: Path, name: str, spec: dict[str, Any]) -> None:
-        self.name, self.spec, self.key = name, spec, _key(spec)
-        self.seed = _seed_of(self.key)
-        self.directory = root / f"{name}-{self.key}"
-        self.part = root / f"{name}-{self.key}.part"
-        self.lock = root / f".{name}-{self.key}.lock"
-        self.seconds = 0.0
-
-    def is_committed(self) -> bool:
-        """Whether the stage is complete on disk; a damaged one is put aside with a warning."""
-        if not self.directory.exists():
-            return False
-        try:
-            record = json.loads((self.directory / "stage.json").read_text())
-            for name, digest in record["files"].items():
-                if _digest(self.directory / name) != digest:
-                    raise ValueError(f"{name} has changed")
-            self.seconds = float(record["seconds"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            log.warning("%s is damaged (%s): it is made again", self.directory, error)
-            shutil.rmtree(self.directory)
-            return False
-        if record.get("version") != __version__:
-            log.warning("%s was made by cleanse %s, this is %s", self.directory, record.get("version"), __version__)
-        return True
-
-    def commit(self) -> None:
-        """Complete: forget the resume point, write the record, rename."""
-        (self.part / "last.ckpt").unlink(missing_ok=True)
-        files = {p.name: _digest(p) for p in sorted(self.part.iterdir()) if p.suffix in {".ckpt", ".pt"}}
-        record = {**self.spec, "key": self.key, "version": __version__, "seconds": self.seconds, "files": files}
-        atomic_write_text(self.part / "stage.json", json.dumps(record, indent=1, sort_keys=True))
-        self.part.replace(self.directory)
-
-
-class SeedEveryEpoch(Callback):
-    """Seed anew at the start of every epoch, so that a resumed stage draws what an uninterrupted one would."""
-
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        torch.manual_seed((self.seed * 1_000_003 + 7919 * trainer.current_epoch + trainer.global_rank) % 2**63)
-
-
-class ResumePoint(Checkpoint):
-    """Write ``last.ckpt`` at the end of an epoch, at most every ``every`` seconds; count the seconds over restarts.
-
-    Args:
-        path: of the checkpoint.
-        every: seconds; the first epoch's end always counts, so that even a short stage can be gone on with.
-    """
-
-    def __init__(self, path: Path, every: float = 10.0) -> None:
-        self.path, self.every = path, float(os.environ.get("CLEANSE_CHECKPOINT_SECONDS", every))
-        self.seconds, self._saved, self._begun = 0.0, float("-inf"), 0.0
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._begun = time.monotonic()
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.current_epoch + 1 == trainer.max_epochs:
-            return  # the stage is about to be committed
-        if trainer.strategy.broadcast(time.monotonic() - self._saved >= self.every):
-            trainer.save_checkpoint(self.path)  # Lightning writes aside and renames
-            self._saved = time.monotonic()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"seconds": self.seconds + time.monotonic() - self._begun}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.seconds = float(state_dict["seconds"])
-
-
-def is_rank_zero() -> bool:
-    """Whether this process is the one that writes."""
-    return getattr(rank_zero_only, "rank", 0) == 0
-
 
 def _spec(data: Any) -> Any:
     if not callable(getattr(data, "spec", None)):
@@ -377,35 +379,6 @@ def _spec(data: Any) -> Any:
 def _effective(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The trainer arguments that can change a result, without the ones that are at rest."""
     return {k: describe(v) for k, v in arguments.items() if k not in WITHOUT_EFFECT and v is not None}
-
-
-def _key(spec: Any) -> str:
-    return hashlib.sha256(json.dumps(spec, sort_keys=True).encode("utf-8", "surrogateescape")).hexdigest()[:12]
-
-
-def _seed_of(key: str) -> int:
-    return int(key, 16) % 2**31
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _save(content: Any, path: Path) -> None:
-    with atomic_write(path, "wb") as file:
-        torch.save(content, file)
-
-
-def _is_sound(path: Path) -> bool:
-    if not path.exists():
-        return False
-    try:
-        torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # whatever is wrong with a resume point, the stage can begin afresh
-        log.warning("%s cannot be read (%s): the stage begins afresh", path, type(error).__name__)
-        return False
-    return True
 
 
 @contextmanager
@@ -425,50 +398,18 @@ def _interruptible() -> Iterator[None]:
         raise KeyboardInterrupt from stop
 
 
-def _group() -> bool:
-    return dist.is_available() and dist.is_initialized()
-
-
-def _barrier() -> None:
-    if _group():
-        dist.barrier()
-
-
-def _from_rank_zero(ask: Callable[[], bool]) -> bool:
-    """Rank zero looks, everybody hears (when there is anybody to hear)."""
-    if not _group():
-        return ask()
-    answer = [ask() if dist.get_rank() == 0 else False]
-    dist.broadcast_object_list(answer, src=0)
-    return answer[0]
-
-
 @contextmanager
-def _only_one(path: Path) -> Iterator[None]:
-    """Two commands that need the same stage do not make it twice: the second one waits and reads.
-
-    Under DDP rank zero holds the lock; the waiting is done in short turns that all ranks share, so that no process
-    group runs into its time limit.
-    """
-    lock = FileLock(path)
-
-    def taken() -> bool:
-        if not is_rank_zero():
-            return True
-        try:
-            lock.acquire(timeout=1.0)
-        except Timeout:
-            return False
-        return True
-
-    said = False
-    while not _from_rank_zero(taken):
-        if not said:
-            log.info("another command is computing %s: waiting for it", path.name.strip(".").removesuffix(".lock"))
-            said = True
+def _full_disk_in_words(folder: Path) -> Iterator[None]:
+    """Raises: OSError for a full disk, also where torch makes a RuntimeError of it."""
     try:
         yield
-    finally:
-        lock.release()
-        if is_rank_zero():
-            path.unlink(missing_ok=True)
+    except (RuntimeError, OSError) as error:
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if not full and not ("PytorchStreamWriter" in str(error) or "inline_container" in str(error)):
+            raise
+        raise OSError(
+            f"no space left on the disk of {folder.parent}: make room, then the same command goes on from here"
+        ) from error
+
+
+__all__ = ["Runner", "StageData", "Table", "is_rank_zero"]

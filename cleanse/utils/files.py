@@ -7,6 +7,7 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -70,14 +71,33 @@ def digest_of(path: str | Path) -> str:
     """SHA-256 of a regular file's content, in hexadecimal.
 
     Raises:
-        OSError: there is no such file.
-        ValueError: it is no regular file (a link, a device or a pipe need not end).
+        OSError: there is no such file, or a link.
+        ValueError: it is no regular file (a device or a pipe need not end).
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:
+    with _open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_small(path: str | Path, most: int = 16 * 2**20) -> bytes:
+    """The content of a small regular file.
+
+    Raises:
+        OSError: there is no such file, or a link.
+        ValueError: it is no regular file, or larger than ``most`` bytes.
+    """
+    with _open_regular(path) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"{Path(path).name} is larger than {most} bytes")
+    return content
+
+
+@contextmanager
+def _open_regular(path: str | Path) -> Iterator[BufferedReader]:
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise ValueError(f"{Path(path).name} is no regular file")
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        yield file
 
 
 @contextmanager

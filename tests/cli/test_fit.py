@@ -249,7 +249,8 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
 
     process = subprocess.Popen(
         [sys.executable, "-m", "cleanse", "fit", "--config", "none.yaml", "--config", "quick.yaml"],
-        cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ),
+        cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "CLEANSE_CHECKPOINT_SECONDS": "0"},
         preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # who runs in the background ignores Ctrl-C
     )  # fmt: skip
     deadline = time.monotonic() + 120

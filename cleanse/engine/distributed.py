@@ -1,0 +1,53 @@
+"""What processes that train together ask of each other."""
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch.distributed as dist
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.pytorch import Trainer
+from lightning.pytorch.utilities import rank_zero_only
+
+Answer = TypeVar("Answer")
+
+
+def is_rank_zero() -> bool:
+    """Whether this process is the one that writes."""
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def in_group() -> bool:
+    """Whether this process has joined others."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def barrier() -> None:
+    """Wait for all processes, if there are others."""
+    if in_group():
+        dist.barrier()
+
+
+def from_rank_zero(ask: Callable[[], Answer]) -> Answer:
+    """Rank zero looks, everybody hears (when there is anybody to hear)."""
+    if not in_group():
+        return ask()
+    answer: list[Any] = [ask() if dist.get_rank() == 0 else None]
+    dist.broadcast_object_list(answer, src=0)
+    return answer[0]  # type: ignore[no-any-return]
+
+
+def join_group(make_trainer: Callable[..., Trainer]) -> None:
+    """Under torchrun or Slurm, join the process group before the first question is asked of rank zero.
+
+    Processes that Lightning starts itself join inside their first fit: until then they see the same disk, on which
+    everything before that fit is committed.
+
+    Args:
+        make_trainer: makes a Trainer of the run.
+    """
+    if int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1"))) > 1 and not in_group():
+        trainer = make_trainer(logger=False, enable_checkpointing=False)
+        environment = getattr(trainer.strategy, "cluster_environment", None)
+        if trainer.world_size > 1 and not isinstance(environment, LightningEnvironment):
+            trainer.strategy.setup_environment()
