@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 
-def modal_vote(votes: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def modal_vote(votes: Tensor, generator: torch.Generator, counts: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The class that most voters name, ties broken at random.
 
     One number is drawn for each sample, tie or not, so that a sample's result does not depend on the others'.
@@ -15,13 +15,14 @@ def modal_vote(votes: Tensor, generator: torch.Generator) -> tuple[Tensor, Tenso
     Args:
         votes: (voters, n) int64, the class that each voter predicts.
         generator: breaks ties.
+        counts: (voters, n) bool, which votes count; None for all.
 
     Returns:
-        label: (n,) int64, the modal class.
+        label: (n,) int64, the modal class; any class where no vote counts.
         count: (n,) int64, how many voters name it.
 
     Raises:
-        ValueError: no voter, or a negative vote.
+        ValueError: no voter, a negative vote, or ``counts`` of another shape.
 
     >>> votes = torch.tensor([[0, 2], [1, 2], [1, 0]])
     >>> label, count = modal_vote(votes, torch.Generator().manual_seed(0))
@@ -32,7 +33,10 @@ def modal_vote(votes: Tensor, generator: torch.Generator) -> tuple[Tensor, Tenso
         raise ValueError(f"votes is (voters, n) with at least one voter, not {tuple(votes.shape)}")
     if votes.numel() and votes.min() < 0:
         raise ValueError(f"a vote is a class, 0 or more, not {int(votes.min())}")
+    if counts is not None and counts.shape != votes.shape:
+        raise ValueError(f"counts has the shape of votes, {tuple(votes.shape)}, not {tuple(counts.shape)}")
     n = votes.shape[1]
+    weight = torch.ones_like(votes) if counts is None else counts.to(votes)
     classes = int(votes.max()) + 1 if n else 1
     draw = torch.rand(n, generator=generator, device=generator.device).to(votes.device)
     label, count = torch.empty(n, dtype=torch.int64, device=votes.device), torch.empty_like(votes[0])
@@ -41,7 +45,7 @@ def modal_vote(votes: Tensor, generator: torch.Generator) -> tuple[Tensor, Tenso
         rows = slice(start, start + step)
         chunk = votes[:, rows].T
         tally = torch.zeros(len(chunk), classes, dtype=torch.int64, device=votes.device)
-        tally.scatter_add_(1, chunk, torch.ones_like(chunk))
+        tally.scatter_add_(1, chunk, weight[:, rows].T)
         best = tally.max(1).values
         tied = tally == best[:, None]
         ties = tied.sum(1)
@@ -51,7 +55,9 @@ def modal_vote(votes: Tensor, generator: torch.Generator) -> tuple[Tensor, Tenso
     return label, count
 
 
-def keep_by_vote(votes: Tensor, label: Tensor, generator: torch.Generator, minimum: int = 1) -> Tensor:
+def keep_by_vote(
+    votes: Tensor, label: Tensor, generator: torch.Generator, minimum: int = 1, counts: Tensor | None = None
+) -> Tensor:
     """The samples whose modal vote is their given label (D120).
 
     Args:
@@ -59,19 +65,20 @@ def keep_by_vote(votes: Tensor, label: Tensor, generator: torch.Generator, minim
         label: (n,) int64, as given.
         generator: breaks ties.
         minimum: voters that the modal class needs; 1 in the paper, 2 in the released code (D121).
+        counts: (voters, n) bool, which votes count; None for all (D130).
 
     Returns:
         (n,) bool.
 
     Raises:
-        ValueError: no voter, a negative vote, or another number of labels than of votes.
+        ValueError: no voter, a negative vote, or labels or ``counts`` of another shape.
 
     >>> votes = torch.tensor([[0, 2], [1, 2], [1, 0]])
     >>> keep_by_vote(votes, torch.tensor([1, 0]), torch.Generator().manual_seed(0)).tolist()
     [True, False]
     """
     _check_labels(votes, label)
-    modal, count = modal_vote(votes, generator)
+    modal, count = modal_vote(votes, generator, counts)
     return (modal == label) & (count >= minimum)
 
 

@@ -73,7 +73,7 @@ def test_the_round_measured_every_active_row_over_both_processes(two: tuple[str,
     _, where, _ = two
     (first,) = (where / "runs").glob("round-1.1-*/model.ckpt")
     found = torch.load(first, weights_only=True)["state_dict"]
-    assert (found["loss"] > 0).all() and (found["alternative"] >= 0).all()
+    assert (found["loss"] > 0).all()
 
 
 def test_a_second_run_on_other_devices_reads_everything_back(two: tuple[str, Path, Path]) -> None:

@@ -157,7 +157,7 @@ def test_every_argument_of_the_modules_is_in_the_key(view: TrainingView, runner:
     from cleanse.engine.fingerprint import describe
 
     active = torch.ones(len(view), dtype=torch.bool)
-    for call in (build(view), partial(ISPLRound, SmallCNN, 1, 10, view.mean, view.std, active, 0.5)):
+    for call in (build(view), partial(ISPLRound, SmallCNN, view.image_spec, active, 0.5)):
         described = describe(call)["with"]
         assert set(described) == set(inspect.signature(call.func).parameters)
 

@@ -1,153 +1,234 @@
-"""One ISPL round as one fit: components, schedule, and what happens when a subset is smaller than a batch."""
+"""One ISPL round as one fit: Algorithm 2 step by step, its schedule, its voter."""
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
-from cleanse.defenses import ISPL
 from cleanse.engine.runner import Runner
-from cleanse.functional import keep_by_vote
+from cleanse.functional import class_fraction, smooth, trim, trimmed_fraction
 from cleanse.modules import ISPLRound
 from cleanse.modules.ispl_round import round_epochs
+from cleanse.networks.normalize import Normalize
 from cleanse.views import EpochBatches, ImageSource, TrainingView
 
 
 class MLP(nn.Module):
-    """For 2-D points as images of 2 x 1 pixels."""
+    """For 2-D points as images of 2 x 1 pixels. What it says in training mode is another thing than otherwise."""
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(2 * channels, 32), nn.ReLU(), nn.Linear(32, classes))
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(2 * channels, 32), nn.ReLU(), nn.Dropout(0.2))
+        self.last = nn.Linear(32, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x)  # type: ignore[no-any-return]
+        return self.last(self.layers(x))  # type: ignore[no-any-return]
+
+
+class Inverted(nn.Module):
+    """An augmentation that is seen at once, and draws nothing."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return 1 - image
 
 
 MLP.__module__ = "toy"  # stages are seeded by a key that holds this name: the same however pytest imports the file
 
 
-def points(n: int = 600, poison: float = 0.08, seed: int = 0) -> tuple[TrainingView, Tensor]:
-    """A-T10's toy: two Gaussian classes, and a part of class 0 moved to an isolated cluster that is labeled 1."""
+def points(n: int = 600, poison: float = 0.08, seed: int = 0, augment: tuple[nn.Module, ...] = ()) -> TrainingView:
+    """Two Gaussian classes, and a part of class 0 moved to an isolated cluster that is labeled 1: the first rows."""
     generator = torch.Generator().manual_seed(seed)
     label = (torch.arange(n) >= n // 2).long()
     place = torch.tensor([[70.0, 70.0], [185.0, 70.0]])[label] + 12 * torch.randn(n, 2, generator=generator)
-    poisoned = torch.zeros(n, dtype=torch.bool)
-    poisoned[: int(poison * n / 2)] = True
+    poisoned = torch.arange(n) < int(poison * n / 2)
     place[poisoned] = torch.tensor([70.0, 220.0]) + 6 * torch.randn(int(poisoned.sum()), 2, generator=generator)
     label[poisoned] = 1
     image = place.clamp(0, 255).round().byte().view(n, 1, 2, 1)
     source = ImageSource(image, tuple(map(str, range(n))), ("0", "1"), (0.5,), (0.25,), f"points {n} {poison} {seed}")
-    return TrainingView(source, torch.arange(n), label, (), 16), poisoned
+    return TrainingView(source, torch.arange(n), label, augment, 16)
 
 
-def one_round(run: Runner, view: TrainingView, active: Tensor, fraction: float, **changed: Any) -> ISPLRound:
-    per = changed.get("epochs_per_iteration", (2, 2))
-    build = partial(ISPLRound, MLP, 1, 2, view.mean, view.std, active, fraction, **changed)
-    epochs = round_epochs(fraction, per, changed.get("voter_epochs"))[1]
-    return run.fit("round", build, view, max_epochs=epochs, reload_dataloaders_every_n_epochs=1)
+class Watch(Callback):
+    """What a round looks like at the start of every epoch, and which rows each epoch trains on."""
+
+    def __init__(self) -> None:
+        self.component: list[Tensor] = []
+        self.weights: list[dict[str, Tensor]] = []
+        self.after: list[dict[str, Tensor]] = []
+        self.momentum: list[int] = []
+        self.rows: list[Tensor] = []
+        self.group: dict[str, Any] = {}
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, ISPLRound)
+        self.component.append(pl_module.component.clone())
+        self.weights.append({k: v.clone() for k, v in pl_module.network.state_dict().items()})
+        self.rows.append(torch.empty(0, dtype=torch.int64))
+        self.group = trainer.optimizers[0].param_groups[0]
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if batch_idx == 0:
+            self.momentum.append(len(trainer.optimizers[0].state))
+        self.rows[-1] = torch.cat([self.rows[-1], batch["index"]])
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, ISPLRound)
+        self.after.append({k: v.clone() for k, v in pl_module.network.state_dict().items()})
 
 
-def components(run: Runner) -> list[Tensor]:
-    """The components that a runner's rounds found, in order."""
-    found = [directory / "model.ckpt" for name, directory in run.stages if name.startswith("round")]
-    return [torch.load(file, weights_only=True)["state_dict"]["component"] for file in found]
+def watched(
+    where: Path, view: TrainingView, active: Tensor, fraction: float, **changed: Any
+) -> tuple[ISPLRound, Watch, Tensor]:
+    """A round, what was seen of it, and its voter's votes."""
+    watch, run = Watch(), Runner(where, arguments={"accelerator": "cpu", "devices": 1})
+    build = partial(ISPLRound, MLP, view.image_spec, active, fraction, **changed)
+    epochs = round_epochs(fraction, changed.get("epochs_per_iteration", (2, 2)), changed.get("voter_epochs"))[1]
+    with run.watching([watch]):
+        found = run.fit("round", build, view, max_epochs=epochs, reload_dataloaders_every_n_epochs=1)
+    return found, watch, run.predict("votes", found, view).vote
 
 
-def test_toy_end_to_end(runner: Runner) -> None:
-    """A-T10: the vote excludes at least 90 % of the poison and keeps the clean; the poison comes last.
-
-    SPEC proposes 95 % for the vote and for the purity of every component. The poison is 4 % of the set and a
-    component 12.5 %, so the one that holds it cannot be pure; what is asserted instead is that at least three quarters
-    of it are in the last three of eight components.
-    """
-    view, poisoned = points(n=1200)
-    defense = ISPL(network=MLP, weak_batch_size=16)
-    votes = torch.stack([vote for i in range(3) for vote in defense._pass(i + 1, view, runner)])
-    keep = keep_by_vote(votes, view.label, torch.Generator().manual_seed(0))
-    assert (keep & poisoned).sum() <= 0.1 * poisoned.sum()
-    assert (keep & ~poisoned).sum() >= 0.95 * (~poisoned).sum()
-    late = [int(poisoned[c].sum()) for c in components(runner)]
-    for i in range(3):
-        of_pass = late[8 * i : 8 * i + 8]
-        assert sum(of_pass) == int(poisoned.sum()) and sum(of_pass[5:]) >= 0.75 * sum(of_pass), late
+UNUSUAL: dict[str, Any] = {
+    "expansion": 0.5, "momentum_loss": 0.6, "epochs_per_iteration": (3, 2), "voter_epochs": 4, "lr": 0.05,
+    "momentum": 0.7, "weight_decay": 0.003,
+}  # fmt: skip
 
 
-def test_components_are_disjoint_and_exhaust_the_set(runner: Runner) -> None:
-    """A-T6: in v1 nothing is left over."""
-    view, _ = points(n=120)
-    ISPL(network=MLP, passes=1, rounds=4)._pass(1, view, runner)
-    assert torch.equal(torch.stack(components(runner)).int().sum(0), torch.ones(120, dtype=torch.int32))
-
-
-def test_a_component_holds_the_lowest_smoothed_losses(runner: Runner) -> None:
-    """A.4: K is the trim of the smoothed losses of all active rows, and of nothing else."""
-    from cleanse.functional import class_fraction, trim, trimmed_fraction
-
-    view, _ = points(n=120)
-    active = torch.arange(120) % 3 > 0
-    found = one_round(runner, view, active, 0.2)
-    last = len(round_epochs(0.2, (2, 2), None)[0]) - 1
-    expected = torch.zeros(120, dtype=torch.bool)
-    expected[active] = trim(
-        found.loss[active], view.label[active], trimmed_fraction(last, 0.2, "v1"), class_fraction(last, 0.2, "v1")
-    )
+@pytest.mark.parametrize("eval_view", ["train_aug", "plain"])
+@pytest.mark.parametrize("profile", ["v1", "iclr23"])
+def test_a_round_is_algorithm_2(tmp_path: Path, profile: Any, eval_view: Any) -> None:
+    """Every component is the trim of the smoothed losses of all active rows under the weights of its iteration."""
+    view = points(160, augment=(Inverted(),))
+    active = torch.arange(160) % 4 > 0
+    found, watch, votes = watched(tmp_path, view, active, 0.4, profile=profile, eval_view=eval_view, **UNUSUAL)
+    seen = view.batch(torch.arange(160), augmented=eval_view == "train_aug")["image"]
+    network = MLP(1, 2).eval()
+    loss = torch.zeros(160, dtype=torch.float64)
+    ends = [3, 5, 7, 9]  # 2 + floor(1 / .4) iterations, of 3 epochs and then 2 each
+    for t, end in enumerate(ends):
+        network.load_state_dict(watch.after[end - 1])
+        measured = cross_entropy(network(Normalize((0.5,), (0.25,))(seen)), view.label, reduction="none")
+        loss[active] = smooth(loss[active], measured.detach().double()[active], 0.6)
+        expected = torch.zeros(160, dtype=torch.bool)
+        beta, floor = trimmed_fraction(t, 0.4, profile), class_fraction(t, 0.4, profile)
+        expected[active] = trim(loss[active], view.label[active], beta, floor)
+        assert torch.equal(watch.component[end], expected), t
     assert torch.equal(found.component, expected)
-    assert (found.loss[~active] == 0).all() and (found.loss[active] > 0).all()
-    assert (found.alternative >= 0).all()
+    assert torch.allclose(found.loss, loss, rtol=1e-5)
+    network.load_state_dict(watch.after[-1])
+    assert torch.equal(votes, network(Normalize((0.5,), (0.25,))(seen)).argmax(1))
 
 
-def test_a_round_that_takes_the_rest_has_no_iterations(runner: Runner) -> None:
-    """A.3.15."""
-    view, _ = points(n=120)
+@pytest.mark.parametrize(
+    ("profile", "first", "shares"),
+    [
+        ("v1", True, [0.5, 0.5, 0.5, 0.5]),
+        ("v1", False, [0.5, 0.5, 0.5, 0.5]),
+        ("iclr23", True, [0.5, 0.5, 0.5, 0.5]),
+        ("iclr23", False, [1.0, 0.5, 0.5, 0.5]),
+    ],
+)
+def test_an_iteration_trains_on_a_part_of_the_last_subset(
+    tmp_path: Path, profile: Any, first: bool, shares: list[float]
+) -> None:
+    """D110, D111: alpha of S_(t-1), the code's first iteration of a later round on all of it; the voter on S_N."""
+    view, active = points(800), torch.arange(800) % 2 > 0
+    view.drop_last = False
+    watch = watched(tmp_path, view, active, 0.4, profile=profile, first=first, **UNUSUAL)[1]
+    assert len(watch.rows) == 9 + 4
+    for t, begin in enumerate((0, 3, 5, 7)):
+        rows, subset = watch.rows[begin], watch.component[begin]
+        assert subset[rows].all(), "of the subset alone"
+        assert len(rows) / int(subset.sum()) == pytest.approx(shares[t], abs=0.1)
+        assert set(watch.rows[begin + 1].tolist()) == set(rows.tolist()), "drawn once an iteration"
+    assert set(watch.rows[5].tolist()) != set(watch.rows[3].tolist())
+    for rows in watch.rows[9:]:
+        assert set(rows.tolist()) == set(watch.component[9].nonzero().flatten().tolist())
+
+
+def test_the_code_s_first_iteration_trains_on_half_of_everything(tmp_path: Path) -> None:
+    """D111: whatever alpha is."""
+    view = points(800)
+    view.drop_last = False
+    everything = torch.ones(800, dtype=torch.bool)
+    watch = watched(tmp_path, view, everything, 0.4, profile="iclr23", **{**UNUSUAL, "expansion": 0.1})[1]
+    assert len(watch.rows[0]) / 800 == pytest.approx(0.5, abs=0.06)
+
+
+def test_sgd_has_the_round_s_settings_and_a_constant_rate(tmp_path: Path) -> None:
+    watch = watched(tmp_path, points(60), torch.ones(60, dtype=torch.bool), 0.5, **UNUSUAL)[1]
+    shown = {name: watch.group[name] for name in ("lr", "momentum", "weight_decay", "nesterov")}
+    assert shown == {"lr": 0.05, "momentum": 0.7, "weight_decay": 0.003, "nesterov": False}
+
+
+def test_the_network_goes_on_within_a_round_and_begins_anew_for_the_voter(tmp_path: Path) -> None:
+    """D118, D119: the voter inherits neither weights nor momentum."""
+    watch = watched(tmp_path, points(120), torch.ones(120, dtype=torch.bool), 0.4, **UNUSUAL)[1]
+    voter = 9
+    for epoch in range(1, len(watch.weights)):
+        before, after = watch.after[epoch - 1], watch.weights[epoch]
+        same = all(torch.equal(before[k], after[k]) for k in before)
+        if epoch != voter:
+            assert same, epoch
+            assert watch.momentum[epoch] > 0, epoch
+    assert watch.momentum[0] == watch.momentum[voter] == 0
+    assert not torch.equal(watch.after[voter]["last.weight"], watch.after[voter - 1]["last.weight"])
+
+
+def test_the_voter_s_start_is_the_same_in_every_process(tmp_path: Path) -> None:
+    """It follows the stage's seed alone: another random state gives the same voter."""
+    votes = []
+    for i in range(2):
+        torch.manual_seed(i)
+        view = points(120)
+        votes.append(watched(tmp_path / str(i), view, torch.ones(120, dtype=torch.bool), 0.4)[2])
+    assert torch.equal(*votes)
+
+
+def test_a_round_that_takes_the_rest_has_no_iterations(tmp_path: Path) -> None:
+    """D117; its voter has the epochs that three iterations would have had."""
     active = torch.arange(120) < 40
-    found = one_round(runner, view, active, 1.0)
-    assert torch.equal(found.component, active) and (found.alternative == -1).all()
+    found, watch, _ = watched(tmp_path, points(120), active, 1.0, epochs_per_iteration=(3, 5))
+    assert torch.equal(found.component, active)
+    assert len(watch.rows) == 3 * 5
+    assert not found.loss.any()
 
 
-@pytest.mark.parametrize(("profile", "expected"), [("v1", [0.25] * 5), ("iclr23", [0.5, 0.25, 0.25, 0.25, 0.25])])
-def test_what_an_iteration_trains_on(profile: Any, expected: list[float]) -> None:
-    """A.3.3: v1 draws alpha of the subset always, the code one half of everything in the very first iteration."""
-    view, _ = points(n=2000)
-    module = ISPLRound(MLP, 1, 2, view.mean, view.std, torch.ones(2000, dtype=torch.bool), 0.12, profile=profile)
-    module._trainer = type("T", (), {"datamodule": view})()  # type: ignore[assignment]
-    shares = [len(module.training_rows(epoch)) / 2000 for epoch in (0, 2, 4, 6, 8)]
-    assert shares == pytest.approx(expected, abs=0.05)
-    assert torch.equal(module.training_rows(0), module.training_rows(1))  # drawn once an iteration
-    assert not torch.equal(module.training_rows(2), module.training_rows(4))
+@pytest.mark.parametrize(
+    ("fraction", "per_iteration", "voter_epochs", "expected"),
+    [
+        (0.12, (8, 4), 40, ([8, 12, 16, 20, 24], 64)),
+        (0.5, (2, 2), None, ([2, 4, 6, 8], 16)),
+        (0.999, (8, 4), 1, ([], 1)),
+        (0.998, (1, 1), 1, ([1, 2, 3], 4)),
+    ],
+)
+def test_the_epochs_of_a_round(
+    fraction: float, per_iteration: tuple[int, int], voter_epochs: int | None, expected: tuple[list[int], int]
+) -> None:
+    assert round_epochs(fraction, per_iteration, voter_epochs) == expected
 
 
-def test_the_voter_begins_anew_with_an_optimizer_without_past(runner: Runner) -> None:
-    """A.3.9: the voter does not inherit the weak learner's weights or momentum."""
-    view, _ = points(n=120)
-    module = ISPLRound(MLP, 1, 2, view.mean, view.std, torch.ones(120, dtype=torch.bool), 0.5)
-    before = {k: v.clone() for k, v in module.network.state_dict().items()}
-    optimizer = module.configure_optimizers()
-    module(torch.rand(4, 1, 2, 1)).sum().backward()
-    optimizer.step()
-    view.seed = 5
-    module._trainer = type("T", (), {"datamodule": view})()  # type: ignore[assignment]
-    module.optimizers = lambda: type("O", (), {"optimizer": optimizer})()  # type: ignore[assignment, method-assign, misc]
-    module._begin_anew()
-    assert not optimizer.state
-    after = module.network.state_dict()
-    assert not torch.equal(after["layers.1.weight"], before["layers.1.weight"])
-    module._begin_anew()
-    assert all(torch.equal(v, after[k]) for k, v in module.network.state_dict().items())  # the same in every process
+def test_a_share_that_catches_no_row_trains_on_all(tmp_path: Path) -> None:
+    active = torch.arange(60) < 3
+    watch = watched(tmp_path, points(60), active, 0.4, expansion=1e-9)[1]
+    assert set(watch.rows[0].tolist()) == {0, 1, 2}
 
 
 def test_fewer_rows_than_a_batch_still_make_a_step() -> None:
-    """A-T12."""
     few = torch.arange(3)
     batches = list(EpochBatches(few, 128, 0, True, 0, 1))
-    assert len(batches) == 1 and sorted(batches[0].tolist()) == [0, 1, 2]
+    assert [sorted(b.tolist()) for b in batches] == [[0, 1, 2]]
     assert len(EpochBatches(torch.arange(300), 128, 0, True, 0, 1)) == 2  # otherwise the short one is left out
 
 
 def test_every_process_takes_its_part_of_the_same_global_batch() -> None:
-    """DESIGN rule 7: the batch size is global, and so is the order."""
+    """The batch size is global, and so is the order."""
     rows = torch.arange(100)
     whole = list(EpochBatches(rows, 10, 7, True, 0, 1, epoch=3))
     parts = [list(EpochBatches(rows, 10, 7, True, rank, 3, epoch=3)) for rank in range(3)]
@@ -158,4 +239,4 @@ def test_every_process_takes_its_part_of_the_same_global_batch() -> None:
 
 def test_every_process_gets_a_row_of_a_tiny_batch() -> None:
     parts = [list(EpochBatches(torch.arange(1), 8, 0, True, rank, 4)) for rank in range(4)]
-    assert all(len(p) == 1 and len(p[0]) == 1 for p in parts)
+    assert [[len(b) for b in p] for p in parts] == [[1]] * 4
