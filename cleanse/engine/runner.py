@@ -23,6 +23,7 @@ from cleanse.engine.fingerprint import describe
 from cleanse.engine.lock import only_one
 from cleanse.engine.progress import Screen
 from cleanse.engine.resume_point import ResumePoint, SeedEveryEpoch
+from cleanse.engine.shards import EqualRows
 from cleanse.engine.stage import Stage, key_of, seed_of
 from cleanse.version import __version__
 
@@ -324,7 +325,7 @@ class Runner:
     ) -> LightningModule:
         """One Trainer's fit, from the resume point ``last`` or from the start."""
         title = self.prefix + stage.name
-        callbacks = [SeedEveryEpoch(stage.seed), *self.watchers, resume, self.screen.started(title)]
+        callbacks = [SeedEveryEpoch(stage.seed), EqualRows(), *self.watchers, resume, self.screen.started(title)]
         trainer = self._trainer(stage.part, callbacks, self.loggers(stage.part, title), arguments)
         with _seeded(stage.seed):
             module = build()
@@ -365,7 +366,8 @@ class Runner:
             "enable_model_summary": False,
             "use_distributed_sampler": False,  # the views shard by themselves, exactly
             "num_sanity_val_steps": 0,
-            "sync_batchnorm": torch.cuda.is_available(),  # exists for CUDA only; without effect on one process
+            # exists for CUDA only, `EqualRows` has one for CPU; without effect on one process
+            "sync_batchnorm": torch.cuda.is_available() and self.arguments.get("accelerator") != "cpu",
         }
         return self.trainer(**own)
 

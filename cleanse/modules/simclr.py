@@ -113,6 +113,12 @@ class SimCLR(ImageModule):
         world, size = self.trainer.world_size, self.trainer.datamodule.batch_size  # type: ignore[attr-defined]
         if size % world:
             raise ValueError(f"batch_size={size} cannot be shared equally by {world} processes: use a multiple")
+        rows = len(self.trainer.datamodule)  # type: ignore[attr-defined]
+        if rows < size and rows % world:  # the only batch is smaller
+            raise ValueError(
+                f"{rows} images in one batch cannot be shared equally by {world} processes: "
+                f"lower batch_size below {rows}"
+            )
         if self.augment is None:
             raise ValueError(f"{type(self).__name__} needs an augmentation that makes two views of an image")
 

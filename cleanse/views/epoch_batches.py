@@ -22,7 +22,7 @@ class EpochBatches(Sampler[Tensor]):
         rows: (n,) int64, the rows to go through.
         batch_size: over all processes.
         seed: shuffles, anew in every epoch; None keeps the order.
-        drop_last: leave a smaller last batch out, unless it is the only one (SPEC A-T12).
+        drop_last: leave a smaller last batch out, unless it is the only one (D3).
         rank, world: this process and how many there are.
         epoch: where to begin; Lightning then calls `set_epoch`.
     """
@@ -48,6 +48,7 @@ class EpochBatches(Sampler[Tensor]):
             order = order[torch.randperm(len(order), generator=generator)]
         for i in range(self.batches):
             batch = order[i * self.batch_size : (i + 1) * self.batch_size]
-            if self.seed is not None and len(batch) < self.world:  # every process needs a row to train on
-                batch = batch.repeat(self.world)[: self.world]
-            yield batch[self.rank :: self.world]
+            if self.seed is not None and len(batch) < self.world:  # every process needs a row: each gets all of them
+                yield batch
+            else:
+                yield batch[self.rank :: self.world]

@@ -114,3 +114,25 @@ def test_two_processes_contrast_with_the_images_of_both(tmp_path: Path) -> None:
     assert results["kept"] + results["relabelled"] + results["dropped"] == 101
     refused = fit("25")
     assert refused.returncode != 0 and "cannot be shared equally by 2 processes" in refused.stderr
+
+
+def test_three_processes_train_the_weights_that_one_does(tmp_path: Path) -> None:
+    """Eight rows are three, three and two for three processes; the network has batch norm."""
+    weights = []
+    for devices in ("1", "3"):
+        recipe = (
+            "fit", "--config", "none.yaml", "--config", "quick.yaml", "--data.limit_train", "200", "--data.limit_test",
+            "37", "--data.batch_size", "8", "--model.epochs", "2", "--model.network", "SmallResNet", "--compare", "[]",
+            "--trainer.accelerator", "cpu", "--trainer.devices", devices, "--root", f"runs-{devices}",
+        )  # fmt: skip
+        done = subprocess.run(
+            [*LAUNCHERS["lightning"], *recipe], cwd=tmp_path, capture_output=True, text=True, timeout=400,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        (stage,) = (tmp_path / f"runs-{devices}").glob("classifier-*/model.ckpt")
+        found = torch.load(stage, weights_only=True)["state_dict"]
+        weights.append(torch.cat([v.double().flatten() for v in found.values()]))
+        assert any(name.endswith("running_var") for name in found)
+    one, three = weights
+    assert float((one - three).norm() / one.norm()) < 1e-4
