@@ -1,21 +1,19 @@
 """Filter and relabel by the neighbors that an image has in an embedding learned without labels (kNN, energy)."""
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
+import torch
 from lightning.pytorch import LightningModule
-from torch import Tensor, nn
+from torch import Tensor
 
-from cleanse.defenses.base import Defense, Outcome
-from cleanse.defenses.embedding_verdict import TITLES as VOTES
-from cleanse.defenses.embedding_verdict import as_verdict, judge
+from cleanse.defenses.base import Outcome
+from cleanse.defenses.encode import EncodingDefense
 from cleanse.engine.runner import Runner
-from cleanse.functional import Relabeling
-from cleanse.modules.autoencoder import Autoencoder
-from cleanse.modules.base import ImageModule, NetworkFactory
-from cleanse.modules.classifier import Classifier
-from cleanse.modules.embedding import Embedding
+from cleanse.functional import combine, energy_scores, knn_scores, margin, mean_rank, relabel_confident
+from cleanse.modules.base import NetworkFactory
 from cleanse.modules.linear_probe import LinearProbe
 from cleanse.modules.simclr import SimCLR
 from cleanse.modules.supcon import SupCon
@@ -23,21 +21,22 @@ from cleanse.networks import ResNet18
 from cleanse.verdict import Verdict
 from cleanse.views import TrainingView
 
+log = logging.getLogger("cleanse")
+
 Method = Literal["knn", "energy", "knn_energy", "none"]
-TITLES = {**VOTES, "none": "SupCon"}
+TITLES = {"knn": "kNN", "energy": "Energy", "knn_energy": "kNN_Energy", "none": "SupCon"}
 
 
-class ContrastiveFilter(Defense):
-    """Training-set cleansing by self-supervised representation (paper 002).
+class ContrastiveFilter(EncodingDefense):
+    """Training-set cleansing by self-supervised representation.
 
-    Wang, Karami et al., arXiv 2210.10272. SimCLR learns an embedding from the images alone, so that poisoned images
+    Wang et al. 2022, arXiv 2210.10272. SimCLR learns an embedding from the images alone, so that poisoned images
     lie among those that they look like. An image whose neighbors (``knn``), or whose class energies (``energy``),
     speak for its label is accepted; of the others, those more certain than a percentile of the accepted ones are
     relabeled, and the rest is dropped. The classifier is a linear probe on a SupCon encoder trained on what is left.
 
-    Departures and what the paper leaves open are SPEC C.3's resolutions; optimizer settings are those of the
-    SupContrast repository. The score is the margin of the best other class over the given one, in votes or in energy
-    (``knn_energy``: the mean of both ranks); the paper has no score.
+    What the paper leaves open is D70 to D83. The score is the margin of the best other class over the given one, in
+    votes or in energy (``knn_energy``: the mean of both ranks); the paper has no score.
 
     Args:
         network: builds both encoders from (in_channels, num_classes); a `cleanse.networks.Network`.
@@ -45,25 +44,20 @@ class ContrastiveFilter(Defense):
             training on the data as they are.
         filter: False keeps rejected images that are not relabeled (Table 3).
         relabel: False drops every rejected image instead of relabeling the certain ones (Table 3).
-        encoder: ``simclr``, or the ablations ``autoencoder`` and ``supervised`` (features of a classifier trained on
-            the images and labels as they are).
         k: neighbors; None for half the mean class size.
         temperature: of SimCLR and of the energies.
         percentile: lambda; rejected images more certain than this percentile of the accepted ones are relabeled.
-        contrastive_augment: makes the views for SimCLR and SupCon; None for the data set's own.
-        pretrain_epochs: of SimCLR.
-        pretrain_batch_size: of SimCLR and SupCon, over all processes.
-        pretrain_lr: of SimCLR and SupCon.
         ablation_epochs: of the autoencoder and the supervised encoder.
         epochs: of SupCon, the final training.
         supcon_temperature: its tau.
         probe_epochs: of the linear probe.
         probe_batch_size: of the linear probe.
         lr: of the linear probe.
-        momentum: of all SGD.
         weight_decay: of SimCLR and SupCon; the probe has none.
         milestones: epochs of the probe at which its learning rate is multiplied by ``gamma``.
         gamma: see ``milestones``.
+        **kwargs: the other arguments of `EncodingDefense`; ``momentum`` is that of all SGD, and ``pretrain_batch_size``
+            and ``pretrain_lr`` hold for SupCon too.
 
     Raises:
         ValueError: an argument out of range.
@@ -77,38 +71,40 @@ class ContrastiveFilter(Defense):
         method: Method = "knn",
         filter: bool = True,
         relabel: bool = True,
-        encoder: Literal["simclr", "autoencoder", "supervised"] = "simclr",
         k: int | None = None,
         temperature: float = 0.5,
         percentile: float = 80.0,
-        contrastive_augment: nn.Module | None = None,
-        pretrain_epochs: int = 1000,
-        pretrain_batch_size: int = 1024,
-        pretrain_lr: float = 0.5,
-        ablation_epochs: int = 100,
+        ablation_epochs: int | None = 100,
         epochs: int = 1000,
         supcon_temperature: float = 0.1,
         probe_epochs: int = 100,
         probe_batch_size: int = 512,
         lr: float = 5.0,
-        momentum: float = 0.9,
         weight_decay: float = 1e-4,
         milestones: Sequence[int] = (60, 75, 90),
         gamma: float = 0.2,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(network, epochs, lr, momentum, weight_decay, milestones, gamma)
+        super().__init__(
+            network=network,
+            ablation_epochs=ablation_epochs,
+            epochs=epochs,
+            lr=lr,
+            weight_decay=weight_decay,
+            milestones=milestones,
+            gamma=gamma,
+            **kwargs,
+        )
         if method not in TITLES:
             raise ValueError(f"method is one of {', '.join(TITLES)}, not {method!r}")
-        if encoder not in ("simclr", "autoencoder", "supervised"):
-            raise ValueError(f"encoder is simclr, autoencoder or supervised, not {encoder!r}")
-        if pretrain_batch_size < 2:
-            raise ValueError(f"pretrain_batch_size={pretrain_batch_size}: a contrast needs at least two images")
-        self.method, self.filter, self.relabel, self.encoder = method, filter, relabel, encoder
-        self.k, self.temperature, self.percentile = k, temperature, percentile
-        self.contrastive_augment = contrastive_augment
-        self.pretrain_epochs, self.pretrain_batch_size = pretrain_epochs, pretrain_batch_size
-        self.pretrain_lr, self.ablation_epochs = pretrain_lr, ablation_epochs
-        self.supcon_temperature, self.probe_epochs = supcon_temperature, probe_epochs
+        self.method = method
+        self.filter = filter
+        self.relabel = relabel
+        self.k = k
+        self.temperature = temperature
+        self.percentile = percentile
+        self.supcon_temperature = supcon_temperature
+        self.probe_epochs = probe_epochs
         self.probe_batch_size = probe_batch_size
 
     @property
@@ -119,67 +115,101 @@ class ContrastiveFilter(Defense):
         return (0 if self.method == "none" else 2) + self.final_stages
 
     def cleanse(self, train: TrainingView, run: Runner) -> Outcome:
+        """Algorithm 1, by its line numbers."""
         if self.method == "none":
             verdict = Verdict.keep_all(train.id, train.label)
-            return Outcome(verdict, partial(self.classify, train.with_verdict(verdict), run))
-        embedding = self.embed(train, run)
-        judged = train.labeled
-        if not embedding.isfinite().all():
-            raise ValueError("the encoder diverged, its embedding is not finite: lower --model.pretrain_lr")
-        found, score = self.judge(embedding[judged], train.label[judged])
-        verdict = self._verdict(train, judged, found, score)
-        return Outcome(verdict, partial(self.classify, train.with_verdict(verdict), run))
-
-    def embed(self, train: TrainingView, run: Runner) -> Tensor:
-        """(n, d) one row for each image, from an encoder fitted on all of them."""
-        images = train.image_spec
-        if self.encoder == "simclr":
-            build: Callable[[], ImageModule] = partial(
-                SimCLR, self.network, images, self._augment(train), temperature=self.temperature,
-                lr=self.pretrain_lr, momentum=self.momentum, weight_decay=self.weight_decay,
-            )  # fmt: skip
-            view = train.plain().with_batch_size(self.pretrain_batch_size)
-            fitted = run.fit("simclr", build, view, max_epochs=self.pretrain_epochs)
-        elif self.encoder == "autoencoder":
-            build = partial(Autoencoder, self.network, images)
-            fitted = run.fit("autoencoder", build, train.plain(), max_epochs=self.ablation_epochs)
         else:
-            build = partial(Classifier, self.network, images)
-            fitted = run.fit("supervised", build, train.subset(train.labeled), max_epochs=self.ablation_epochs)
-        table = run.predict("embed", Embedding(fitted), train.plain())
-        return table.features if self.encoder == "supervised" else table.embedding
+            z = self.encode(train, run)  # lines 3 and 5: SimCLR on all images, z_i = L(E(x_i))
+            verdict = self.verdict(z, train.label, train.id, train.classes)  # lines 4 to 15
+        return Outcome(verdict, partial(self.classify, train.with_verdict(verdict), run))  # lines 16 and 17
 
-    def judge(self, embedding: Tensor, label: Tensor) -> tuple[Relabeling, Tensor]:
-        """What becomes of n labeled images, and how suspicious each is (n,) (002, Algorithm 1)."""
-        if self.method == "none":
-            raise ValueError("method 'none' judges no image")
-        return judge(embedding, label, self.method, self.k, self.temperature, self.percentile)
+    def verdict(self, z: Tensor, label: Tensor, id: Sequence[str], classes: Sequence[str]) -> Verdict:
+        """Lines 4 to 15 of Algorithm 1: accept, relabel or drop every image by its place among the others.
+
+        Args:
+            z: (n, d) float, the embedding of each image.
+            label: (n,) int64, as given; an image with -1 has none, and is dropped.
+            id: n names.
+            classes: class names, for the reasons.
+        """
+        given = label >= 0
+        z, y = z[given.to(z.device)], label[given].to(z.device)
+        warn_of_unequal_classes(y)
+
+        votes = []  # line 6: the class decision c_i, and what each class has of image i, votes or energy
+        if self.method in ("knn", "knn_energy"):
+            votes.append(knn_scores(z, y, self.k))
+        if self.method in ("energy", "knn_energy"):
+            energy = energy_scores(z, y, self.temperature)
+            votes.append((energy.argmax(1), energy))
+
+        # lines 7 to 15: accepted where c_i = y_i; T is a percentile of the accepted; relabeled where rejected above T
+        found = [relabel_confident(y, c, scores.amax(1).float(), self.percentile) for c, scores in votes]
+        result = found[0] if len(found) == 1 else combine(*found)  # appendix G
+        margins = [margin(scores, y) for _, scores in votes]
+        score = margins[0] if len(margins) == 1 else mean_rank(margins)
+        log.info(
+            "%s accepts %d of %d images; of the others, %d are certain enough to be relabeled",
+            self.title, int(result.accepted.sum()), len(y), int(result.relabeled.sum()),
+        )  # fmt: skip
+
+        relabeled = result.relabeled & self.relabel  # the ablation of Table 3 relabels or filters alone
+        dropped = ~(result.accepted | relabeled) & self.filter
+        new_label = torch.where(relabeled, result.label, y).masked_fill(dropped, -1)
+        reasons = [
+            "" if accepted else f"looks like {classes[new]!a}" if moved else "does not look like its class"
+            for accepted, moved, new in zip(
+                result.accepted.tolist(), relabeled.tolist(), new_label.tolist(), strict=True
+            )
+        ]
+        return Verdict.of_labeled(id, label, given, new_label.cpu(), score.cpu(), reasons)
+
+    def simclr(self, train: TrainingView) -> "partial[SimCLR]":
+        return partial(
+            SimCLR,
+            self.encoder_network,
+            train.image_spec,
+            self.augmentation(train),
+            temperature=self.temperature,
+            lr=self.pretrain_lr,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+        )
 
     def classify(self, train: TrainingView, run: Runner) -> LightningModule:
         """SupCon, then a linear probe on its frozen encoder."""
-        encoder = run.fit(
-            "supcon",
-            partial(
-                SupCon, self.network, train.image_spec, augment=self._augment(train),
-                temperature=self.supcon_temperature, lr=self.pretrain_lr, momentum=self.momentum,
-                weight_decay=self.weight_decay,
-            ),
-            train.plain().with_batch_size(self.pretrain_batch_size),
-            max_epochs=self.epochs,
-        )  # fmt: skip
+        build = partial(
+            SupCon,
+            self.network,
+            train.image_spec,
+            augment=self.augmentation(train),
+            temperature=self.supcon_temperature,
+            lr=self.pretrain_lr,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+        )
+        view = train.plain().with_batch_size(self.pretrain_batch_size)
+        encoder = run.fit("supcon", build, view, max_epochs=self.epochs)
         probe = partial(self.final_classifier(train), encoder=encoder)
-        view = train.with_batch_size(self.probe_batch_size)
-        return run.fit("probe", probe, view, max_epochs=self.probe_epochs)
+        return run.fit("probe", probe, train.with_batch_size(self.probe_batch_size), max_epochs=self.probe_epochs)
 
     def final_classifier(self, train: TrainingView) -> "partial[LinearProbe]":
         return partial(
-            LinearProbe, self.network, train.image_spec,
-            lr=self.lr, momentum=self.momentum, milestones=self.milestones, gamma=self.gamma,
-        )  # fmt: skip
+            LinearProbe,
+            self.network,
+            train.image_spec,
+            lr=self.lr,
+            momentum=self.momentum,
+            milestones=self.milestones,
+            gamma=self.gamma,
+        )
 
-    def _augment(self, train: TrainingView) -> nn.Module | None:
-        return self.contrastive_augment or train.contrastive_augment
 
-    def _verdict(self, train: TrainingView, judged: Tensor, found: Relabeling, score: Tensor) -> Verdict:
-        """The partition as a verdict, with the ablations of Table 3."""
-        return as_verdict(train.id, train.label, judged, found, score, train.classes, self.filter, self.relabel)
+def warn_of_unequal_classes(label: Tensor) -> None:
+    """Votes and energies are comparable where classes have about as many images."""
+    count = label.bincount()
+    count = count[count > 0]
+    if count.max() > 2 * count.min():
+        log.warning(
+            "classes have %d to %d images: votes and energies then favor the large ones", count.min(), count.max()
+        )

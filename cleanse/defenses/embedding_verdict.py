@@ -1,22 +1,18 @@
-"""The verdict on labeled images from their embedding alone: accept, relabel or drop (paper 002, Algorithm 1)."""
+"""The verdict of ``knn``, ``energy`` and ``knn_energy`` on an embedding that one has already."""
 
-import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from cleanse.functional import Relabeling, combine, energy_scores, knn_scores, margin, relabel_confident
+from cleanse.defenses.contrastive_filter import ContrastiveFilter
 from cleanse.verdict import Verdict
 
 if TYPE_CHECKING:
     import numpy as np
 
-log = logging.getLogger("cleanse")
-
 Vote = Literal["knn", "energy", "knn_energy"]
-TITLES: dict[str, str] = {"knn": "kNN", "energy": "Energy", "knn_energy": "kNN_Energy"}
 
 
 def verdict_from_embedding(
@@ -31,7 +27,7 @@ def verdict_from_embedding(
 ) -> Verdict:
     """What the recipes ``knn``, ``energy`` and ``knn_energy`` make of an embedding that one has already.
 
-    Wang, Karami et al., arXiv 2210.10272 (paper 002), Algorithm 1 without its training. The encoder should not have
+    Wang et al. 2022, arXiv 2210.10272, Algorithm 1 without its training. The encoder should not have
     seen the labels: one that was trained with them has learned the attack, too.
 
     Args:
@@ -56,8 +52,8 @@ def verdict_from_embedding(
     >>> verdict, verdict.reason[3]
     (Verdict(7 images: 5 kept, 0 relabeled, 2 dropped), 'does not look like its class')
     """
-    if method not in TITLES:
-        raise ValueError(f"method is one of {', '.join(TITLES)}, not {method!r}")
+    if method not in get_args(Vote):
+        raise ValueError(f"method is one of {', '.join(get_args(Vote))}, not {method!r}")
     try:
         embedding, label = torch.as_tensor(features).detach(), torch.as_tensor(labels)
     except (TypeError, ValueError) as error:
@@ -81,63 +77,5 @@ def verdict_from_embedding(
     name_of = [str(i) for i in range(len(label))] if ids is None else ids
     if len(name_of) != len(label):
         raise ValueError(f"ids has {len(name_of)} names for {len(label)} images: give one for each")
-    device = embedding.device
-    found, score = judge(embedding[judged.to(device)], label[judged].to(device), method, k, temperature, percentile)
-    return as_verdict(name_of, label, judged, Relabeling(*(column.cpu() for column in found)), score.cpu(), names)
-
-
-def judge(
-    embedding: Tensor, label: Tensor, method: Vote, k: int | None, temperature: float, percentile: float
-) -> tuple[Relabeling, Tensor]:
-    """What becomes of n labeled images, and how suspicious each is (n,)."""
-    count = label.bincount()
-    count = count[count > 0]
-    if count.max() > 2 * count.min():
-        log.warning(
-            "classes have %d to %d images: votes and energies then favor the large ones", count.min(), count.max()
-        )
-    results, scores = [], []
-    if method in ("knn", "knn_energy"):
-        voted, share = knn_scores(embedding, label, k)
-        confidence = share.gather(1, voted[:, None])[:, 0]
-        results.append(relabel_confident(label, voted, confidence, percentile))
-        scores.append(margin(share, label))
-    if method in ("energy", "knn_energy"):
-        energy = energy_scores(embedding, label, temperature)
-        results.append(relabel_confident(label, energy.argmax(1), energy.amax(1).float(), percentile))
-        scores.append(margin(energy, label))
-    found = results[0] if len(results) == 1 else combine(*results)
-    log.info(
-        "%s accepts %d of %d images; of the others, %d are certain enough to be relabeled",
-        TITLES[method], int(found.accepted.sum()), len(label), int(found.relabeled.sum()),
-    )  # fmt: skip
-    return found, scores[0] if len(scores) == 1 else torch.stack([_rank(s) for s in scores]).mean(0)
-
-
-def as_verdict(
-    id: Sequence[str],
-    label: Tensor,
-    judged: Tensor,
-    found: Relabeling,
-    score: Tensor,
-    classes: Sequence[str],
-    filter: bool = True,
-    relabel: bool = True,
-) -> Verdict:
-    """The partition of the judged images as a verdict on all, with the ablations of Table 3."""
-    relabeled = found.relabeled & relabel
-    new_label = torch.where(relabeled, found.label, label[judged])
-    if filter:
-        new_label = torch.where(found.accepted | relabeled, new_label, -1)
-    reasons = [
-        "" if accepted else f"looks like {classes[new]!a}" if moved else "does not look like its class"
-        for accepted, moved, new in zip(found.accepted.tolist(), relabeled.tolist(), new_label.tolist(), strict=True)
-    ]
-    return Verdict.of_labeled(id, label, judged, new_label, score, reasons)
-
-
-def _rank(score: Tensor) -> Tensor:
-    """(n,) places from 0 to 1, ties sharing one."""
-    _, place, count = torch.unique(score, return_inverse=True, return_counts=True)
-    middle: Tensor = count.cumsum(0) - (count - 1) / 2 - 1
-    return (middle / max(1, len(score) - 1)).float()[place]
+    recipe = ContrastiveFilter(method=method, k=k, temperature=temperature, percentile=percentile)
+    return recipe.verdict(embedding, label, name_of, names)

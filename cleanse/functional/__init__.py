@@ -3,7 +3,7 @@
 from cleanse.functional.agreement import add_back, keep_by_agreement, start_agreement, update_agreement
 from cleanse.functional.boost import boost_components
 from cleanse.functional.cluster_vote import cluster_labels, cluster_vote
-from cleanse.functional.combine import combine
+from cleanse.functional.combine import combine, mean_rank
 from cleanse.functional.disruptive_score import Disruption, disruptive_score
 from cleanse.functional.energy_scores import energy_scores, energy_vote
 from cleanse.functional.knn_vote import knn_scores, knn_vote
@@ -51,6 +51,7 @@ __all__ = [
     "knn_scores",
     "knn_vote",
     "margin",
+    "mean_rank",
     "modal_vote",
     "nondisruptive_score",
     "num_iterations",

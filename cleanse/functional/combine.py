@@ -1,14 +1,18 @@
 """Two methods on the same images: trust what both say."""
 
+from collections.abc import Sequence
+
 import torch
+from torch import Tensor
 
 from cleanse.functional.relabel_confident import Relabeling
 
 
 def combine(first: Relabeling, second: Relabeling) -> Relabeling:
-    """Accept what both accept, relabel what both relabel to the same class, drop the rest (002, App. G; SPEC C.3.11).
+    """Accept what both accept, relabel what both relabel to the same class, drop the rest.
 
-    Each method has found its own threshold on the images that it accepts itself; both are handed on.
+    Wang et al. 2022 (arXiv 2210.10272), appendix G. Each method has found its own threshold on the images that it
+    accepts itself (D79); both are handed on.
 
     Args:
         first: of one method, n images.
@@ -43,3 +47,24 @@ def combine(first: Relabeling, second: Relabeling) -> Relabeling:
         label=torch.where(accepted | relabeled, first.label, -1),
         threshold=torch.cat([first.threshold, second.threshold]),
     )
+
+
+def mean_rank(scores: Sequence[Tensor]) -> Tensor:
+    """One order from several scores of the same images: the mean of their ranks.
+
+    Args:
+        scores: of each method (n,) float.
+
+    Returns:
+        (n,) float32 from 0 for the lowest to 1 for the highest; equal scores share their rank.
+
+    >>> mean_rank([torch.tensor([3.0, 1.0, 2.0]), torch.tensor([0.5, 0.5, 7.0])]).tolist()
+    [0.625, 0.125, 0.75]
+    """
+    return torch.stack([_rank(score) for score in scores]).mean(0)
+
+
+def _rank(score: Tensor) -> Tensor:
+    _, place, count = torch.unique(score, return_inverse=True, return_counts=True)
+    middle: Tensor = count.cumsum(0) - (count - 1) / 2 - 1
+    return (middle / max(1, len(score) - 1)).float()[place]

@@ -6,7 +6,6 @@ from cleanse.networks.densenet121 import DenseNet121
 from cleanse.networks.flow import ClassFlows
 from cleanse.networks.micronnet import MicronNet
 from cleanse.networks.pre_act_resnet18 import PreActResNet18
-from cleanse.networks.pretrained import Pretrained
 from cleanse.networks.resnet18 import ResNet18
 from cleanse.networks.secret_decoder import SecretDecoder
 from cleanse.networks.secret_encoder import SecretEncoder
@@ -22,7 +21,6 @@ __all__ = [
     "MicronNet",
     "Network",
     "PreActResNet18",
-    "Pretrained",
     "ResNet18",
     "SecretDecoder",
     "SecretEncoder",

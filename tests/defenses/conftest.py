@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor
 
 from cleanse.engine.fingerprint import describe
@@ -90,3 +90,52 @@ class ScriptedRunner:
 @pytest.fixture
 def scripted() -> type[ScriptedRunner]:
     return ScriptedRunner
+
+
+@dataclass
+class Stage:
+    """One call of ``run.fit`` or ``run.predict``."""
+
+    name: str
+    module: LightningModule
+    data: Any
+    arguments: dict[str, Any]
+
+
+class RecordingRunner:
+    """Like `ScriptedRunner`, but ``fit`` builds the real module, and ``predict`` gives a table planted beforehand.
+
+    Args:
+        tables: the columns of a table by the name of its stage.
+    """
+
+    def __init__(self, **tables: dict[str, Tensor]) -> None:
+        self.tables = tables
+        self.stages: list[Stage] = []
+        self.seed = 0
+
+    def fit(
+        self, name: str, build: Callable[[], LightningModule], data: LightningDataModule, **arguments: Any
+    ) -> LightningModule:
+        torch.manual_seed(0)
+        module = build()
+        module.stage_key = name  # type: ignore[assignment]
+        self.stages.append(Stage(name, module, data, arguments))
+        return module.eval()
+
+    def predict(self, name: str, module: LightningModule, data: LightningDataModule) -> Table:
+        self.stages.append(Stage(name, module, data, {}))
+        return Table(self.tables[name])
+
+    def __getitem__(self, name: str) -> Stage:
+        """The last stage of this name."""
+        return [stage for stage in self.stages if stage.name == name][-1]
+
+    @property
+    def names(self) -> list[str]:
+        return [stage.name for stage in self.stages]
+
+
+@pytest.fixture
+def recording() -> type[RecordingRunner]:
+    return RecordingRunner

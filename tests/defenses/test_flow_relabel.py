@@ -1,4 +1,4 @@
-"""Relabeling by per-class flows (paper 003): what the recipe finds, keeps, moves home and never reads."""
+"""Relabeling by per-class flows (Sabolic et al. 2024): what is found, kept, moved home, and what each stage gets."""
 
 import json
 import logging
@@ -11,144 +11,316 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from cleanse.attacks import BadNets
+from cleanse.augment import SimCLRAugment
 from cleanse.data import Digits
 from cleanse.defenses import FlowRelabel
+from cleanse.encoders import Pretrained
 from cleanse.engine.runner import Runner
-from cleanse.functional import Disruption
-from cleanse.networks import Pretrained, SmallCNN, SmallResNet
-from cleanse.views import TrainingView
+from cleanse.networks import SmallCNN, SmallResNet
+from cleanse.verdict import Verdict
+from cleanse.views import TableView, TrainingView
 
 SMALL: dict[str, Any] = {
     "network": partial(SmallCNN, width=8), "pretrain_epochs": 1, "pretrain_batch_size": 100, "flow_epochs": 1,
     "epochs": 1,
 }  # fmt: skip
-CLASSES = tuple("abcdefghij")
 
 
-def densities(low: int | None = None, per_class: int = 30, classes: int = 10) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-densities: every image fits its class, is far from the others, and ``low`` covers all of them."""
-    label = torch.arange(classes).repeat_interleave(per_class)
-    density = torch.full((len(label), classes), -8.0) - torch.rand(len(label), classes)
-    density[torch.arange(len(label)), label] = 0.0
-    if low is not None:
-        density[:, low] = -1.0
-    return density, label
+@pytest.fixture
+def digits(view: TrainingView) -> Tensor:
+    """Log-densities (200, 10) in which every image fits its class and the next one, and is far from the others."""
+    draw = torch.rand(200, 10, generator=torch.Generator().manual_seed(3))
+    density, row = -8.0 - draw, torch.arange(200)
+    density[row, view.label] = 0.0
+    density[row, (view.label + 1) % 10] = 0.02 * draw[:, 0]
+    return density
+
+
+@pytest.fixture
+def judged(view: TrainingView, recording: Any) -> Callable[..., Verdict]:
+    """``judged(density, **arguments)``: the recipe's verdict where the flows find these densities."""
+
+    def call(density: Tensor, **arguments: Any) -> Verdict:
+        features = torch.randn(200, 4, generator=torch.Generator().manual_seed(1))
+        run = recording(embed={"features": features}, density={"log_density": density})
+        return FlowRelabel(**{**SMALL, **arguments}).cleanse(view, run).verdict
+
+    return call
+
+
+def flagged(verdict: Verdict) -> list[int]:
+    """The classes that lose images."""
+    return sorted(set(verdict.label[~verdict.kept].tolist()))
+
+
+def said(caplog: pytest.LogCaptureFixture) -> Any:
+    logging.getLogger("cleanse").propagate = True
+    return caplog.at_level(logging.INFO, "cleanse")
 
 
 @pytest.mark.parametrize("low", [None, 0, 7])
-def test_the_relative_rule_finds_the_class_that_covers_the_others(low: int | None) -> None:
-    nondisruptive, disruptive = FlowRelabel(rule="relative").find(*densities(low), CLASSES)
-    assert nondisruptive.nonzero().flatten().tolist() == ([] if low is None else [low])
-    assert not disruptive.any()
+def test_the_relative_rule_finds_the_class_that_covers_the_others(low: int | None, judged: Any, digits: Tensor) -> None:
+    if low is not None:
+        digits[:, low] = torch.where(digits[:, low] == 0, 0.0, -1.0)
+    assert flagged(judged(digits, rule="relative")) == ([] if low is None else [low])
 
 
-def test_the_papers_numbers_are_the_default(caplog: pytest.LogCaptureFixture) -> None:
-    """Below 0.6 nats per dimension; everything flagged is warned about, nothing flagged is said."""
-    recipe = FlowRelabel()
-    density, label = densities()
-    density[:, 3] = torch.where(label == 3, 0.0, -0.59)
-    density[:, 4] = torch.where(label == 4, 0.0, -0.61)
-    assert recipe.find(density, label, CLASSES)[0].nonzero().flatten().tolist() == [3]
-    with caplog.at_level(logging.INFO, "cleanse"):
-        near = densities()[0]
-        near[torch.arange(len(near)), (label + 1) % 10] = 0.02 * torch.rand(len(near))
-        assert not torch.stack(recipe.find(near, label, CLASSES)).any()
-        assert "no class is flagged: every image is kept" in caplog.text
-        assert recipe.find(density.clamp(min=-0.1), label, CLASSES)[0].all()
-        assert "every class is flagged" in caplog.text
+@pytest.mark.parametrize(("below", "expected"), [({}, [3]), ({"nondisruptive_below": 0.7}, [3, 4])])
+def test_s_nd_below_the_papers_number_is_flagged(
+    below: Any, expected: list[int], judged: Any, digits: Tensor, view: TrainingView
+) -> None:
+    """beta_ND is 0.6 nats per dimension."""
+    digits[:, 3] = torch.where(view.label == 3, 0.0, -0.59)
+    digits[:, 4] = torch.where(view.label == 4, 0.0, -0.61)
+    assert flagged(judged(digits, disruptive_above=0.99, **below)) == expected
 
 
-class Blind(FlowRelabel):
-    """A detector that flags nothing."""
+def with_a_far_part(digits: Tensor, label: Tensor, c: int, share: float, near: float = -0.05) -> Tensor:
+    """Class c in two parts: ``share`` of it is like no other class, the rest a little like the next one."""
+    rows = (label == c).nonzero().flatten()
+    far = round(share * len(rows))
+    digits[rows[:far], (c + 1) % 10] = torch.linspace(-1.3, -1.2, far)
+    digits[rows[far:], (c + 1) % 10] = torch.linspace(near - 0.02, near, len(rows) - far)
+    return digits
 
-    def find(self, density: torch.Tensor, label: torch.Tensor, classes: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        return (nothing := torch.zeros(len(classes), dtype=torch.bool)), nothing
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [({}, [5]), ({"disruptive_above": 0.4}, []), ({"density_limit": 0.25}, [])],
+    ids=["the paper's", "a larger beta_D", "a smaller lambda"],
+)
+def test_a_part_like_no_other_class_is_flagged(
+    arguments: Any, expected: list[int], judged: Any, digits: Tensor, view: TrainingView
+) -> None:
+    assert flagged(judged(with_a_far_part(digits, view.label, 5, 0.3), **arguments)) == expected
 
 
-def test_without_a_flag_every_poisoned_image_is_trained_on(runner: Runner) -> None:
-    """D-T9, which the published retraining step fails: nothing knows the poison."""
+@pytest.mark.parametrize(("arguments", "expected"), [({"far_below": 0.4}, [5]), ({}, [])])
+def test_the_relative_rule_measures_by_the_median(
+    arguments: Any, expected: list[int], judged: Any, digits: Tensor, view: TrainingView
+) -> None:
+    density = with_a_far_part(digits, view.label, 5, 0.3)
+    assert flagged(judged(density, rule="relative", lower_by=1e9, **arguments)) == expected
+
+
+@pytest.mark.parametrize(("lower_by", "expected"), [(2.5, [2]), (4.5, [])])
+def test_the_relative_rule_asks_how_much_lower(lower_by: float, expected: list[int], judged: Any, digits: Any) -> None:
+    digits[:, 2] = torch.where(digits[:, 2] == 0, 0.0, -2.0)  # a quarter of the others'
+    assert flagged(judged(digits, rule="relative", lower_by=lower_by)) == expected
+
+
+def test_nothing_flagged_is_said(judged: Any, digits: Tensor, caplog: pytest.LogCaptureFixture) -> None:
+    with said(caplog):
+        judged(digits)
+    assert "no class is flagged: every image is kept" in caplog.text
+
+
+def test_everything_flagged_is_warned_about(judged: Any, digits: Tensor, caplog: pytest.LogCaptureFixture) -> None:
+    with said(caplog):
+        judged(digits.clamp(min=-0.1))
+    assert "every class is flagged" in caplog.text
+
+
+def test_without_a_flag_every_poisoned_image_is_trained_on(recording: Any) -> None:
+    """Nothing knows the poison; the published retraining step reads a list of it."""
     data = Digits(attack=BadNets(class_rate=0.1), limit_train=200, batch_size=32, seed=0)
     view = data.training_view()
-    outcome = Blind(**SMALL).cleanse(view, runner)
-    assert outcome.verdict.kept.all() and data.truth.poisoned.any()
-    rest = view.with_verdict(outcome.verdict)
-    assert torch.equal(rest.label, view.label) and torch.equal(rest.rows, view.rows)
+    density = -8 * torch.ones(200, 10)
+    run = recording(embed={"features": torch.randn(200, 4)}, density={"log_density": density})
+    outcome = FlowRelabel(**SMALL).cleanse(view, run)
+    assert outcome.model is run["classifier"].module
+    assert data.truth.poisoned.any()
+    assert outcome.verdict.kept.all()
+    assert torch.equal(run["classifier"].data.label, view.label)
+    assert torch.equal(run["classifier"].data.rows, view.rows)
 
 
-class Told(FlowRelabel):
-    """A detector that flags what it is told to."""
-
-    flags: tuple[set[int], set[int]] = (set(), set())
-
-    def find(self, density: torch.Tensor, label: torch.Tensor, classes: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        first, second = (torch.tensor([c in f for c in range(len(classes))]) for f in self.flags)
-        return first, second
+def both_kinds(digits: Tensor, label: Tensor) -> Tensor:
+    """Class 2 covers all others (non-disruptive), class 5 has a part of its own (disruptive)."""
+    digits[:, 2] = torch.where(label == 2, 0.05, -0.5)
+    digits[label == 2, 3] = -8.0
+    digits[label == 2, 6] = torch.linspace(0.1, 0.0, int((label == 2).sum()))
+    return with_a_far_part(digits, label, 5, 0.3)
 
 
-def test_what_becomes_of_flagged_classes(runner: Runner) -> None:
-    """D-T8 in the recipe: slices of 15 %, relabeled or dropped; unflagged classes stay as they are."""
-    data = Digits(limit_train=200, batch_size=32, seed=0)
-    view = data.training_view()
-    recipe = Told(**SMALL)
-    recipe.flags = ({2}, {5})
-    verdict = recipe.cleanse(view, runner).verdict
-    n2, n5 = (int((view.label == c).sum()) for c in (2, 5))
-    of = {c: view.label == c for c in (2, 5)}
-    assert int(verdict.relabeled[of[2]].sum()) == int(0.15 * n2) and not verdict.relabeled[of[5]].any()
-    assert (verdict.new_label[verdict.relabeled] != 2).all()
-    assert int(verdict.kept[of[2]].sum()) == n2 - int(0.85 * n2) and int(verdict.kept[of[5]].sum()) == int(0.15 * n5)
-    rest = ~(of[2] | of[5])
+@pytest.mark.parametrize(("clean", "poison"), [(0.15, 0.15), (0.3, 0.1)])
+def test_both_ends_of_a_nondisruptive_class(
+    clean: float, poison: float, judged: Any, digits: Tensor, view: TrainingView
+) -> None:
+    """alpha_poison of it, which looks most like another class, goes there; alpha_clean stays; the rest is dropped."""
+    verdict = judged(both_kinds(digits, view.label), alpha_clean=clean, alpha_poison=poison)
+    rows = view.label == 2
+    n = int(rows.sum())
+    assert int(verdict.relabeled[rows].sum()) == int(poison * n)
+    assert int(verdict.kept[rows].sum()) == n - int((1 - clean) * n)
+    assert (verdict.new_label[rows & verdict.relabeled] == 6).all()
+    home = (verdict.new_label[rows] == 6).nonzero().flatten()
+    assert home.tolist() == list(range(int(poison * n)))  # the densities of class 6 fall from row to row
+
+
+@pytest.mark.parametrize(("clean", "poison"), [(0.15, 0.15), (0.3, 0.1)])
+def test_both_ends_of_a_disruptive_class(
+    clean: float, poison: float, judged: Any, digits: Tensor, view: TrainingView
+) -> None:
+    """Nothing of it is relabeled; the part like no other class is dropped."""
+    verdict = judged(both_kinds(digits, view.label), alpha_clean=clean, alpha_poison=poison)
+    rows = view.label == 5
+    n = int(rows.sum())
+    assert not verdict.relabeled[rows].any()
+    assert int(verdict.kept[rows].sum()) == int(clean * n)
+    assert not verdict.kept[rows][: round(0.3 * n)].any()
+    assert verdict.reason.count("poisoned") == n - int((1 - poison) * n)
+
+
+def test_what_is_not_flagged_stays_and_is_not_suspicious(judged: Any, digits: Tensor, view: TrainingView) -> None:
+    verdict = judged(both_kinds(digits, view.label))
+    rest = (view.label != 2) & (view.label != 5)
     assert verdict.kept[rest].all()
-    assert verdict.score[rest].max() <= 0 <= verdict.score[~rest].min()  # what is not flagged is not suspicious
-    for c in (2, 5):  # what is kept of a flagged class is at one end of its order
-        kept = verdict.kept & of[c]
-        assert verdict.score[kept].max() < verdict.score[of[c] & ~kept].min()
+    assert verdict.score[rest].max() <= 0 <= verdict.score[~rest].min()
 
 
+@pytest.mark.parametrize("c", [2, 5])
+def test_what_is_kept_of_a_flagged_class_is_its_least_suspicious_end(
+    c: int, judged: Any, digits: Tensor, view: TrainingView
+) -> None:
+    verdict = judged(both_kinds(digits, view.label))
+    kept, rows = verdict.kept, view.label == c
+    assert verdict.score[kept & rows].max() < verdict.score[rows & ~kept].min()
+
+
+@pytest.mark.parametrize("value", [-1e21, -math.inf])
+def test_densities_that_overflow_flag_nothing(value: float, judged: Any, digits: Tensor) -> None:
+    """Features on which the flows explode: finite or not, a clean class is not flagged for it."""
+    digits[:, 1] = torch.where(digits[:, 1] == 0, 0.0, value)
+    assert flagged(judged(digits, rule="relative")) == []
+
+
+# --- what each stage gets: every argument has an unusual value ---
+UNUSUAL: dict[str, Any] = {
+    "network": partial(SmallCNN, width=3), "encoder_network": partial(SmallResNet, width=5),
+    "contrastive_augment": SimCLRAugment(flip=0.125), "pretrain_epochs": 11, "pretrain_batch_size": 60,
+    "pretrain_lr": 0.0123, "flow_epochs": 7, "flow_batch_size": 3, "flow_lr": 0.0456, "epochs": 17, "lr": 0.35,
+    "momentum": 0.77, "weight_decay": 0.0031, "milestones": [2, 4], "gamma": 0.63,
+}  # fmt: skip
+
+
+@pytest.fixture
+def tables(digits: Tensor) -> dict[str, dict[str, Tensor]]:
+    generator = torch.Generator().manual_seed(5)
+    embed = {
+        "embedding": torch.randn(200, 6, generator=generator),
+        "features": torch.randn(200, 4, generator=generator),
+    }
+    return {"embed": embed, "density": {"log_density": digits}}
+
+
+def test_simclr_gets_its_arguments(view: TrainingView, recording: Any, tables: Any) -> None:
+    """Adam, a constant learning rate and a projector without bias, as in the paper and its code."""
+    run = recording(**tables)
+    FlowRelabel(**UNUSUAL).cleanse(view, run)
+    simclr = run["simclr"]
+    assert simclr.arguments == {"max_epochs": 11}
+    assert simclr.data.batch_size == 60
+    assert simclr.data.augment == ()
+    assert isinstance(simclr.module.network, SmallResNet)
+    assert simclr.module.augment is UNUSUAL["contrastive_augment"]
+    assert simclr.module.optimizer == "adam"
+    assert (simclr.module.lr, simclr.module.weight_decay) == (0.0123, 0.0)
+    assert (simclr.module.schedule, simclr.module.warmup_epochs) == ("constant", 0)
+    assert (simclr.module.projector_bias, simclr.module.base_temperature) == (False, None)
+    assert simclr.module.temperature == 0.5
+
+
+@pytest.mark.parametrize("column", ["features", "embedding"])
+def test_the_flows_get_the_chosen_column(column: str, view: TrainingView, recording: Any, tables: Any) -> None:
+    """The paper's are the encoder's features, not the projection."""
+    run = recording(**tables)
+    chosen = {} if column == "features" else {"features": column}
+    FlowRelabel(**UNUSUAL, **chosen).cleanse(view, run)
+    table = run["flows"].data
+    assert isinstance(table, TableView)
+    assert torch.equal(table.features, tables["embed"][column])
+
+
+def test_the_flows_get_their_arguments(view: TrainingView, recording: Any, tables: Any) -> None:
+    run = recording(**tables)
+    FlowRelabel(**UNUSUAL).cleanse(view, run)
+    flows = run["flows"]
+    assert flows.arguments == {"max_epochs": 7}
+    assert torch.equal(flows.data.label, view.label)
+    assert flows.data.batch_size == 3
+    assert flows.data.num_classes == 10
+    assert (flows.module.lr, flows.module.betas) == (0.0456, (0.9, 0.99))
+    assert flows.module.flows.classes == 10
+    assert torch.allclose(flows.module.mean, tables["embed"]["features"].mean(0), atol=1e-6)
+    assert run["density"].module is flows.module
+    assert run["density"].data is flows.data
+    assert run.names == ["simclr", "embed", "flows", "density"]
+
+
+def test_the_final_training_gets_its_arguments(view: TrainingView, recording: Any, tables: Any, digits: Any) -> None:
+    run = recording(embed=tables["embed"], density={"log_density": both_kinds(digits, view.label)})
+    outcome = FlowRelabel(**UNUSUAL).cleanse(view, run)
+    assert outcome.model is run["classifier"].module
+    final, left = run["classifier"], view.with_verdict(outcome.verdict)
+    assert final.arguments == {"max_epochs": 17}
+    assert torch.equal(final.data.label, left.label)
+    assert torch.equal(final.data.rows, left.rows)
+    assert len(left) < 200
+    assert isinstance(final.module.network, SmallCNN)
+    assert (final.module.lr, final.module.momentum, final.module.weight_decay) == (0.35, 0.77, 0.0031)
+    assert (final.module.milestones, final.module.gamma) == ((2, 4), 0.63)
+
+
+def test_the_supervised_encoder_trains_as_long_as_simclr_would(view: TrainingView, recording: Any, tables: Any) -> None:
+    run = recording(**tables)
+    FlowRelabel(**UNUSUAL, encoder="supervised").cleanse(view, run)
+    assert run["supervised"].arguments == {"max_epochs": 11}
+    assert isinstance(run["supervised"].module.network, SmallResNet)
+    assert torch.equal(run["flows"].data.features, tables["embed"]["features"])
+
+
+# --- with trained stages ---
 def test_withheld_labels_are_left_out(runner: Runner) -> None:
     view = Digits(limit_train=200, batch_size=32, labeled=0.5, seed=0).training_view()
     verdict = FlowRelabel(rule="relative", **SMALL).cleanse(view, runner).verdict
     assert verdict.dropped[~view.labeled].all()
-    assert all(why == "no label" for why, given in zip(verdict.reason, view.labeled.tolist(), strict=True) if not given)
+    assert {why for why, given in zip(verdict.reason, view.labeled.tolist(), strict=True) if not given} == {"no label"}
 
 
-def test_encoders(view: TrainingView, runner: Runner, tmp_path: Path) -> None:
-    """SimCLR, a classifier trained on the data, each with a network of its own; a pre-trained one trains nothing."""
-    small = {**SMALL, "encoder_network": partial(SmallResNet, width=8)}
-    for encoder in ("simclr", "supervised"):
-        features = FlowRelabel(encoder=encoder, **small).features(view, runner)  # type: ignore[arg-type]
-        assert features.shape == (200, 32) and features.isfinite().all(), encoder
+@pytest.mark.parametrize("encoder", ["simclr", "supervised"])
+def test_an_encoder_has_a_network_of_its_own(encoder: Any, view: TrainingView, runner: Runner) -> None:
+    rows = FlowRelabel(encoder=encoder, encoder_network=partial(SmallResNet, width=8), **SMALL).encode(view, runner)
+    assert rows.shape == (200, 32)
+    assert rows.isfinite().all()
+
+
+def test_a_pretrained_encoder_trains_nothing(view: TrainingView, runner: Runner, tmp_path: Path) -> None:
     from torchvision.models import get_model
 
     torch.save(get_model("squeezenet1_1", num_classes=7).state_dict(), tmp_path / "w.pt")
     made = partial(Pretrained, "squeezenet1_1", str(tmp_path / "w.pt"), size=32)
-    fits = len([name for name, _ in runner.stages])
-    features = FlowRelabel(encoder="pretrained", pretrained=made, **SMALL).features(view, runner)
-    assert len(features) == 200 and [name for name, _ in runner.stages][fits:] == ["embed"]
+    rows = FlowRelabel(encoder="pretrained", pretrained=made, **SMALL).encode(view, runner)
+    assert len(rows) == 200
+    assert [name for name, _ in runner.stages] == ["embed"]
 
 
-def test_bad_input() -> None:
-    for arguments, message in (
-        ({"encoder": "clip"}, "encoder is simclr or supervised or pretrained, not 'clip'"),
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"encoder": "clip"}, "encoder is simclr, autoencoder, supervised, pretrained or an object"),
         ({"rule": "mine"}, "rule is paper or relative"),
         ({"alpha_clean": 0.51}, "alpha_clean is between 0 and 0.5"),
         ({"alpha_poison": -0.1}, "alpha_poison is between 0 and 0.5"),
         ({"encoder": "pretrained"}, "belong together"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            FlowRelabel(**arguments)
-
-
-def test_densities_that_overflow_flag_nothing() -> None:
-    """Features on which the flows explode: finite or not, a clean class is not flagged for it."""
-    density, label = densities()
-    density[:, 1] = torch.where(label == 1, 0.0, -1e21)
-    density[:, 2] = torch.where(label == 2, 0.0, -math.inf)
-    nondisruptive, disruptive = FlowRelabel(rule="relative").find(density, label, CLASSES)
-    assert not nondisruptive.any() and not disruptive.any()
-    assert Disruption._fields == ("flagged", "score", "split")
+    ],
+)
+def test_wrong_arguments_are_refused(arguments: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        FlowRelabel(**arguments)
 
 
 @pytest.mark.slow
@@ -160,7 +332,10 @@ def test_it_cleanses_the_digits(cleanse: Callable[..., "CompletedProcess[str]"],
     )  # fmt: skip
     results = json.loads((tmp_path / done.stdout.splitlines()[-1] / "results.json").read_text())
     assert results["none_asr"] > 0.9
-    assert results["asr"] <= 0.05 and results["sa"] >= results["none_sa"] - 0.05
-    assert results["tpr"] >= 0.9 and results["relabel_accuracy"] >= 0.85 and results["auroc"] > 0.9
+    assert results["asr"] <= 0.05
+    assert results["sa"] >= results["none_sa"] - 0.05
+    assert results["tpr"] >= 0.9
+    assert results["relabel_accuracy"] >= 0.85
+    assert results["auroc"] > 0.9
     assert "class '0' holds non-disruptive poison" in done.stderr
     assert done.stderr.count("disruptive poison") == 1

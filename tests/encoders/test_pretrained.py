@@ -9,8 +9,8 @@ from torchvision.models import resnet18
 from torchvision.transforms.functional import normalize, resize
 
 from cleanse.data import Digits
+from cleanse.encoders.pretrained import IMAGENET, Pretrained
 from cleanse.engine.runner import Runner
-from cleanse.networks.pretrained import IMAGENET, Pretrained
 
 
 @pytest.fixture
