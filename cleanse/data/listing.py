@@ -1,137 +1,93 @@
 """Which files of a user's folder are training and test images, found without opening any."""
 
 import hashlib
-import logging
 import os
-import stat
-from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-log = logging.getLogger("cleanse")
+from cleanse.data.folder_reader import TABLES, FolderReader, ImageFile
+from cleanse.data.split_names import parts_among
 
-EXTENSIONS = frozenset(
-    (
-        *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
-        *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
-    )
-)
 LAYOUT = "root/train/<class>/... and root/test/<class>/..., or root/<class>/..."
 
 
 @dataclass(frozen=True)
-class ImageFile:
-    """A file that is called an image.
+class Layout:
+    """How a folder is to be read; the arguments of the same names of `cleanse.data.ImageFolder`."""
 
-    Attributes:
-        id: path relative to the root, with ``/``.
-        path: the same with the root.
-        label: number of its class.
-        version: size in bytes and time of the last change in nanoseconds.
-        refused: why it must not be opened; empty if it may.
-    """
-
-    id: str
-    path: str
-    label: int
-    version: tuple[int, int]
-    refused: str = ""
+    train_folder: str | None = None
+    test_folder: str | None = "auto"
+    holdout: float | None = None
+    only: int | Sequence[str] | None = None
+    class_seed: int = 0
+    follow_links: bool = False
+    nested: bool = False
+    fewest_classes: int = 2
 
 
 @dataclass(frozen=True)
 class Listing:
-    """Names of the classes in label order, and the files of both parts by class and name."""
+    """What was found in a folder.
+
+    Attributes:
+        classes: names in label order.
+        train: files by class and name.
+        test: the same; none without a test part.
+        test_part: what the test part is, in words; empty without one.
+        left_out: files and folders that are not read, each with the reason.
+    """
 
     classes: tuple[str, ...]
     train: tuple[ImageFile, ...]
     test: tuple[ImageFile, ...]
+    test_part: str = ""
+    left_out: tuple[tuple[str, str], ...] = ()
 
 
-def list_images(
-    root: str,
-    test_fraction: float,
-    follow_links: bool,
-    test_folder: str | None = "test",
-    only: int | Sequence[str] | None = None,
-    class_seed: int = 0,
-) -> Listing:
-    """The images below ``root``, in one of the layouts of `ImageFolder`.
-
-    Args:
-        root: the folder.
-        test_fraction: part of each class to hold out when there is no test folder.
-        follow_links: follow links to folders, and to files outside ``root``.
-        test_folder: name of the folder beside ``train``; None to hold out a part of ``train`` whatever is beside it.
-        only: names of the classes to use, or how many to draw; None for all.
-        class_seed: draws them.
+def list_images(root: str, layout: Layout | None = None) -> Listing:
+    """The images below ``root``, one folder a class.
 
     Raises:
-        ValueError: a missing folder, another layout, a class without images, or a test class that is not trained on.
+        ValueError: a missing folder, another layout, fewer than two classes, or a test class that is not trained on.
     """
+    check_folder(root)
+    layout = layout or Layout()
+    reader = FolderReader(root, layout.follow_links)
+    top = reader.folders(root)
+    parts = _parts(reader, top, layout)
+    if parts is None:
+        train, test, test_part = _by_class(reader, top, layout)
+        loose = reader.files(root)
+    else:
+        train, test, test_part = _by_part(reader, top, *parts)
+        loose = []
+    if loose:
+        names = ", ".join(map(repr, loose[:3])) + (", ..." if len(loose) > 3 else "")
+        reader.left_out[f"{len(loose)} images right in the root"] = f"in no class folder: {names}"
+    for table in reader.files(root, TABLES):
+        reader.leave_out(os.path.join(root, table), "a table; the folders give the labels, unless labels names it")
+    return _listing(reader, layout, train, test, test_part)
+
+
+def check_folder(root: str) -> None:
+    """Raises: ValueError if there is no such folder."""
     if not os.path.isdir(root):
         what = "is not a folder" if os.path.exists(root) else "does not exist"
         raise ValueError(f"data.root: {root!r} {what}: set it to a folder laid out as {LAYOUT}")
-    reader = _Reader(root, follow_links)
-    top = reader.folders(root)
-    split = "train" in top and bool(reader.folders(top["train"]))
-    classes = reader.folders(top["train"]) if split else top
-    read = ["train"] if test_folder is None else ["train", test_folder]
-    if split and (ignored := sorted(set(top) - set(read))):
-        names = ", ".join(map(repr, ignored))
-        log.warning("%r has a train folder: only %s is read, not %s", root, " and ".join(read), names)
-    if test_folder not in (None, "test", *top):
-        raise ValueError(f"test_folder: {root!r} has no folder {test_folder!r}: name one that is beside train, or null")
-    if not split and test_folder in top and reader.folders(top[test_folder]):
-        raise ValueError(
-            f"root: {root!r} has a {test_folder} folder but no train folder with classes: lay it out as {LAYOUT}"
-        )
-    if len(classes) < 2:
-        found = f"the class folder {next(iter(classes))!r} only" if classes else "no class folder"
-        raise ValueError(f"root: {root!r} has {found}, and at least two are needed: lay it out as {LAYOUT}")
-    known, classes = set(classes), chosen_classes(classes, only, class_seed)
-    files = []
-    for label, (name, folder) in enumerate(classes.items()):
-        found_here = reader.images(folder, label)
-        if not found_here:
-            raise ValueError(f"root: class {name!r} has no image in {folder!r}: add some or remove the folder")
-        files += found_here
-    if split and test_folder in top:
-        labels = {name: label for label, name in enumerate(classes)}
-        test_classes = reader.folders(top[test_folder])
-        if odd := sorted(set(test_classes) - known):
-            names = ", ".join(map(repr, odd))
-            raise ValueError(
-                f"root: {test_folder} has classes that train has not ({names}): rename or remove them, or set"
-                " test_folder to null to hold a part of train out"
-            )
-        test_classes = {name: folder for name, folder in test_classes.items() if name in labels}
-        test = [file for name, folder in test_classes.items() for file in reader.images(folder, labels[name])]
-        if not test:
-            raise ValueError(f"root: {top[test_folder]!r} has no image: add some, or remove it to have a part held out")
-        train = files
-    else:
-        chosen = set[str]()
-        for _, group in groupby(files, key=lambda file: file.label):
-            chosen.update(held_out([file.id for file in group], test_fraction))
-        train, test = [file for file in files if file.id not in chosen], [file for file in files if file.id in chosen]
-        if not test:
-            raise ValueError(f"root: no class in {root!r} has a second image to hold out as a test image: add some")
-    reader.warn()
-    return Listing(tuple(classes), tuple(train), tuple(test))
 
 
-def chosen_classes(classes: dict[str, str], only: int | Sequence[str] | None, seed: int) -> dict[str, str]:
+def chosen_classes(classes: Sequence[str], only: int | Sequence[str] | None, seed: int) -> list[str]:
     """Some of the classes, in their order; drawn ones have the lowest hashes, so that another class moves few of them.
 
     Raises:
         ValueError: fewer than two, more than there are, or a name that is not there.
 
-    >>> list(chosen_classes({"ant": "/ant", "bee": "/bee", "cat": "/cat"}, ["cat", "ant"], seed=0))
+    >>> chosen_classes(["ant", "bee", "cat"], ["cat", "ant"], seed=0)
     ['ant', 'cat']
     """
     if only is None:
-        return classes
+        return list(classes)
     if isinstance(only, int):
         if not 2 <= only <= len(classes):
             raise ValueError(f"only: {only} classes cannot be drawn of {len(classes)}: at least 2, at most all")
@@ -143,7 +99,7 @@ def chosen_classes(classes: dict[str, str], only: int | Sequence[str] | None, se
             raise ValueError(f"only: there is no class {', '.join(map(repr, missing))}: name folders that are there")
         if len(chosen) < 2:
             raise ValueError(f"only: {len(chosen)} class, and at least two are needed")
-    return {name: folder for name, folder in classes.items() if name in chosen}
+    return [name for name in classes if name in chosen]
 
 
 def held_out(ids: Sequence[str], fraction: float) -> list[str]:
@@ -157,87 +113,252 @@ def held_out(ids: Sequence[str], fraction: float) -> list[str]:
     return sorted(by_hash[:count])
 
 
-class _Reader:
-    """Reads folders below one root and counts what it leaves out."""
+def split_off(
+    train: Sequence[ImageFile], test: Sequence[ImageFile], test_part: str, holdout: float | None, root: str
+) -> tuple[tuple[ImageFile, ...], tuple[ImageFile, ...], str]:
+    """Hold a part of each class out if that was asked for.
 
-    def __init__(self, root: str, follow_links: bool) -> None:
-        self.root, self.real_root, self.follow_links = root, os.path.realpath(root), follow_links
-        self.skipped: Counter[str] = Counter()
+    Args:
+        train: training files, those of a class together.
+        test: test files.
+        test_part: what they are.
+        holdout: fraction of each class.
+        root: for messages.
 
-    def folders(self, folder: str) -> dict[str, str]:
-        """Names and paths of the folders in a folder, by name; not the hidden ones.
-
-        Raises:
-            ValueError: one of them is a link that must not be followed.
-        """
-        found = {entry.name: entry for entry in self._entries(folder) if _is_folder(entry) and entry.name[0] != "."}
-        for entry in found.values():
-            if entry.is_symlink() and not self.follow_links:
-                raise ValueError(f"root: {entry.path!r} is a link to a folder: remove it, or set follow_links to true")
-        return {name: entry.path for name, entry in found.items()}
-
-    def images(self, folder: str, label: int) -> list[ImageFile]:
-        """All files with the name of an image in a folder and below, by path; no folder twice, however it is linked."""
-        found, waiting, seen = [], deque([folder]), set[str]()
-        while waiting:
-            place = waiting.popleft()
-            real = os.path.realpath(place)
-            if real in seen:
-                self.skipped["links to folders read already"] += 1
-                continue
-            seen.add(real)
-            for entry in self._entries(place):
-                extension = os.path.splitext(entry.name)[1].lower()
-                if entry.name[0] == ".":
-                    self.skipped["hidden"] += 1
-                elif _is_folder(entry):
-                    if entry.is_symlink() and not self.follow_links:
-                        self.skipped["links to folders"] += 1
-                    elif entry.is_symlink():
-                        waiting.append(entry.path)
-                    else:
-                        waiting.appendleft(entry.path)  # before any link, so that files have their own names
-                elif extension in EXTENSIONS:
-                    found.append(self._file(entry, label))
-                else:
-                    self.skipped[extension or "no extension"] += 1
-        return sorted(found, key=lambda file: file.id)
-
-    def warn(self) -> None:
-        """Say what was left out, if anything."""
-        if self.skipped:
-            kinds = ", ".join(f"{kind!a}: {count}" for kind, count in self.skipped.most_common(10))
-            total = self.skipped.total()
-            log.warning("%r: skipped %d entries that are not called images (%s)", self.root, total, kinds)
-
-    def _entries(self, folder: str) -> list[os.DirEntry[str]]:
-        try:
-            with os.scandir(folder) as entries:
-                return sorted(entries, key=lambda entry: entry.name)
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise ValueError(f"root: {folder!r} cannot be listed ({reason}): make it readable or remove it") from error
-
-    def _file(self, entry: os.DirEntry[str], label: int) -> ImageFile:
-        id = os.path.relpath(entry.path, self.root).replace(os.sep, "/")
-        refused, version = "", (0, 0)
-        if entry.is_symlink() and not self.follow_links and not self._inside(entry.path):
-            return ImageFile(id, entry.path, label, version, "a link to outside the folder; follow_links=true reads it")
-        try:
-            status = os.stat(entry.path)
-            version = (status.st_size, status.st_mtime_ns)
-            if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
-                refused = "not a regular file"
-        except OSError as error:
-            refused = error.strerror or "no such file"
-        return ImageFile(id, entry.path, label, version, refused)
-
-    def _inside(self, path: str) -> bool:
-        return os.path.realpath(path).startswith(os.path.join(self.real_root, ""))
+    Raises:
+        ValueError: there is a test part already, or nothing that can be held out.
+    """
+    if holdout is None:
+        return tuple(train), tuple(test), test_part
+    if test:
+        raise ValueError(
+            f"holdout: {root!r} has a test part already ({test_part}): leave holdout out, or set test_folder to null"
+        )
+    chosen = set[str]()
+    for _, group in groupby(train, key=lambda file: file.label):
+        chosen.update(held_out([file.id for file in group], holdout))
+    if not chosen:
+        raise ValueError(f"root: no class in {root!r} has a second image to hold out as a test image: add some")
+    kept = tuple(file for file in train if file.id not in chosen)
+    return kept, tuple(file for file in train if file.id in chosen), f"{holdout:.0%} of each class, held out"
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
+# --- one folder a class, or a training and a test folder with one folder a class each ---
+_Files = dict[str, list[ImageFile]]
+"""Class to its files."""
+
+
+def _parts(reader: FolderReader, top: dict[str, str], layout: Layout) -> tuple[str, str | None] | None:
+    """Names of the training folder and of the test folder; None where the folders right in the root are classes.
+
+    Raises:
+        ValueError: it cannot be told, or a folder that was named is not there.
+    """
+    root, names = reader.root, parts_among(top)
+    for argument, value in (("train_folder", layout.train_folder), ("test_folder", layout.test_folder)):
+        if value not in (None, "auto", *top):
+            raise ValueError(f"{argument}: {root!r} has no folder {value!r}: name one of {', '.join(map(repr, top))}")
+    split = {part: [name for name in names if names[name] == part] for part in ("train", "val", "test")}
+    with_classes = [name for name in top if _has_classes(reader, top[name])]
+    trains = [layout.train_folder] if layout.train_folder else [n for n in split["train"] if n in with_classes]
+    if not trains:
+        if top and len(names) == len(top) and not with_classes:
+            tables = _tables(reader, [root, *top.values()])
+            raise ValueError(
+                f"root: {_list(top)} in {root!r} hold images without class folders: {tables or _name_a_table()}"
+            )
+        tests = [name for part in ("test", "val") for name in split[part] if name in with_classes]
+        if tests and layout.test_folder is not None and not _shared(reader, top):
+            raise ValueError(
+                f"root: {root!r} has a {tests[0]} folder but no train folder with classes: lay it out as {LAYOUT}, or"
+                " name the training folder with train_folder"
+            )
+        return None
+    if len(trains) > 1:
+        raise ValueError(f"root: {_list(trains)} in {root!r} may all be the training part: set train_folder to one")
+    if layout.test_folder != "auto":
+        return trains[0], layout.test_folder
+    for part in ("test", "val"):
+        tests = [name for name in split[part] if name in with_classes and name != trains[0]]
+        if len(tests) > 1:
+            raise ValueError(
+                f"root: {_list(tests)} in {root!r} may all be the test part: set test_folder to one, or to null"
+            )
+        if tests:
+            return trains[0], tests[0]
+    return trains[0], None
+
+
+def _by_part(
+    reader: FolderReader, top: dict[str, str], train_folder: str, test_folder: str | None
+) -> tuple[_Files, _Files, str]:
+    """Files of root/train/<class> and root/test/<class>."""
+    for name, path in top.items():
+        if name not in (train_folder, test_folder):
+            read = " and ".join(filter(None, (train_folder, test_folder)))
+            why = "" if reader.folders(path) else "it has no class folders; "
+            reader.leave_out(path, f"{why}only {read} is read")
+    place = _unwrapped(reader, top[train_folder])
+    if loose := reader.files(place):
+        reader.left_out[f"{len(loose)} images right in {reader.id_of(place)}"] = "in no class folder"
+    folders = reader.folders(place)
+    if len(folders) > 1:
+        _refuse_shared(reader, folders)
+    train = _of_folders(reader, folders)
+    if test_folder is None:
+        return train, {}, ""
+    place = _unwrapped(reader, top[test_folder])
+    test = {name: files for name, files in _of_folders(reader, reader.folders(place)).items() if files}
+    if not test:
+        raise ValueError(
+            f"root: {top[test_folder]!r} has no image in class folders: add some, or set test_folder to null"
+        )
+    return train, test, f"the folder {test_folder}"
+
+
+def _by_class(reader: FolderReader, top: dict[str, str], layout: Layout) -> tuple[_Files, _Files, str]:
+    """Files of root/<class>, or of root/<class>/train and root/<class>/test."""
+    below = {name: reader.folders(path) for name, path in top.items()}
+    parts = {name: parts_among(folders) for name, folders in below.items()}
+    by_part = [name for name in top if {"train"} < set(parts[name].values())]
+    if not by_part or any(len(parts[name]) < len(below[name]) for name in top):
+        if not layout.nested and len(top) > 1:
+            _refuse_shared(reader, top)
+        return _of_folders(reader, top), {}, ""
+    train: _Files = {}
+    test: _Files = {}
+    used = "test" if any("test" in parts[name].values() for name in top) else "val"
+    for name, path in top.items():
+        if below[name] and (loose := reader.files(path)):
+            raise ValueError(
+                f"root: {path!r} has {len(loose)} images beside its folders {_list(below[name])}: move them into one"
+            )
+        train[name] = [] if below[name] else reader.images(path, -1)
+        for folder, part in parts[name].items():
+            if part == "train":
+                train[name] += reader.images(below[name][folder], -1)
+            elif part == used:
+                test.setdefault(name, []).extend(reader.images(below[name][folder], -1))
+            else:
+                reader.leave_out(below[name][folder], f"only the train and {used} folders of each class are read")
+    return train, test, f"the {used} folder of each class"
+
+
+def _of_folders(reader: FolderReader, folders: dict[str, str]) -> _Files:
+    """Each folder's files; what a folder without any holds is said."""
+    found: _Files = {}
+    for name, path in folders.items():
+        before = reader.skipped.copy()
+        found[name] = reader.images(path, -1)
+        if not found[name]:
+            kinds = ", ".join(f"{kind!a}: {count}" for kind, count in (reader.skipped - before).most_common(3))
+            reader.skipped = before
+            reader.leave_out(path, f"no image in it ({kinds})" if kinds else "no image in it")
+    return found
+
+
+def _listing(reader: FolderReader, layout: Layout, train: _Files, test: _Files, test_part: str) -> Listing:
+    root = reader.root
+    names = [name for name, files in train.items() if files]
+    if len(names) < layout.fewest_classes:
+        raise ValueError(_too_few(reader, names, train))
+    if odd := sorted(set(test) - set(names)):
+        raise ValueError(
+            f"root: {test_part} has classes that the training part has not ({', '.join(map(repr, odd))}): rename or"
+            " remove them, or set test_folder to null"
+        )
+    classes = chosen_classes(names, layout.only, layout.class_seed)
+    parts = [
+        [_labeled(file, label) for label, name in enumerate(classes) for file in files.get(name, [])]
+        for files in (train, test)
+    ]
+    if test_part and not parts[1]:
+        raise ValueError(f"root: {test_part} in {root!r} has no image of the classes: add some, or set it to null")
+    return Listing(tuple(classes), *split_off(*parts, test_part, layout.holdout, root), reader.said())
+
+
+def _labeled(file: ImageFile, label: int) -> ImageFile:
+    return ImageFile(file.id, file.path, label, file.version, file.refused)
+
+
+def _has_classes(reader: FolderReader, folder: str) -> bool:
+    """Whether a folder holds class folders, and not images with a folder among them."""
+    count = len(reader.folders(folder))
+    return count > 1 or (count == 1 and not reader.files(folder))
+
+
+def _unwrapped(reader: FolderReader, folder: str) -> str:
+    """The folder, or the only one in it if that has the class folders, as in ``seg_train/seg_train/<class>``."""
+    while True:
+        folders = reader.folders(folder)
+        if len(folders) != 1 or reader.files(folder):
+            return folder
+        (below,) = folders.values()
+        if len(reader.folders(below)) < 2:
+            return folder
+        folder = below
+
+
+def _shared(reader: FolderReader, folders: dict[str, str]) -> list[str]:
+    """Names of sub-folders that all of the folders have."""
+    names = [{name.casefold(): name for name in reader.folders(path)} for path in folders.values()]
+    common = set(names[0]).intersection(*names[1:]) if names else set()
+    return sorted(name for key, name in names[0].items() if key in common) if names else []
+
+
+def _refuse_shared(reader: FolderReader, folders: dict[str, str]) -> None:
+    """Raises: ValueError if all folders have two sub-folders or more in common: then those may be the classes."""
+    shared = _shared(reader, folders)
+    if len(shared) > 1:
+        raise ValueError(
+            f"root: {_list(folders)} in {reader.root!r} all contain the sub-folders {_list(shared)}, so they may not be"
+            " the classes: if they are parts of the data, set train_folder and test_folder to two of them or root to"
+            " one; if they are classes, set nested to true"
+        )
+
+
+def _too_few(reader: FolderReader, names: Sequence[str], train: _Files) -> str:
+    """Why there are fewer than two classes, and what to do."""
+    root = reader.root
+    found = f"the class folder {names[0]!r} only" if names else "no class folder with images"
+    loose = reader.files(root)
+    beside = f" and {len(loose)} images right in it ({', '.join(map(repr, loose[:3]))})" if loose else ""
+    empty = [name for name in train if name not in names]
+    if empty:
+        beside += f"; {_list(empty)} {'has' if len(empty) == 1 else 'have'} no image"
+    if deeper := _deeper(reader, root):
+        return f"root: {root!r} has {found}{beside}, and the classes seem to be in {deeper!r}: set root to that"
+    if loose:
+        tables = _tables(reader, [root]) or _name_a_table()
+        return f"root: {root!r} has {found}{beside}, and at least two are needed: {tables}"
+    return f"root: {root!r} has {found}{beside}, and at least two are needed: lay it out as {LAYOUT}"
+
+
+def _deeper(reader: FolderReader, folder: str, levels: int = 4) -> str | None:
+    """The first folder below that holds at least two folders with images, or parts; None if there is none."""
+    for path in reader.folders(folder).values() if levels else ():
+        below = reader.folders(path)
+        trains = [below[name] for name, part in parts_among(below).items() if part == "train"]
+        for classes in (below.values(), *(reader.folders(train).values() for train in trains)):
+            if sum(bool(reader.files(place)) for place in classes) > 1:
+                return path
+        if found := _deeper(reader, path, levels - 1):
+            return found
+    return None
+
+
+def _tables(reader: FolderReader, folders: Sequence[str]) -> str:
+    """What to do with the tables that lie in these folders; empty if there are none."""
+    found = [reader.id_of(os.path.join(folder, name)) for folder in folders for name in reader.files(folder, TABLES)]
+    if not found:
+        return ""
+    return f"if {_list(found)} {'has' if len(found) == 1 else 'have'} the labels, add --data.labels {found[0]}"
+
+
+def _name_a_table() -> str:
+    return "put them into one folder per class, or name a table of their labels with --data.labels FILE"
+
+
+def _list(names: Sequence[str] | dict[str, str], most: int = 5) -> str:
+    shown = [repr(name) for name in list(names)[:most]]
+    return ", ".join(shown) + (f" and {len(names) - most} more" if len(names) > most else "")

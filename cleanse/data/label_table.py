@@ -1,0 +1,223 @@
+"""Labels in a table beside the images: CSV, TSV, JSON lines or Parquet."""
+
+import csv
+import io
+import json
+import math
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cleanse.data.split_names import Part, part_of
+
+FILE_COLUMNS = (
+    *("filename", "file", "filepath", "filenames", "path", "imagepath", "imgpath", "imagefile", "imagefilename"),
+    *("imagename", "imgname", "fname", "image", "img", "imageid", "imgid", "picture", "photo", "photoid", "name"),
+    *("id", "idcode", "uuid", "images", "index"),
+)
+LABEL_COLUMNS = (
+    *("labelname", "classname", "categoryname", "label", "labels", "class", "classlabel", "category", "target"),
+    *("species", "breed", "diagnosis", "dx", "groundtruth", "tag", "tags", "type", "y", "grade", "level"),
+    *("labelid", "classid", "categoryid", "classidx"),
+)
+PART_COLUMNS = ("split", "set", "subset", "partition", "usage", "phase", "datasplit", "fold")
+FLAG_COLUMNS: dict[str, Part] = {
+    **dict.fromkeys(("isvalid", "isval", "isvalidation"), "val"),
+    **dict.fromkeys(("istest", "istesting"), "test"),
+}
+MOST_BYTES = 2**30
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image of a table.
+
+    Attributes:
+        names: what may name its file, column by column, the likeliest first.
+        label: name of its class; empty where there is none.
+        part: which part it belongs to; None where the table does not say.
+    """
+
+    names: tuple[str, ...]
+    label: str
+    part: Part | None
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """A table that was read, and which of its columns was taken for what."""
+
+    path: str
+    rows: tuple[Row, ...]
+    file_columns: tuple[str, ...]
+    label_column: str
+
+
+def read_labels(path: str, file_column: str | None = None, label_column: str | None = None) -> LabelTable:
+    """The rows of a table.
+
+    The column with the file and the one with the label are found by their names, as Hugging Face's image folders
+    (``file_name``, ``label``), Kaggle (``id``, ``label``) and others write them; a table with one column of 0 and 1
+    for each class is understood too. A CSV file may have commas, semicolons, tabs or bars.
+
+    Args:
+        path: of the file.
+        file_column: name of the column with the image's file, or its name without extension; None to find it.
+        label_column: name of the column with the class; None to find it.
+
+    Raises:
+        ValueError: not a table, or a column that is missing or cannot be found.
+    """
+    columns, values = _read(path)
+    if not values:
+        raise ValueError(f"labels: {path!r} has no row")
+    plain = {column: re.sub(r"[\W_]+", "", column).lower() for column in columns}
+    for argument, name in (("file_column", file_column), ("label_column", label_column)):
+        if name is not None and name not in columns:
+            raise ValueError(f"{argument}: {path!r} has no column {name!r}, but {_list(columns)}")
+    if file_column is not None:
+        files = [file_column]
+    else:
+        known = [c for c in columns if plain[c] in FILE_COLUMNS and c != label_column]
+        files = sorted(known, key=lambda c: FILE_COLUMNS.index(plain[c]))
+        if not files:
+            raise ValueError(
+                f"labels: no column of {path!r} ({_list(columns)}) is called like one with files, such as file_name or"
+                " id: name it with file_column"
+            )
+    part = next((c for c in columns if plain[c] in PART_COLUMNS and _names_parts(values, columns.index(c))), None)
+    flag = next((c for c in columns if plain[c] in FLAG_COLUMNS), None)
+    rest = [i for i, c in enumerate(columns) if c not in (*files, part, flag) and c]
+    if label_column is None:
+        candidates = [c for c in columns if plain[c] in LABEL_COLUMNS and c not in files]
+        label_column = min(candidates, key=lambda c: LABEL_COLUMNS.index(plain[c]), default=None)
+    one_hot = label_column is None and _one_hot(values, rest)
+    if label_column is None and not one_hot:
+        if len(rest) != 1:
+            raise ValueError(
+                f"labels: no column of {path!r} ({_list(columns)}) is called like one with classes, such as label: name"
+                " it with label_column"
+            )
+        label_column = columns[rest[0]]
+    rows = []
+    for row in values:
+        label = columns[max(rest, key=lambda i: float(row[i]))] if one_hot else row[columns.index(str(label_column))]
+        names = tuple(row[columns.index(c)] for c in files)
+        which = part_of(row[columns.index(part)]) if part else None
+        belongs = which[0] if which else None
+        if flag and belongs is None:
+            belongs = FLAG_COLUMNS[plain[flag]] if row[columns.index(flag)].lower() in ("true", "1", "yes") else "train"
+        rows.append(Row(names, label, belongs))
+    return LabelTable(path, tuple(rows), tuple(files), "one column a class" if one_hot else str(label_column))
+
+
+def label_order(labels: set[str]) -> list[str]:
+    """Names of classes in label order: by their number if all are numbers, else by name.
+
+    >>> label_order({"10", "9", "1"}), label_order({"dog", "cat"})
+    (['1', '9', '10'], ['cat', 'dog'])
+    """
+    numbers = all(re.fullmatch(r"-?[0-9]{1,18}", label) for label in labels)
+    return sorted(labels, key=lambda label: (int(label), label) if numbers else (0, label))
+
+
+def _names_parts(rows: Sequence[Sequence[str]], column: int) -> bool:
+    return any(part_of(row[column]) for row in rows[:1000])
+
+
+def _one_hot(rows: Sequence[Sequence[str]], columns: Sequence[int]) -> bool:
+    """Whether every row has a 1 in exactly one of at least two columns, and 0 in the others."""
+    zeros, ones = {"0", "0.0"}, {"1", "1.0"}
+    return len(columns) > 1 and all(
+        sum(row[i] in ones for i in columns) == 1 and all(row[i] in zeros | ones for i in columns) for row in rows
+    )
+
+
+def _read(path: str) -> tuple[list[str], list[list[str]]]:
+    """Names of the columns, and the rows as text."""
+    if not os.path.isfile(path):
+        raise ValueError(f"labels: there is no file {path!r}")
+    if os.path.getsize(path) > MOST_BYTES:
+        raise ValueError(f"labels: {path!r} has more than {MOST_BYTES} bytes")
+    kind = os.path.splitext(path)[1].lower()
+    try:
+        if kind == ".parquet":
+            return _of_records(_parquet(path))
+        with open(path, "rb") as file:
+            content = file.read()
+        coding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+        text = content.decode(coding, "surrogateescape")
+        if kind in (".jsonl", ".ndjson"):
+            return _of_records([json.loads(line) for line in text.splitlines() if line.strip()])
+        return _csv(text)
+    except (ValueError, csv.Error, RecursionError, OSError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise ValueError(f"labels: {path!r} cannot be read as a table ({why})") from error
+
+
+def _parquet(path: str) -> list[dict[str, Any]]:
+    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow.parquet  # type: ignore[import-untyped]
+
+    try:
+        table = pyarrow.parquet.read_schema(path)
+        flat = [field.name for field in table if not pa.types.is_nested(field.type) and not _binary(pa, field.type)]
+        if not flat:
+            raise ValueError("it holds no plain column; a data set with its images inside is for cleanse.data")
+        rows: list[dict[str, Any]] = pyarrow.parquet.read_table(path, columns=flat).to_pylist()
+    except pa.ArrowException as error:
+        raise ValueError(str(error)) from error
+    return rows
+
+
+def _binary(pa: Any, kind: Any) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _csv(text: str) -> tuple[list[str], list[list[str]]]:
+    if "\0" in text:
+        raise ValueError("it has zero bytes")
+    first = text.split("\n", 1)[0]
+    delimiter = max(",;\t|", key=first.count)
+    rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row]
+    if not rows:
+        return [], []
+    columns, width = rows[0], len(rows[0])
+    if width < 2:
+        raise ValueError("it has a single column")
+    if any(_extension(cell) for cell in columns):  # no header: the first row is an image
+        first_file = next(i for i, cell in enumerate(columns) if _extension(cell))
+        columns = ["file_name" if i == first_file else f"column {i + 1}" for i in range(width)]
+        rows.insert(0, columns)
+    for number, row in enumerate(rows[1:], 2):
+        if len(row) > width:
+            raise ValueError(f"row {number} has {len(row)} cells, and the first {width}")
+    return columns, [row + [""] * (width - len(row)) for row in rows[1:]]
+
+
+def _extension(cell: str) -> bool:
+    from cleanse.data.folder_reader import EXTENSIONS
+
+    return os.path.splitext(cell)[1].lower() in EXTENSIONS
+
+
+def _of_records(records: Sequence[Any]) -> tuple[list[str], list[list[str]]]:
+    if not all(isinstance(record, dict) for record in records):
+        raise ValueError("a line is not an object with named values")
+    columns = list(dict.fromkeys(str(key) for record in records for key in record))
+    return columns, [[_text(record.get(column)) for column in columns] for record in records]
+
+
+def _text(value: Any) -> str:
+    """A value as a name; a whole number that a table kept as a float without its zeros."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip()
+
+
+def _list(columns: Sequence[str]) -> str:
+    return ", ".join(map(repr, columns[:12])) + (" ..." if len(columns) > 12 else "")
