@@ -40,7 +40,7 @@ def list_labeled(
     place = _find_table(reader, labels)
     table = read_labels(place, file_column, label_column)
     index = _Index(reader)
-    own_part = _part_of_table(reader, place)
+    own_part: Part | None = "train" if _part_of_table(reader, place) == "train" else None
     found = _match(index, table, own_part)
     test_table = ""
     parts = {part for _, _, part in found.rows}

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock
@@ -77,8 +78,8 @@ def per_chunk(image: Tensor) -> int:
 
 
 def made_once(
-    key: str, shape: tuple[int, ...], folder: Path, fill: Callable[[Tensor], dict[int, str]]
-) -> tuple[Tensor, dict[int, str]]:
+    key: str, shape: tuple[int, ...], folder: Path, fill: Callable[[Tensor], tuple[dict[int, str], Any]]
+) -> tuple[Tensor, dict[int, str], Any]:
     """Images from a file that is made by the first process that asks for it; all others wait and read.
 
     The file is written aside and counts once its record, which is written last, is there.
@@ -87,12 +88,14 @@ def made_once(
         key: of what the images are made from.
         shape: (N, C, H, W).
         folder: of the file.
-        fill: writes the images into a tensor of zeros, and says why rows could not be.
+        fill: writes the images into a tensor of zeros; says why rows could not be, and what else is to be remembered
+            (JSON-ready).
 
     Returns:
         image: (n, C, H, W) uint8 of the rows that could be made. What is written into it stays in the memory of this
             process (copy on write); the file does not change.
         why: what ``fill`` said.
+        note: what is to be remembered.
 
     Raises:
         ValueError: the disk has no room for it.
@@ -100,18 +103,19 @@ def made_once(
     folder.mkdir(parents=True, exist_ok=True)
     data, record = folder / f"{key}.images", folder / f"{key}.json"
     with FileLock(folder / f"{key}.lock"):
-        why = _recorded(record, data, shape)
-        if why is None:
-            why = _make(data, record, shape, fill)
+        known = _recorded(record, data, shape)
+        why, note = _make(data, record, shape, fill) if known is None else known
     kept = (shape[0] - len(why), *shape[1:])
     if not kept[0]:
-        return torch.empty(kept, dtype=torch.uint8), why
+        return torch.empty(kept, dtype=torch.uint8), why, note
     with data.open("rb") as file:  # private: sets larger than the memory must not be counted as memory
         pages = mmap.mmap(file.fileno(), 0, flags=mmap.MAP_PRIVATE | _NO_RESERVE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
-    return torch.frombuffer(pages, dtype=torch.uint8).view(kept), why
+    return torch.frombuffer(pages, dtype=torch.uint8).view(kept), why, note
 
 
-def _make(data: Path, record: Path, shape: tuple[int, ...], fill: Callable[[Tensor], dict[int, str]]) -> dict[int, str]:
+def _make(
+    data: Path, record: Path, shape: tuple[int, ...], fill: Callable[[Tensor], tuple[dict[int, str], Any]]
+) -> tuple[dict[int, str], Any]:
     for left in data.parent.glob(f".{data.name}.*.aside"):  # by a process that was killed; the lock is ours
         left.unlink()
     size = torch.Size(shape[1:]).numel()
@@ -119,26 +123,26 @@ def _make(data: Path, record: Path, shape: tuple[int, ...], fill: Callable[[Tens
     with atomic_write(data, "w+b") as file:
         _reserve(file.fileno(), shape[0] * size, data.parent)
         image = torch.frombuffer(mmap.mmap(file.fileno(), 0), dtype=torch.uint8).view(shape)
-        why = fill(image)
+        why, note = fill(image)
         kept = [row for row in range(shape[0]) if row not in why]
         for place, row in enumerate(kept):
             if place != row:
                 image[place] = image[row]
         del image
         file.truncate(len(kept) * size)
-    text = json.dumps({"shape": shape, "why": {str(row): reason for row, reason in why.items()}})
+    text = json.dumps({"shape": shape, "why": {str(row): reason for row, reason in why.items()}, "note": note})
     atomic_write_text(record, text)
-    return why
+    return why, note
 
 
-def _recorded(record: Path, data: Path, shape: tuple[int, ...]) -> dict[int, str] | None:
-    """Why rows are missing in a complete file; None if there is none."""
+def _recorded(record: Path, data: Path, shape: tuple[int, ...]) -> tuple[dict[int, str], Any] | None:
+    """Why rows are missing in a complete file, and its note; None if there is none."""
     with suppress(OSError, ValueError, KeyError, AttributeError, TypeError):
         known = json.loads(record.read_text())
         why = {int(row): str(reason) for row, reason in known["why"].items()}
         length = (shape[0] - len(why)) * torch.Size(shape[1:]).numel()
         if tuple(known["shape"]) == tuple(shape) and data.stat().st_size == length:
-            return why
+            return why, known["note"]
     return None
 
 

@@ -13,6 +13,7 @@ from cleanse.utils.batch import Batch
 from cleanse.utils.image_spec import ImageSpec
 from cleanse.views.epoch_batches import EpochBatches, RowNumbers
 from cleanse.views.image_source import ImageSource
+from cleanse.views.pixel_hashes import groups_of
 
 
 @runtime_checkable
@@ -52,6 +53,7 @@ class ImageView(LightningDataModule):
         self.source, self.rows, self.label = source, rows, label
         self.augment, self.batch_size, self.seed = tuple(augment), batch_size, seed
         self.drop_last = True
+        self._copies: dict[torch.device, tuple[Tensor, Tensor]] = {}
         self._augment_spec = describe(self.augment)  # now: some augmentations remember their last draw
         if len(rows) != len(label):
             raise ValueError(f"{len(rows)} rows but {len(label)} labels")
@@ -113,7 +115,26 @@ class ImageView(LightningDataModule):
 
     def images(self, position: Tensor) -> Tensor:
         """(B,) positions in this view to (B, C, H, W) uint8 images, on the CPU."""
-        return self.source.image[self.rows[position]]
+        return self.source.read(self.rows[position])
+
+    @property
+    def duplicate_group(self) -> Tensor:
+        """(n,) int64: for each image the position of the first one that is the same in every pixel.
+
+        A vote that goes over its distinct values counts copies of an image once.
+        """
+        hashes = self.source.hashes
+        return groups_of([hashes[row] for row in self.rows.tolist()])
+
+    def at_size(self, size: int) -> Self:
+        """The same rows and labels, of images of size x size pixels, for an encoder that wants that.
+
+        A folder's images are read from their files again, those of a tensor are scaled; both when a batch is asked for,
+        so that the memory does not depend on the number of images. The view has a description, and so a key, of its own.
+        """
+        resized = self._like(self.rows, self.label)
+        resized.source = self.source.resized(size)
+        return resized
 
     # --- Lightning ---
     def train_dataloader(self) -> DataLoader[Tensor]:
@@ -138,14 +159,22 @@ class ImageView(LightningDataModule):
 
     def batch(self, position: Tensor, augmented: bool) -> Batch:
         """The batch of these positions, on the device where ``position`` is."""
-        device = position.device
-        image = self.source.read(self.rows.to(device)[position]).float().div_(255)
+        rows, label = self._on(position.device)
+        image = self.source.read(rows[position]).float().div_(255)
         if image.shape[1] > 1:
             image = image.contiguous(memory_format=torch.channels_last)
         if augmented:
             for transform in self.augment:
                 image = transform(image)
-        return {"image": image, "label": self.label.to(device)[position], "index": position}
+        return {"image": image, "label": label[position], "index": position}
+
+    def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Rows and labels on ``device``; copied there at the first call and kept."""
+        if device.type == "cpu":
+            return self.rows, self.label
+        if device not in self._copies:
+            self._copies[device] = self.rows.to(device), self.label.to(device)
+        return self._copies[device]
 
     def _loader(self, batches: EpochBatches) -> DataLoader[Tensor]:
         # a generator of its own: an iterator draws a seed when it is made, and a resumed epoch makes one iterator less

@@ -10,7 +10,7 @@ from cleanse.views.image_view import ImageView
 
 
 class TrainingView(ImageView):
-    """A training set as the defender gets it (DESIGN section 2).
+    """A training set as the defender gets it.
 
     The poisoned rows, the true labels, the target class, the poison rate, the trigger and the test set cannot be
     reached from here.
