@@ -14,7 +14,9 @@ from torch.utils.data import DataLoader
 
 from cleanse.attacks.base import CLEAN, POISON, Attack
 from cleanse.augment import SimCLRAugment
+from cleanse.data.findings import copy_warnings, label_warnings, overlap_warnings, pixel_warnings
 from cleanse.data.mapped import STREAM_FROM, cache_folder, gathered, per_chunk
+from cleanse.data.understood import Understood
 from cleanse.engine.fingerprint import Described, describe, hash_of
 from cleanse.engine.runner import Runner
 from cleanse.views import Batch, ImageSource, ImageView, TrainingView
@@ -32,6 +34,7 @@ class Images:
         id: a file path relative to the root, or the index as text.
         unreadable: (id, label, why) of files that had to be left out.
         labeled: (N,) bool, False where nobody is given the label, and where it may be -1 for unknown; None for all.
+        transparent: rows that have transparent pixels in their files.
     """
 
     image: Tensor
@@ -39,6 +42,7 @@ class Images:
     id: tuple[str, ...]
     unreadable: tuple[tuple[str, int, str], ...] = ()
     labeled: Tensor | None = None
+    transparent: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ class ImageDataModule(Described, LightningDataModule):
         limit_train: use a stratified subset of this many training images.
         limit_test: the same for test images.
         labeled: fraction of the training images whose label is given; None for all. Which ones: row numbers
-            modulo 10 (SPEC B.3.20), so that it is the same for every seed.
+            modulo 10, so that it is the same for every seed (D20).
         seed: of the subset and of everything the attack draws; None for the run's seed.
 
     Raises:
@@ -89,12 +93,13 @@ class ImageDataModule(Described, LightningDataModule):
     fresh = False  # whether `load` returns images that nobody else holds, so that they can be poisoned where they are
     stream: bool | None = False
     cache: str | None = None
+    notes: tuple[str, ...] = ()  # what `load` has to say of the files
 
     def __init__(
         self,
         attack: Attack | None = None,
         batch_size: int = 128,
-        augment: Sequence[nn.Module] | None = None,
+        augment: list[nn.Module] | None = None,
         limit_train: int | None = None,
         limit_test: int | None = None,
         labeled: float | None = None,
@@ -110,6 +115,7 @@ class ImageDataModule(Described, LightningDataModule):
         self.limit_train, self.limit_test, self.labeled, self.seed = limit_train, limit_test, labeled, seed
         self._train: TrainingView | None = None
         self._read: Images | None = None
+        self._expected: tuple[str, ...] | None = None
 
     @abstractmethod
     def load(self, train: bool) -> Images:
@@ -122,6 +128,31 @@ class ImageDataModule(Described, LightningDataModule):
     @abstractmethod
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, in label order; called after `load`."""
+
+    def has_test(self) -> bool:
+        """Whether there is a test part; `load` is asked for it only then."""
+        return True
+
+    def test_part(self) -> str:
+        """What the test part is, in words."""
+        return "its own"
+
+    def left_out(self) -> tuple[tuple[str, str], ...]:
+        """Files and folders that are not read, each with the reason; called after `load`."""
+        return ()
+
+    def expect_classes(self, names: Sequence[str]) -> None:
+        """Number the classes as a finished run does: by their names, which have to be among ``names``.
+
+        Args:
+            names: the run's classes, in label order. The data may have a part of them, in any order.
+
+        Raises:
+            ValueError: the data was read already. (`setup` raises it for a class that is not among ``names``.)
+        """
+        if self._train is not None or self._read is not None:
+            raise ValueError("expect_classes has to come before the data is read")
+        self._expected = tuple(names)
 
     def default_augment(self) -> list[nn.Module]:
         """The training augmentation when none is given."""
@@ -143,6 +174,7 @@ class ImageDataModule(Described, LightningDataModule):
             "data": type(self).__qualname__,
             "with": describe({**shown, "seed": self.seed or 0}),
             "files": self.fingerprint(),
+            **({} if self._expected is None else {"classes": list(self._expected)}),
             **({} if learned is None else {"learned": describe(learned)}),
         }
 
@@ -170,7 +202,7 @@ class ImageDataModule(Described, LightningDataModule):
             poisoned = self.attack.poison(image, clean.label, given, classes, seed, in_place=alone)
             image, label, role = poisoned.image, poisoned.label, poisoned.role
         self.truth = Truth(clean.label, role)
-        self.unreadable = clean.unreadable
+        self.unreadable, self._transparent = clean.unreadable, clean.transparent
         self._train = self._view(replace(clean, image=image, label=label), self.attack)
         self._read = None
         self._test: ImageView | None = None
@@ -178,9 +210,23 @@ class ImageDataModule(Described, LightningDataModule):
     def _clean(self) -> Images:
         """The chosen training images as they are in the files, read once."""
         if self._read is None:
-            self._read = self.chosen()
-            self.classes = self.class_names()
+            self._read = self._named(self.chosen())
         return self._read
+
+    def _named(self, images: Images) -> Images:
+        """The images with the numbers that their classes have in the run that expects them, if one does."""
+        own = self.class_names()
+        self.classes = own if self._expected is None else self._expected
+        if self._expected is None:
+            return images
+        if unknown := [name for name in own if name not in self._expected]:
+            raise ValueError(
+                f"the data has classes that the run was not trained on: {_names(unknown)}; it knows"
+                f" {_names(self._expected)}: rename them, or leave them out"
+            )
+        number = torch.tensor([self._expected.index(name) for name in own])
+        label = torch.where(images.label >= 0, number[images.label.clamp_min(0)], images.label)
+        return replace(images, label=label)
 
     def chosen(self) -> Images:
         """The training images, limited, as they are in the files."""
@@ -190,8 +236,15 @@ class ImageDataModule(Described, LightningDataModule):
             return train
         rows = stratified_subset(train.label, self.limit_train, self.seed or 0)
         labeled = None if train.labeled is None else train.labeled[rows]
-        ids = tuple(train.id[i] for i in rows.tolist())
-        return replace(train, image=self._some(train.image, rows), label=train.label[rows], id=ids, labeled=labeled)
+        ids, place = tuple(train.id[i] for i in rows.tolist()), {row: i for i, row in enumerate(rows.tolist())}
+        return replace(
+            train,
+            image=self._some(train.image, rows),
+            label=train.label[rows],
+            id=ids,
+            labeled=labeled,
+            transparent=tuple(place[row] for row in train.transparent if row in place),
+        )
 
     def _view(self, images: Images, attack: Attack | None) -> TrainingView:
         mean, std = (self.mean, self.std) if self.mean else _statistics(images.image)
@@ -205,6 +258,7 @@ class ImageDataModule(Described, LightningDataModule):
             hash_of(spec),
             self.contrastive_augment(),
             self.streams(images.image.shape),
+            at_size=None if attack is not None else self.source_at(images),
         )
         augment = self.default_augment() if self.augment is None else self.augment
         return TrainingView(source, torch.arange(len(images.image)), images.label, augment, self.batch_size)
@@ -215,12 +269,62 @@ class ImageDataModule(Described, LightningDataModule):
         assert self._train is not None
         return self._train
 
-    def clean_test(self) -> ImageView:
-        """All test images with their true labels."""
+    def images_at(self, size: int) -> TrainingView:
+        """The training set at another size, for an encoder that wants that; see `ImageView.at_size`.
+
+        Images with a simulated attack are scaled from those that were poisoned: read from their files, the clean ones
+        would be sharper than the poisoned ones (D26).
+        """
+        return self.training_view().at_size(size)
+
+    def source_at(self, images: Images) -> Callable[[int], ImageSource] | None:
+        """What reads the same images from their files at another size; None where there are no larger ones."""
+        return None
+
+    def measured_view(self) -> ImageView:
+        """The test part or, without one, all training images with their labels: what a finished run is tested on."""
+        test, train = self.clean_test(), self.training_view()
+        if test is not None:
+            return test
+        return ImageView(train.source, train.rows, self.truth.true_label, (), self.batch_size)
+
+    def understood(self) -> Understood:
+        """What was made of the data, for people: classes, counts, what was left out, and what is odd."""
+        train, test = self.training_view(), self.clean_test()
+        id, hashes = train.id, train.source.hashes
+        group = train.duplicate_group
+        warnings = [
+            *self.notes,
+            *label_warnings(train.label, self.classes),
+            *pixel_warnings(train.source.image, hashes, id, self._transparent),
+            *copy_warnings(group, train.label, id, self.classes),
+            *([] if test is None else overlap_warnings(hashes, test.source.hashes, test.id)),
+        ]
+        counts = [
+            torch.bincount(view.label[view.label >= 0], minlength=len(self.classes)).tolist()
+            for view in (train, test)
+            if view is not None
+        ]
+        return Understood(
+            data=type(self).__name__,
+            classes=self.classes,
+            train=tuple(counts[0]),
+            withheld=int((train.label < 0).sum()),
+            test=() if test is None else tuple(counts[1]),
+            test_part="" if test is None else self.test_part(),
+            left_out=self.left_out(),
+            warnings=tuple(warnings),
+        )
+
+    def clean_test(self) -> ImageView | None:
+        """All test images with their true labels; None without a test part."""
         self.setup()
+        if not self.has_test():
+            return None
         if self._test is None:
             test = self.load(train=False)
-            _check_labels(test, self.classes)
+            _check_labels(test, self.class_names())
+            test = self._named(test)
             chosen = stratified_subset(test.label, self.limit_test, self.seed or 0)
             self._test = self._test_view(
                 self._some(test.image, chosen), test.label[chosen], tuple(test.id[i] for i in chosen.tolist())
@@ -228,15 +332,16 @@ class ImageDataModule(Described, LightningDataModule):
         return self._test
 
     def triggered_test(self) -> ImageView | None:
-        """The test images that ASR is measured on, triggered, with their true labels; None without an attack."""
+        """The test images that ASR is measured on, triggered, with their true labels.
+
+        None without an attack, or without a test part.
+        """
         clean = self.clean_test()
-        if self.attack is None:
+        if self.attack is None or clean is None:
             return None
         rows = self.attack.measured(clean.label).nonzero().flatten()
         if not len(rows):
-            raise ValueError(
-                f"no test image may carry the trigger (source class {self.attack.source}): raise limit_test"
-            )
+            raise ValueError(no_trigger(self.attack, self.classes))
         ids = tuple(clean.source.id[i] for i in rows.tolist())
         return self._test_view(self._some(clean.source.image, rows, self.attack.trigger), clean.label[rows], ids)
 
@@ -266,16 +371,25 @@ class ImageDataModule(Described, LightningDataModule):
         return self._lent(self.training_view()).train_dataloader()
 
     def test_dataloader(self) -> DataLoader[Tensor]:
-        return self._lent(self.clean_test()).predict_dataloader()
+        return self._lent(self._tested()).predict_dataloader()
 
     def predict_dataloader(self) -> DataLoader[Tensor]:
-        return self._lent(self.clean_test()).predict_dataloader()
+        return self._lent(self._tested()).predict_dataloader()
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:
         training = self.trainer is not None and self.trainer.training
-        return self._lent(self.training_view() if training else self.clean_test()).on_after_batch_transfer(
+        return self._lent(self.training_view() if training else self._tested()).on_after_batch_transfer(
             batch, dataloader_idx
         )
+
+    def _tested(self) -> ImageView:
+        test = self.clean_test()
+        if test is None:
+            raise ValueError(
+                f"{type(self).__name__} has no test part here: give it a test folder, or hold a part of each class out"
+                " with --data.holdout 0.2"
+            )
+        return test
 
 
 def stratified_subset(label: Tensor, limit: int | None, seed: int) -> Tensor:
@@ -322,3 +436,13 @@ def _check_labels(images: Images, classes: tuple[str, ...]) -> None:
         raise ValueError(
             f"labels run from {low} to {high}, but the data has {len(classes)} classes: 0 to {len(classes) - 1}"
         )
+
+
+def no_trigger(attack: Attack, classes: Sequence[str]) -> str:
+    """What is wrong when no test image may carry the trigger."""
+    source = "" if attack.source is None else f" (source class {classes[attack.source]!r})"
+    return f"no test image may carry the trigger{source}: raise limit_test"
+
+
+def _names(names: Sequence[str], most: int = 10) -> str:
+    return ", ".join(map(repr, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from cleanse.attacks.base import Attack
 from cleanse.data.base import ImageDataModule, Images
 from cleanse.data.download import fetch, not_found, why_missing
 
@@ -22,13 +21,7 @@ class CIFAR10(ImageDataModule):
     Args:
         root: folder that has, or gets, ``cifar-10-batches-py``.
         download: fetch the files (170 MB) when they are missing or damaged.
-        attack: poisons the training set; None leaves it clean.
-        batch_size: over all processes together.
-        augment: batched training augmentations; None for a crop after padding by 4, then a horizontal flip.
-        limit_train: use a stratified subset of this many training images.
-        limit_test: the same for test images.
-        labeled: fraction of the training images whose label is given; None for all.
-        seed: of the subset and of the attack; None for the run's seed.
+        kwargs: see `ImageDataModule`; without ``augment``, a crop after padding by 4, then a horizontal flip.
 
     Shapes:
         images (N, 3, 32, 32).
@@ -48,15 +41,9 @@ class CIFAR10(ImageDataModule):
         self,
         root: str = "data",
         download: bool = True,
-        attack: Attack | None = None,
-        batch_size: int = 128,
-        augment: list[nn.Module] | None = None,
-        limit_train: int | None = None,
-        limit_test: int | None = None,
-        labeled: float | None = None,
-        seed: int | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(attack, batch_size, augment, limit_train, limit_test, labeled, seed)
+        super().__init__(**kwargs)
         self.root, self.download = os.path.expanduser(root), download
 
     def prepare_data(self) -> None:

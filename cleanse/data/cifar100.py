@@ -4,7 +4,6 @@ from typing import Any
 
 from torch import nn
 
-from cleanse.attacks.base import Attack
 from cleanse.data.cifar10 import CIFAR10
 
 NAMES = """
@@ -28,13 +27,7 @@ class CIFAR100(CIFAR10):
     Args:
         root: folder that has, or gets, ``cifar-100-python``.
         download: fetch the files (169 MB) when they are missing or damaged.
-        attack: poisons the training set; None leaves it clean.
-        batch_size: over all processes together.
-        augment: batched training augmentations; None for a crop after padding by 4, then a horizontal flip.
-        limit_train: use a stratified subset of this many training images.
-        limit_test: the same for test images.
-        labeled: fraction of the training images whose label is given; None for all.
-        seed: of the subset and of the attack; None for the run's seed.
+        kwargs: see `ImageDataModule`; without ``augment``, a crop after padding by 4, then a horizontal flip.
 
     Shapes:
         images (N, 3, 32, 32).
@@ -47,20 +40,6 @@ class CIFAR100(CIFAR10):
     std = (0.2673, 0.2564, 0.2762)
     names = tuple(NAMES.split())
     title, archive, folder = "CIFAR-100", "cifar-100-python.tar.gz", "cifar-100-python"
-
-    def __init__(
-        self,
-        root: str = "data",
-        download: bool = True,
-        attack: Attack | None = None,
-        batch_size: int = 128,
-        augment: list[nn.Module] | None = None,
-        limit_train: int | None = None,
-        limit_test: int | None = None,
-        labeled: float | None = None,
-        seed: int | None = None,
-    ) -> None:
-        super().__init__(root, download, attack, batch_size, augment, limit_train, limit_test, labeled, seed)
 
     def reader(self) -> Any:
         """torchvision's class for these files."""

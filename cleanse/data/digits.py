@@ -3,7 +3,6 @@
 import torch
 from torch import nn
 
-from cleanse.attacks.base import Attack
 from cleanse.augment import SimCLRAugment
 from cleanse.data.base import ImageDataModule, Images, stratified_subset
 
@@ -20,13 +19,7 @@ class Digits(ImageDataModule):
     * Values 0 to 16 become 0 to 255, ``round(v * 255 / 16)``.
 
     Args:
-        attack: poisons the training set; None leaves it clean.
-        batch_size: over all processes together.
-        augment: batched training augmentations; None for a crop after padding by 1, without flips.
-        limit_train: use a stratified subset of this many training images.
-        limit_test: the same for test images.
-        labeled: fraction of the training images whose label is given; None for all.
-        seed: of the subset and of the attack; None for the run's seed.
+        kwargs: see `ImageDataModule`; without ``augment``, a crop after padding by 1, without flips.
 
     Shapes:
         images (N, 1, 8, 8).
@@ -40,18 +33,6 @@ class Digits(ImageDataModule):
 
     mean = (0.3049,)
     std = (0.3757,)
-
-    def __init__(
-        self,
-        attack: Attack | None = None,
-        batch_size: int = 128,
-        augment: list[nn.Module] | None = None,
-        limit_train: int | None = None,
-        limit_test: int | None = None,
-        labeled: float | None = None,
-        seed: int | None = None,
-    ) -> None:
-        super().__init__(attack, batch_size, augment, limit_train, limit_test, labeled, seed)
 
     def load(self, train: bool) -> Images:
         """1400 or 397 images; an id is the row in scikit-learn's table."""
@@ -69,7 +50,7 @@ class Digits(ImageDataModule):
         return tuple(str(digit) for digit in range(10))
 
     def contrastive_augment(self) -> nn.Module:
-        """A crop and a small rotation: a mirrored digit is none, and there is no color (SPEC C.3.16)."""
+        """A crop and a small rotation: a mirrored digit is none, and there is no color (D25)."""
         return SimCLRAugment(flip=0, rotation=10, jitter=0, gray=0)
 
     def default_augment(self) -> list[nn.Module]:

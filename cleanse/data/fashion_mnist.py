@@ -22,13 +22,7 @@ class FashionMNIST(MNIST):
     Args:
         root: folder that has, or gets, the files.
         download: fetch the files (31 MB) when they are missing.
-        attack: poisons the training set; None leaves it clean.
-        batch_size: over all processes together.
-        augment: batched training augmentations; None for a crop after padding by 2, then a horizontal flip.
-        limit_train: use a stratified subset of this many training images.
-        limit_test: the same for test images.
-        labeled: fraction of the training images whose label is given; None for all.
-        seed: of the subset and of the attack; None for the run's seed.
+        kwargs: see `ImageDataModule`; without ``augment``, a crop after padding by 2, then a horizontal flip.
 
     Shapes:
         images (N, 1, 28, 28).

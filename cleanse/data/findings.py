@@ -54,9 +54,7 @@ def copy_warnings(group: Tensor, label: Tensor, id: Sequence[str], classes: Sequ
         found.append(f"the same image under different labels: {twins}{', ...' if len(rows) > 5 else ''}")
     if conflicts:
         total = sum(map(len, conflicts))
-        found.append(
-            f"different labels for the same image: {len(conflicts)} images, which occur {total} times in all"
-        )
+        found.append(f"different labels for the same image: {len(conflicts)} images, which occur {total} times in all")
     copies = Counter(zip(group.tolist(), label.tolist(), strict=True))
     many = [(count, first, c) for (first, c), count in copies.most_common() if count >= MANY_COPIES and c >= 0]
     for count, first, c in many[:5]:
@@ -84,33 +82,34 @@ def overlap_warnings(train: Sequence[bytes], test: Sequence[bytes], id: Sequence
     ]
 
 
-def pixel_warnings(image: Tensor, id: Sequence[str], transparent: Iterable[int] = ()) -> list[str]:
+def pixel_warnings(
+    image: Tensor, hashes: Sequence[bytes], id: Sequence[str], transparent: Iterable[int] = ()
+) -> list[str]:
     """Images that show nothing, or next to nothing.
 
     Args:
         image: (N, C, H, W) uint8; may lie in a file that is larger than the memory.
+        hashes: of each image's pixels.
         id: of each.
         transparent: rows that have transparent pixels in their files.
     """
     flat, dark = torch.zeros(len(image), dtype=torch.bool), torch.zeros(len(image), dtype=torch.bool)
     part = max(1, 2**26 // max(1, image[:1].numel()))
-    for rows in torch.split(torch.arange(len(image)), part):
-        some = image[rows[0] : rows[-1] + 1].flatten(2)
+    for start in range(0, len(image), part):
+        some = image[start : start + part].flatten(2)
         low, high = some.amin(2).int(), some.amax(2).int()
-        flat[rows] = (high - low <= FLAT).all(1)
-        dark[rows] = (high <= DARK).all(1)
+        flat[start : start + part] = (high - low <= FLAT).all(1)
+        dark[start : start + part] = (high <= DARK).all(1)
     found = []
     for mask, what in ((flat, "have a single color"), (dark & ~flat, "are nearly black")):
-        rows = mask.nonzero().flatten()
-        if len(rows):
-            names = ", ".join(ascii(id[i]) for i in rows[:3].tolist())
-            found.append(f"{len(rows)} of {len(image)} images {what}: {names}{', ...' if len(rows) > 3 else ''}")
-    see_through = torch.zeros(len(image), dtype=torch.bool)
-    see_through[torch.tensor(list(transparent), dtype=torch.int64)] = True
-    hashes = [found for found, shown in zip(pixel_hashes(image), see_through.tolist(), strict=True) if shown]
-    if lost := len(hashes) - len(set(hashes)) + int((flat & see_through).sum() > 0):
+        if odd := mask.nonzero().flatten().tolist():
+            names = ", ".join(ascii(id[i]) for i in odd[:3])
+            found.append(f"{len(odd)} of {len(image)} images {what}: {names}{', ...' if len(odd) > 3 else ''}")
+    rows = list(transparent)
+    equal = len(rows) - len({hashes[row] for row in rows})
+    if equal or any(flat[row] for row in rows):
         found.append(
-            f"{lost} of {len(hashes)} images with transparent pixels are equal to another one or show nothing on this"
+            f"{equal + 1} of {len(rows)} images with transparent pixels are equal to another one or show nothing on this"
             " background: set background to white, or to black (--data.background white)"
         )
     return found

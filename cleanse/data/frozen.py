@@ -23,9 +23,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from cleanse.attacks.base import ROLES, Attack
-from cleanse.data.base import ImageDataModule, Images, Truth
+from cleanse.data.base import ImageDataModule, Images, Truth, no_trigger
 from cleanse.data.decode import BLOCK, MAX_PIXELS
-from cleanse.data.listing import ImageFile, Listing
+from cleanse.data.folder_reader import ImageFile
+from cleanse.data.listing import Listing
 from cleanse.engine.fingerprint import hash_of
 from cleanse.views import ImageView
 
@@ -92,7 +93,9 @@ class Frozen(ImageDataModule):
         seed: int | None = None,
     ) -> None:
         self._attack: Attack | None = None
-        super().__init__(None, batch_size, augment, limit_train, limit_test, None, seed)
+        super().__init__(
+            batch_size=batch_size, augment=augment, limit_train=limit_train, limit_test=limit_test, seed=seed
+        )
         self.root, self.trust = os.path.expanduser(root), trust
         self._content = ""
         self._triggered: ImageView | None = None
@@ -131,19 +134,21 @@ class Frozen(ImageDataModule):
         place = {file: i for i, file in enumerate(rows.file)}
         chosen = torch.tensor([place[id] for id in clean.id])
         self.truth, self.unreadable = Truth(clean.label, rows.role[chosen]), clean.unreadable
+        self._transparent = ()
         self._train = self._view(replace(clean, label=rows.given[chosen]), self.attack)
         self._read = None
         self._test = None
 
-    def triggered_test(self) -> ImageView:
+    def triggered_test(self) -> ImageView | None:
         """The triggered test images as they are in the files, with their true labels."""
         if self._triggered is not None:
             return self._triggered
         clean, attack = self.clean_test(), self.attack
         assert attack is not None
+        assert clean is not None
         rows = attack.measured(clean.label).nonzero().flatten()
         if not len(rows):
-            raise ValueError(f"no test image may carry the trigger (source class {attack.source}): raise limit_test")
+            raise ValueError(no_trigger(attack, self.classes))
         files = [clean.source.id[i].replace("test/", "triggered/", 1) for i in rows.tolist()]
         self._triggered = self._test_view(self._read_images(files), clean.label[rows], tuple(files))
         return self._triggered

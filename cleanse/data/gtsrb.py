@@ -4,11 +4,11 @@ import csv
 import os
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
-from cleanse.attacks.base import Attack
 from cleanse.augment import SimCLRAugment
 from cleanse.data.base import ImageDataModule, Images
 from cleanse.data.decode import decode_files
@@ -38,16 +38,9 @@ class GTSRB(ImageDataModule):
 
     Args:
         root: folder that has, or gets, ``gtsrb``.
-        size: side of the images in pixels after resizing; paper 004's evaluation has 48 (SPEC A.3.22).
+        size: side of the images in pixels after resizing; 48 is the input of MicronNet (D21).
         download: fetch the files (280 MB) when they are missing.
-        attack: poisons the training set; None leaves it clean.
-        batch_size: over all processes together.
-        augment: batched training augmentations; None for a crop after padding by size / 8; no flip, since a mirrored
-            sign is another sign.
-        limit_train: use a stratified subset of this many training images.
-        limit_test: the same for test images.
-        labeled: fraction of the training images whose label is given; None for all.
-        seed: of the subset and of the attack; None for the run's seed.
+        kwargs: see `ImageDataModule`; without ``augment``, a crop after padding by size / 8; no flip, since a mirrored sign is another sign.
 
     Shapes:
         images (N, 3, size, size).
@@ -61,15 +54,9 @@ class GTSRB(ImageDataModule):
         root: str = "data",
         size: int = 48,
         download: bool = True,
-        attack: Attack | None = None,
-        batch_size: int = 128,
-        augment: list[nn.Module] | None = None,
-        limit_train: int | None = None,
-        limit_test: int | None = None,
-        labeled: float | None = None,
-        seed: int | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(attack, batch_size, augment, limit_train, limit_test, labeled, seed)
+        super().__init__(**kwargs)
         if size < 1:
             raise ValueError(f"size is the side of the images in pixels, at least 1, not {size}")
         self.root, self.size, self.download = os.path.expanduser(root), size, download
@@ -85,7 +72,8 @@ class GTSRB(ImageDataModule):
     def load(self, train: bool) -> Images:
         """The images that can be read; an id is the path below ``gtsrb``."""
         files = self._train_files() if train else self._test_files()
-        image, why = decode_files([str(self._base / name) for name, _ in files], self.size, crop=False)
+        decoded = decode_files([str(self._base / name) for name, _ in files], self.size, crop=False)
+        image, why = decoded.image, decoded.why
         unreadable = tuple((*files[i], why[i]) for i in why)
         kept = [i for i in range(len(files)) if i not in why]
         if not kept:

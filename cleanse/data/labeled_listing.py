@@ -126,7 +126,9 @@ class _Index:
         if len(files) > 1 and part is not None:
             files = [file for file in files if _part_of_file(file) == part] or files
         if len(files) > 1:
-            raise ValueError(f"labels: {name!r} may be {_some([file.id for file in files])}: write the path in the table")
+            raise ValueError(
+                f"labels: {name!r} may be {_some([file.id for file in files])}: write the path in the table"
+            )
         return files[0] if files else None
 
 
@@ -164,9 +166,7 @@ def _is_there(index: _Index, name: str, folder: str) -> bool:
         return True
 
 
-def _match_beside(
-    index: _Index, path: str, file_column: str | None, label_column: str | None, part: Part
-) -> _Rows:
+def _match_beside(index: _Index, path: str, file_column: str | None, label_column: str | None, part: Part) -> _Rows:
     """The rows of another part's table; none if it has no labels, as Kaggle's test tables."""
     try:
         return _match(index, read_labels(path, file_column, label_column), part).rows

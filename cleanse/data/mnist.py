@@ -2,10 +2,10 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
-from cleanse.attacks.base import Attack
 from cleanse.augment import SimCLRAugment
 from cleanse.data.base import ImageDataModule, Images
 from cleanse.data.download import fetch, not_found, why_missing
@@ -21,13 +21,7 @@ class MNIST(ImageDataModule):
     Args:
         root: folder that has, or gets, the files.
         download: fetch the files (12 MB) when they are missing.
-        attack: poisons the training set; None leaves it clean.
-        batch_size: over all processes together.
-        augment: batched training augmentations; None for a crop after padding by 2, without flips.
-        limit_train: use a stratified subset of this many training images.
-        limit_test: the same for test images.
-        labeled: fraction of the training images whose label is given; None for all.
-        seed: of the subset and of the attack; None for the run's seed.
+        kwargs: see `ImageDataModule`; without ``augment``, a crop after padding by 2, without flips.
 
     Shapes:
         images (N, 1, 28, 28).
@@ -45,15 +39,9 @@ class MNIST(ImageDataModule):
         self,
         root: str = "data",
         download: bool = True,
-        attack: Attack | None = None,
-        batch_size: int = 128,
-        augment: list[nn.Module] | None = None,
-        limit_train: int | None = None,
-        limit_test: int | None = None,
-        labeled: float | None = None,
-        seed: int | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(attack, batch_size, augment, limit_train, limit_test, labeled, seed)
+        super().__init__(**kwargs)
         self.root, self.download = os.path.expanduser(root), download
 
     def prepare_data(self) -> None:
@@ -79,7 +67,7 @@ class MNIST(ImageDataModule):
         return [PadCrop(padding=2)]
 
     def contrastive_augment(self) -> nn.Module:
-        """A crop and a small rotation: a mirrored digit is none, and there is no color (SPEC C.3.16)."""
+        """A crop and a small rotation: a mirrored digit is none, and there is no color (D25)."""
         return SimCLRAugment(flip=0, rotation=10, jitter=0, gray=0)
 
     def _folders(self) -> list[Path]:

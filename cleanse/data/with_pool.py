@@ -1,16 +1,17 @@
 """A data set and, beside it, a pool of images that nobody has labeled."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
-from cleanse.attacks.base import Attack
 from cleanse.data.base import ImageDataModule, Images
 
 
 class WithPool(ImageDataModule):
     """The training images of one data set, labeled, and those of another one without their labels.
 
-    Paper 000 adds 500,000 tiny images to CIFAR-10 (`TinyImages500K`); any data module with images of the same size and
+    Pal et al. 2023 add 500,000 tiny images to CIFAR-10 (`TinyImages500K`); any data module with images of the same size and
     channels can be the pool. Classes and test images are those of the first. The defender is given no label of the
     pool. Where both have the same classes, the pool's labels count as the true ones, which an attack on one class and
     the evaluation need; otherwise they are unknown, and every image of the pool is one of no class.
@@ -18,13 +19,9 @@ class WithPool(ImageDataModule):
     Args:
         images: the labeled data set, without an attack of its own.
         pool: the images without labels, without an attack of its own; its test part is not used.
-        attack: poisons both; `Attack.unlabeled_rate` is about the pool, and what else is unlabeled.
-        batch_size: over all processes together.
-        augment: batched training augmentations; None for those of ``images``.
-        limit_train: use a stratified subset of this many training images, of both together.
-        limit_test: the same for test images.
-        labeled: fraction of ``images`` whose label is given; None for all.
-        seed: of the subset and of the attack; None for the run's seed.
+        kwargs: see `ImageDataModule`. The attack poisons both parts; its ``unlabeled_rate`` is about the pool, and what
+            else is unlabeled. ``limit_train`` counts both together, ``labeled`` is a fraction of ``images``, and
+            without ``augment`` it is that of ``images``.
 
     Raises:
         ValueError: an argument out of range, an attack in the wrong place; in `load`, images of different shapes.
@@ -36,15 +33,9 @@ class WithPool(ImageDataModule):
         self,
         images: ImageDataModule,
         pool: ImageDataModule,
-        attack: Attack | None = None,
-        batch_size: int = 128,
-        augment: list[nn.Module] | None = None,
-        limit_train: int | None = None,
-        limit_test: int | None = None,
-        labeled: float | None = None,
-        seed: int | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(attack, batch_size, augment, limit_train, limit_test, labeled, seed)
+        super().__init__(**kwargs)
         for name, part in (("images", images), ("pool", pool)):
             if part.attack is not None or part.labeled is not None or isinstance(part, WithPool):
                 raise ValueError(
@@ -75,6 +66,9 @@ class WithPool(ImageDataModule):
             first.unreadable + tuple((f"pool/{id}", -1, why) for id, _, why in second.unreadable),
             labeled,
         )
+
+    def has_test(self) -> bool:
+        return self.images.has_test()
 
     def class_names(self) -> tuple[str, ...]:
         return self.images.class_names()
