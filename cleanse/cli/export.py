@@ -21,8 +21,9 @@ from tqdm import tqdm
 from cleanse.data import ImageFolder
 from cleanse.data.base import ImageDataModule
 from cleanse.data.decode import decode_files
+from cleanse.data.folder_reader import EXTENSIONS, ImageFile
 from cleanse.data.frozen import Frozen, folder_names
-from cleanse.data.listing import EXTENSIONS, ImageFile, Listing
+from cleanse.data.listing import Listing
 from cleanse.engine.fingerprint import hash_of
 from cleanse.engine.progress import quiet
 from cleanse.engine.runner import Runner
@@ -225,7 +226,7 @@ def _of_files(run: Path, data: ImageDataModule, verdict: Verdict, mode: Mode, wi
     train = {file.id: file for file in listing.train}
     _check_unchanged(run, data, verdict, train)
     plan = _empty_plan(data.class_names(), verdict)
-    split = isinstance(data, Frozen) or all(id.startswith("train/") for id in train)
+    held_out = isinstance(data, ImageFolder) and data.layout.holdout is not None
     names = Names([file.id for file in (*listing.train, *listing.test)])
     judged = set(verdict.id)
     labels, new_labels, scores = verdict.label.tolist(), verdict.new_label.tolist(), verdict.score.tolist()
@@ -235,16 +236,16 @@ def _of_files(run: Path, data: ImageDataModule, verdict: Verdict, mode: Mode, wi
             continue
         name = id
         if action == RELABEL and mode != "csv":
-            parts = id.split("/")
-            inner = parts[-1:] if isinstance(data, Frozen) else parts[1 + split :]
-            start = ["train"] if split else []
+            parts, place = id.split("/"), train[id].class_at
+            start, inner = (parts[:place], parts[place + 1 :]) if place is not None else ([], parts[-1:])
+            start = ["train"] if isinstance(data, Frozen) else start
             name = names.take("/".join([*start, plan.classes[new_labels[i]], *inner]))
         make = _maker(train[id].path, mode)
         plan.rows.append(Row(name, id, ACTIONS[action], labels[i], new_labels[i], verdict.reason[i], make))
     rest = [(file, "limit_train") for file in listing.train if file.id not in judged]
-    rest += [(file, "test folder" if split else "held out") for file in listing.test]
+    rest += [(file, "held out" if held_out else "test folder") for file in listing.test]
     readable = [file for file, _ in rest if with_held_out and not file.refused]
-    _, why_not = decode_files([file.path for file in readable], 1)
+    why_not = decode_files([file.path for file in readable], 1).why
     unreadable = {file.id: file.refused for file, _ in rest if file.refused}
     unreadable |= {readable[i].id: reason for i, reason in why_not.items()}
     for file, what in rest:
@@ -264,7 +265,7 @@ def _listing(data: ImageDataModule) -> Listing:
     if not os.path.isdir(data.root):
         hint = "" if os.path.isabs(data.root) else ", seen from here: export from where the run was started"
         raise ValueError(f"the source of this run is gone: there is no folder {data.root!r}{hint}")
-    return data._list()
+    return data.listing()
 
 
 def _check_unchanged(run: Path, data: ImageDataModule, verdict: Verdict, train: dict[str, ImageFile]) -> None:

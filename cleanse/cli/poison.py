@@ -173,7 +173,8 @@ def freeze(data: ImageDataModule, out: str | Path) -> Path:
     if isinstance(data, ImageFolder):
         check_outside(out, data.root)
     train, test, triggered = data.training_view(), data.clean_test(), data.triggered_test()
-    assert triggered is not None
+    if test is None or triggered is None:
+        raise ValueError("a frozen data set needs a test part: add a test folder, or --data.holdout 0.2")
     if train.channels not in (1, 3):
         raise ValueError(f"images have {train.channels} channels, but a PNG file keeps 1 (gray) or 3 (RGB) exactly")
     classes = folder_names(train.classes)

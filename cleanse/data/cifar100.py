@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from torch import nn
-
 from cleanse.data.cifar10 import CIFAR10
 
 NAMES = """

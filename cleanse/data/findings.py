@@ -47,10 +47,10 @@ def label_warnings(label: Tensor, classes: Sequence[str]) -> list[str]:
 
 def copy_warnings(group: Tensor, label: Tensor, id: Sequence[str], classes: Sequence[str]) -> list[str]:
     """The same image under different labels, and many copies of an image within a class."""
-    found = []
+    found, labels = [], label.tolist()
     conflicts = conflicting_labels(group, label)
     for rows in conflicts[:5]:
-        twins = ", ".join(f"{id[i]!a} as {classes[label[i]]!a}" for i in rows[:5])
+        twins = ", ".join(f"{id[i]!a} as {classes[labels[i]]!a}" for i in rows[:5])
         found.append(f"the same image under different labels: {twins}{', ...' if len(rows) > 5 else ''}")
     if conflicts:
         total = sum(map(len, conflicts))
@@ -109,8 +109,8 @@ def pixel_warnings(
     equal = len(rows) - len({hashes[row] for row in rows})
     if equal or any(flat[row] for row in rows):
         found.append(
-            f"{equal + 1} of {len(rows)} images with transparent pixels are equal to another one or show nothing on this"
-            " background: set background to white, or to black (--data.background white)"
+            f"some of the {len(rows)} images with transparent pixels ({equal} of them) are equal to another one or show"
+            " nothing on this background: set background to white, or to black (--data.background white)"
         )
     return found
 

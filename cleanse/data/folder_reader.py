@@ -32,6 +32,7 @@ class ImageFile:
         label: number of its class; -1 for none.
         version: size in bytes and time of the last change in nanoseconds.
         refused: why it must not be opened; empty if it may.
+        class_at: which part of the id is the name of its class; None where no folder has it.
     """
 
     id: str
@@ -39,6 +40,7 @@ class ImageFile:
     label: int
     version: tuple[int, int]
     refused: str = ""
+    class_at: int | None = None
 
 
 class FolderReader:
@@ -54,19 +56,24 @@ class FolderReader:
         self.skipped: Counter[str] = Counter()
         self.left_out: dict[str, str] = {}
 
-    def folders(self, folder: str) -> dict[str, str]:
+    def folders(self, folder: str, refuse_links: bool = False) -> dict[str, str]:
         """Names and paths of the folders in a folder, by name, without hidden ones and those that systems make.
 
+        Args:
+            folder: to look into.
+            refuse_links: whether a link that must not be followed is an error; else it is no folder.
+
         Raises:
-            ValueError: one of them is a link that must not be followed.
+            ValueError: there is such a link.
         """
         found = {}
         for entry in self._entries(folder):
             if not _is_folder(entry) or self._leaves_out(entry):
                 continue
-            if entry.is_symlink() and not self.follow_links:
+            if not entry.is_symlink() or self.follow_links:
+                found[entry.name] = entry.path
+            elif refuse_links:
                 raise ValueError(f"root: {entry.path!r} is a link to a folder: remove it, or set follow_links to true")
-            found[entry.name] = entry.path
         return found
 
     def files(self, folder: str, extensions: frozenset[str] = EXTENSIONS) -> list[str]:
@@ -115,7 +122,8 @@ class FolderReader:
         """What was left out, each with the reason; files that are not called images as one entry."""
         found = sorted(self.left_out.items())
         if self.skipped:
-            kinds = ", ".join(f"{kind!a}: {count}" for kind, count in self.skipped.most_common(10))
+            common = sorted(self.skipped.items(), key=lambda kind: (-kind[1], kind[0]))[:10]
+            kinds = ", ".join(f"{kind!a}: {count}" for kind, count in common)
             found.append((f"{self.skipped.total()} entries", f"not called images ({kinds})"))
         return tuple(found)
 

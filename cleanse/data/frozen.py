@@ -173,9 +173,11 @@ class Frozen(ImageDataModule):
         """The files with their given labels, as `list_images` gives those of any folder."""
         self._refuse_links(self._rows.file)
         files, label = self._test_files()
-        parts = ((self._rows.file, self._rows.given), (files, label))
-        made = (tuple(self._file(f, c) for f, c in zip(f, c.tolist(), strict=True)) for f, c in parts)
-        return Listing(self.class_names(), *made)
+        train = self._files(self._rows.file, self._rows.given)
+        return Listing(self.class_names(), train, self._files(files, label), "the folder test")
+
+    def _files(self, names: Sequence[str], label: Tensor) -> tuple[ImageFile, ...]:
+        return tuple(self._file(name, c) for name, c in zip(names, label.tolist(), strict=True))
 
     # --- the files, of which any may be made to do harm ---
     def _answer(self, name: str) -> Path:

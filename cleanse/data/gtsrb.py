@@ -40,7 +40,8 @@ class GTSRB(ImageDataModule):
         root: folder that has, or gets, ``gtsrb``.
         size: side of the images in pixels after resizing; 48 is the input of MicronNet (D21).
         download: fetch the files (280 MB) when they are missing.
-        kwargs: see `ImageDataModule`; without ``augment``, a crop after padding by size / 8; no flip, since a mirrored sign is another sign.
+        kwargs: see `ImageDataModule`; without ``augment``, a crop after padding by size / 8; no flip, since a mirrored
+            sign is another sign.
 
     Shapes:
         images (N, 3, size, size).

@@ -77,8 +77,8 @@ def list_labeled(
     train, test = chosen[(None, "train")], chosen[(used,)] if layout.test_folder is not None else []
     _say_left_out(reader, table, index, found, rows, used)
     where = f"those of {test_table}" if test_table else f"those that {reader.id_of(place)} calls {used}"
-    parts_made = split_off(train, test, where if test else "", layout.holdout, root)
-    return Listing(tuple(classes), *parts_made, reader.said())
+    kept, held, test_part = split_off(train, test, where if test else "", layout.holdout, root)
+    return Listing(tuple(classes), kept, held, test_part, reader.said())
 
 
 _Rows = list[tuple[ImageFile, str, Part | None]]

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from cleanse.data.folder_reader import TABLES, FolderReader, ImageFile
@@ -54,13 +54,13 @@ def list_images(root: str, layout: Layout | None = None) -> Listing:
     check_folder(root)
     layout = layout or Layout()
     reader = FolderReader(root, layout.follow_links)
-    top = reader.folders(root)
+    top = reader.folders(root, refuse_links=True)
     parts = _parts(reader, top, layout)
     if parts is None:
         train, test, test_part = _by_class(reader, top, layout)
         loose = reader.files(root)
     else:
-        train, test, test_part = _by_part(reader, top, *parts)
+        train, test, test_part = _by_part(reader, top, *parts, layout.nested)
         loose = []
     if loose:
         names = ", ".join(map(repr, loose[:3])) + (", ..." if len(loose) > 3 else "")
@@ -190,7 +190,7 @@ def _parts(reader: FolderReader, top: dict[str, str], layout: Layout) -> tuple[s
 
 
 def _by_part(
-    reader: FolderReader, top: dict[str, str], train_folder: str, test_folder: str | None
+    reader: FolderReader, top: dict[str, str], train_folder: str, test_folder: str | None, nested: bool
 ) -> tuple[_Files, _Files, str]:
     """Files of root/train/<class> and root/test/<class>."""
     for name, path in top.items():
@@ -201,14 +201,14 @@ def _by_part(
     place = _unwrapped(reader, top[train_folder])
     if loose := reader.files(place):
         reader.left_out[f"{len(loose)} images right in {reader.id_of(place)}"] = "in no class folder"
-    folders = reader.folders(place)
-    if len(folders) > 1:
+    folders = reader.folders(place, refuse_links=True)
+    if len(folders) > 1 and not nested:
         _refuse_shared(reader, folders)
     train = _of_folders(reader, folders)
     if test_folder is None:
         return train, {}, ""
     place = _unwrapped(reader, top[test_folder])
-    test = {name: files for name, files in _of_folders(reader, reader.folders(place)).items() if files}
+    test = {name: files for name, files in _of_folders(reader, reader.folders(place, True)).items() if files}
     if not test:
         raise ValueError(
             f"root: {top[test_folder]!r} has no image in class folders: add some, or set test_folder to null"
@@ -233,12 +233,12 @@ def _by_class(reader: FolderReader, top: dict[str, str], layout: Layout) -> tupl
             raise ValueError(
                 f"root: {path!r} has {len(loose)} images beside its folders {_list(below[name])}: move them into one"
             )
-        train[name] = [] if below[name] else reader.images(path, -1)
+        train[name] = [] if below[name] else _of_class(reader, path, path)
         for folder, part in parts[name].items():
             if part == "train":
-                train[name] += reader.images(below[name][folder], -1)
+                train[name] += _of_class(reader, below[name][folder], path)
             elif part == used:
-                test.setdefault(name, []).extend(reader.images(below[name][folder], -1))
+                test.setdefault(name, []).extend(_of_class(reader, below[name][folder], path))
             else:
                 reader.leave_out(below[name][folder], f"only the train and {used} folders of each class are read")
     return train, test, f"the {used} folder of each class"
@@ -249,7 +249,7 @@ def _of_folders(reader: FolderReader, folders: dict[str, str]) -> _Files:
     found: _Files = {}
     for name, path in folders.items():
         before = reader.skipped.copy()
-        found[name] = reader.images(path, -1)
+        found[name] = _of_class(reader, path, path)
         if not found[name]:
             kinds = ", ".join(f"{kind!a}: {count}" for kind, count in (reader.skipped - before).most_common(3))
             reader.skipped = before
@@ -268,17 +268,20 @@ def _listing(reader: FolderReader, layout: Layout, train: _Files, test: _Files, 
             " remove them, or set test_folder to null"
         )
     classes = chosen_classes(names, layout.only, layout.class_seed)
-    parts = [
-        [_labeled(file, label) for label, name in enumerate(classes) for file in files.get(name, [])]
+    chosen, others = (
+        [replace(file, label=label) for label, name in enumerate(classes) for file in files.get(name, [])]
         for files in (train, test)
-    ]
-    if test_part and not parts[1]:
+    )
+    if test_part and not others:
         raise ValueError(f"root: {test_part} in {root!r} has no image of the classes: add some, or set it to null")
-    return Listing(tuple(classes), *split_off(*parts, test_part, layout.holdout, root), reader.said())
+    kept, held, test_part = split_off(chosen, others, test_part, layout.holdout, root)
+    return Listing(tuple(classes), kept, held, test_part, reader.said())
 
 
-def _labeled(file: ImageFile, label: int) -> ImageFile:
-    return ImageFile(file.id, file.path, label, file.version, file.refused)
+def _of_class(reader: FolderReader, folder: str, of_class: str) -> list[ImageFile]:
+    """The files in a folder that is, or is in, the folder of a class."""
+    place = reader.id_of(of_class).count("/")
+    return [replace(file, class_at=place) for file in reader.images(folder, -1)]
 
 
 def _has_classes(reader: FolderReader, folder: str) -> bool:

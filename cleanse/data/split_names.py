@@ -13,8 +13,11 @@ _WORDS: dict[str, Part] = {
     **dict.fromkeys(("test", "tests", "testing", "tst"), "test"),
 }
 _FILLERS = frozenset(
-    "set sets data dataset datasets image images img imgs picture pictures photo photos folder dir split part subset "
-    "file files all raw x full final label labels metadata annotations".split()
+    (
+        *("set", "sets", "data", "dataset", "datasets", "image", "images", "img", "imgs", "picture", "pictures"),
+        *("photo", "photos", "folder", "dir", "split", "part", "subset", "file", "files", "all", "raw", "x", "full"),
+        *("final", "label", "labels", "metadata", "annotations"),
+    )
 )
 _ENDINGS = ("set", "data", "images", "imgs", "split", "folder", "dir", "labels")
 

@@ -11,8 +11,8 @@ from cleanse.data.base import ImageDataModule, Images
 class WithPool(ImageDataModule):
     """The training images of one data set, labeled, and those of another one without their labels.
 
-    Pal et al. 2023 add 500,000 tiny images to CIFAR-10 (`TinyImages500K`); any data module with images of the same size and
-    channels can be the pool. Classes and test images are those of the first. The defender is given no label of the
+    Pal et al. 2023 add 500,000 tiny images to CIFAR-10 (`TinyImages500K`); any data module with images of the same size
+    and channels can be the pool. Classes and test images are those of the first. The defender is given no label of the
     pool. Where both have the same classes, the pool's labels count as the true ones, which an attack on one class and
     the evaluation need; otherwise they are unknown, and every image of the pool is one of no class.
 

@@ -181,8 +181,8 @@ class AugmentationStudy(Described, LightningModule):
             which += [(variant, draw) for draw in range(draws)]
             modules += [made.module] * draws
         seen, clean, triggered = Draws(model, modules), data.clean_test(), data.triggered_test()
-        if triggered is None:
-            raise ValueError(f"{name} has no triggered test set")
+        if clean is None or triggered is None:
+            raise ValueError(f"{name} has no triggered test set: the data need a test part")
         plain = run.predict("augmented_test", seen, clean).prediction
         fooled = run.predict("augmented_triggered", seen, triggered).prediction
         return [

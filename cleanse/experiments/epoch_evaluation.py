@@ -26,7 +26,7 @@ class EpochEvaluation(Callback):
         self.attack = data.attack
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not isinstance(pl_module, Classifier):
+        if not isinstance(pl_module, Classifier) or self.clean is None:
             return
         sa = standard_accuracy(_predictions(trainer, pl_module, self.clean), self.clean.label)
         pl_module.log("sa", float(sa), on_epoch=True)

@@ -21,7 +21,8 @@ Figures = dict[str, float | None]
 def evaluate(model: LightningModule, data: ImageDataModule, run: Runner) -> Figures:
     """SA on all test images; ASR, RA and TMR on the eligible ones, triggered (DESIGN section 3).
 
-    Exact: every image is predicted once, whatever the number of processes.
+    None for all of them where the data has no test part. Exact: every image is predicted once, whatever the number of
+    processes.
 
     Args:
         model: a classifier that the runner fitted.
@@ -29,6 +30,8 @@ def evaluate(model: LightningModule, data: ImageDataModule, run: Runner) -> Figu
         run: caches the two predict tables.
     """
     clean = data.clean_test()
+    if clean is None:
+        return dict.fromkeys(("sa", "asr", "ra", "tmr"))
     plain = run.predict("test", model, clean).prediction
     figures: Figures = {"sa": _plain(standard_accuracy(plain, clean.label)), "asr": None, "ra": None, "tmr": None}
     triggered = data.triggered_test()

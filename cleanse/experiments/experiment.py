@@ -6,11 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from cleanse.attacks.base import COVER, POISON, ROLES
 from cleanse.data.base import ImageDataModule
-from cleanse.data.conflicting import conflicting_labels
 from cleanse.defenses import Defense, OracleDefense
 from cleanse.defenses.oracle import oracle_verdict
 from cleanse.engine.fingerprint import hash_of
@@ -216,7 +213,7 @@ def _results(
         "baseline_flagged": None if again is None else flagged_rate(again),
         "poisoned": data.truth.count(POISON) if simulated else None,
         "cover": data.truth.count(COVER) if simulated else None,
-        "train_images": len(train), "test_images": len(data.clean_test()),
+        "train_images": len(train), "test_images": len(data.clean_test() or ()),
         **{f"{name}_{k}": row[k] for name, row in compared.figures.items() for k in CLASSIFIER},
         "seconds": round(sum(defended.seconds.values()), 3),
         **{f"seconds_{name}": round(s, 3) for name, s in defended.seconds.items()},
@@ -267,34 +264,22 @@ def illustrate(run: RunContent, data: ImageDataModule, defense: Defense, most: i
         clean, triggered = data.clean_test(), data.triggered_test()
     except (ValueError, OSError) as error:
         return replace(run, no_attention=str(error))
-    if triggered is None:
+    if clean is None or triggered is None:
         return run
     return with_attention(run, clean, triggered, attack.measured(clean.label), defense.final_classifier(view))
 
 
 def _describe_data(data: ImageDataModule) -> None:
-    """Say what is trained on, and what had to be left out; the attack has said what it did."""
-    train = data.training_view()
-    labeled = int(train.labeled.sum())
-    some = "" if labeled == len(train) else f", {labeled} of them with a label"
-    log.info("%s: %d training images of %d classes%s", type(data).__name__, len(train), train.num_classes, some)
+    """Say what the data was understood as, and what had to be left out; the attack has said what it did."""
+    understood = data.understood()
+    for line in understood.lines():
+        log.info("%s", line)
     for file, _, why in data.unreadable[:10]:
         log.warning("left out: %s (%s)", ascii(file)[1:-1], why)
     if len(data.unreadable) > 10:
         log.warning("... and %d more unreadable files; the verdict names them all", len(data.unreadable) - 10)
-    counts = torch.bincount(train.label[train.label >= 0], minlength=train.num_classes).tolist()
-    for text, few in (("no training image has", 0), ("a single training image has, too few to judge it by,", 1)):
-        named = [ascii(name) for name, count in zip(data.classes, counts, strict=True) if count == few]
-        if named:
-            more = f" and {len(named) - 10} more" if len(named) > 10 else ""
-            log.warning("%s the label %s%s", text, ", ".join(named[:10]), more)
-    groups = conflicting_labels(train.source.image, train.label)
-    for group in groups[:5]:
-        twins = ", ".join(f"{train.id[i]!a} as {data.classes[train.label[i]]!a}" for i in group[:5])
-        log.warning("the same image under different labels: %s%s", twins, ", ..." if len(group) > 5 else "")
-    if groups:
-        total = sum(map(len, groups))
-        log.warning("different labels for the same image: %d images, which occur %d times in all", len(groups), total)
+    for warning in understood.warnings:
+        log.warning("%s", warning)
 
 
 __all__ = ["Comparison", "Experiment", "illustrate", "prepare", "run_experiment"]

@@ -130,7 +130,7 @@ class ImageView(LightningDataModule):
         """The same rows and labels, of images of size x size pixels, for an encoder that wants that.
 
         A folder's images are read from their files again, those of a tensor are scaled; both when a batch is asked for,
-        so that the memory does not depend on the number of images. The view has a description, and so a key, of its own.
+        so that the memory does not depend on the number of images. The view's description, and so its key, is its own.
         """
         resized = self._like(self.rows, self.label)
         resized.source = self.source.resized(size)

@@ -1,9 +1,10 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps, PngImagePlugin
 from torchvision.transforms import v2
 
 from cleanse.data import decode as module
@@ -35,15 +36,21 @@ def test_an_endless_strip_costs_no_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_exif_orientation_is_applied(orientation: int, tmp_path: Path) -> None:
-    from PIL import ImageOps
-
-    image, exif = picture(12, 20), Image.Exif()
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.tif", "a.avif", "lzw.tif", "two-frames.tif"])
+def test_the_orientation_is_applied_once(orientation: int, name: str, tmp_path: Path) -> None:
+    image, exif, options = picture(12, 20), Image.Exif(), {}
     exif[0x0112] = orientation
-    image.save(tmp_path / "a.png", exif=exif)
-    with Image.open(tmp_path / "a.png") as file:
+    if name == "lzw.tif":
+        options["compression"] = "tiff_lzw"
+    if name == "two-frames.tif":
+        options |= {"save_all": True, "append_images": [picture(12, 20, 1)]}
+    Image.init()
+    if Path(name).suffix == ".avif" and "AVIF" not in Image.SAVE:
+        pytest.skip("this Pillow writes no AVIF")
+    image.save(tmp_path / name, exif=exif, **options)
+    with Image.open(tmp_path / name) as file:
         upright = ImageOps.exif_transpose(file).convert("RGB").resize((8, 8), Image.Resampling.BILINEAR)
-    np.testing.assert_array_equal(decode(str(tmp_path / "a.png"), 8, crop=False), np.asarray(upright))
+    np.testing.assert_array_equal(decode(str(tmp_path / name), 8, crop=False), np.asarray(upright))
 
 
 def test_a_large_jpeg_is_much_as_if_decoded_in_full(tmp_path: Path) -> None:
@@ -54,11 +61,39 @@ def test_a_large_jpeg_is_much_as_if_decoded_in_full(tmp_path: Path) -> None:
     assert np.abs(decode(str(tmp_path / "a.jpg"), 32) - full).max() <= 8
 
 
-def test_sixteen_bits_become_eight(tmp_path: Path) -> None:
-    level = np.array([[0, 257, 32896, 65535]] * 4, dtype=np.uint16)
-    for name in ("a.png", "a.tif", "a.pgm"):
-        Image.fromarray(level).save(tmp_path / name)
-        assert decode(str(tmp_path / name), 4)[0, :, 0].tolist() == [0, 1, 128, 255]
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.pgm"])
+@pytest.mark.parametrize("highest", [255, 1023, 4095, 16383, 65535])
+def test_values_of_more_than_eight_bits_span_the_range_that_they_use(name: str, highest: int, tmp_path: Path) -> None:
+    level = np.array([[0, highest // 5, highest // 2, highest]] * 4, dtype=np.uint16)
+    Image.fromarray(level).save(tmp_path / name)
+    assert np.abs(decode(str(tmp_path / name), 4)[0, :, 0].astype(int) - [0, 51, 127, 255]).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("pixels", "expected"),
+    [
+        pytest.param(np.array([[0.0, 0.2, 0.5, 1.0]], np.float32), [0, 51, 128, 255], id="0 to 1"),
+        pytest.param(np.array([[0.0, 51.0, 128.0, 255.0]], np.float32), [0, 51, 128, 255], id="0 to 255"),
+        pytest.param(np.array([[-100.0, -60.0, 0.0, 100.0]], np.float32), [0, 51, 128, 255], id="its own"),
+        pytest.param(np.array([[0, 20_000, 50_000, 100_000]], np.int32), [0, 51, 128, 255], id="32 bits"),
+        pytest.param(np.full((1, 4), 7.0, np.float32) * 100, [0, 0, 0, 0], id="constant"),
+    ],
+)
+def test_other_values_have_their_own_range(pixels: np.ndarray, expected: list[int], tmp_path: Path) -> None:
+    Image.fromarray(np.repeat(pixels, 4, 0)).save(tmp_path / "a.tif")
+    assert np.abs(decode(str(tmp_path / "a.tif"), 4)[0, :, 0].astype(int) - expected).max() <= 1
+
+
+def test_files_of_a_set_share_one_range(tmp_path: Path) -> None:
+    """A dark image stays darker than a bright one, and a file read later is measured by those before."""
+    for name, level in (("dark", 400), ("bright", 4000), ("later", 2000)):
+        Image.fromarray(np.full((4, 4), level, np.uint16)).save(tmp_path / f"{name}.png")
+    first = decode_files([str(tmp_path / "dark.png"), str(tmp_path / "bright.png")], 4)
+    assert first.image[:, 0, 0, 0].tolist() == [25, 249]
+    assert first.levels == {"int": (0.0, 4095.0)}
+    assert first.wide == 2
+    later = decode_files([str(tmp_path / "later.png")], 4, levels=first.levels)
+    assert later.image[0, 0, 0, 0] == 125
 
 
 def test_cmyk_palette_and_bilevel_become_rgb(tmp_path: Path) -> None:
@@ -71,17 +106,49 @@ def test_cmyk_palette_and_bilevel_become_rgb(tmp_path: Path) -> None:
     assert (decode(str(tmp_path / "bilevel.png"), 4) == 255).all()
 
 
-def test_transparency_lies_on_black(tmp_path: Path) -> None:
-    half = Image.new("RGBA", (4, 4), (200, 100, 50, 128))
-    half.save(tmp_path / "rgba.png")
+@pytest.mark.parametrize(("background", "level"), [("black", 0), ("gray", 128), ("white", 255)])
+@pytest.mark.parametrize("kind", ["RGBA", "LA", "palette", "key color"])
+def test_the_background_shows_through(background: Any, level: int, kind: str, tmp_path: Path) -> None:
+    clear, options = Image.new("L", (4, 4), 77), {}
+    if kind in ("RGBA", "LA"):
+        clear = Image.new(kind, (4, 4), 0)
+    elif kind == "palette":
+        clear = Image.new("P", (4, 4), 1)
+        clear.putpalette([9] * 768)
+        options["transparency"] = 1
+    else:
+        options["transparency"] = 77
+    clear.save(tmp_path / "a.png", **options)
+    assert (decode(str(tmp_path / "a.png"), 4, background=background) == level).all()
+
+
+def test_half_transparent_pixels_are_mixed(tmp_path: Path) -> None:
+    Image.new("RGBA", (4, 4), (200, 100, 50, 128)).save(tmp_path / "rgba.png")
     assert np.abs(decode(str(tmp_path / "rgba.png"), 4).astype(int) - [100, 50, 25]).max() <= 1
-    gray = Image.new("LA", (4, 4), (200, 0))
-    gray.save(tmp_path / "la.png")
-    assert (decode(str(tmp_path / "la.png"), 4) == 0).all()
-    palette = Image.new("P", (4, 4), 0)
-    palette.putpalette([255, 255, 255])
-    palette.save(tmp_path / "palette.png", transparency=0)
-    assert (decode(str(tmp_path / "palette.png"), 4) == 0).all()
+
+
+def test_files_that_are_not_opaque_are_counted(tmp_path: Path) -> None:
+    Image.new("RGBA", (4, 4), (1, 2, 3, 255)).save(tmp_path / "opaque.png")
+    Image.new("RGBA", (4, 4), (1, 2, 3, 254)).save(tmp_path / "clear.png")
+    assert decode_files([str(tmp_path / "opaque.png"), str(tmp_path / "clear.png")], 4).transparent == [1]
+
+
+@pytest.mark.parametrize("kind", ["text", "packed text", "color profile"])
+def test_a_long_text_or_profile_does_not_cost_the_image(kind: str, tmp_path: Path) -> None:
+    image, info = picture(4, 4), PngImagePlugin.PngInfo()
+    noise = np.random.default_rng(0).bytes(3_000_000)
+    if kind != "color profile":
+        info.add_text("notes", noise.hex()[:5_000_000], zip=kind == "packed text")
+    image.save(tmp_path / "a.png", pnginfo=info, icc_profile=noise if kind == "color profile" else None)
+    np.testing.assert_array_equal(decode(str(tmp_path / "a.png"), 4), np.asarray(image))
+
+
+def test_a_text_beyond_all_measure_is_refused(tmp_path: Path) -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("notes", "0" * 40_000_000, zip=True)
+    picture(4, 4).save(tmp_path / "a.png", pnginfo=info)
+    with pytest.raises(ValueError, match="too large"):
+        decode(str(tmp_path / "a.png"), 4)
 
 
 def test_the_first_frame_of_an_animation_counts(tmp_path: Path) -> None:
@@ -101,22 +168,22 @@ def test_what_cannot_be_used_says_why(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "text.png").write_text("no image")
     noise.save(tmp_path / "script.eps")
     (tmp_path / "script.eps").rename(tmp_path / "script.png")
-    Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "float.tif")
-    Image.fromarray(np.full((4, 4), 70_000, np.int32)).save(tmp_path / "wide.tif")
+    Image.fromarray(np.full((4, 4), np.nan, np.float32)).save(tmp_path / "float.tif")
     monkeypatch.setattr(module, "MAX_PIXELS", 4096)
     picture(65, 64).save(tmp_path / "bomb.png")
     reasons = {
         **{"cut.png": "trunc", "cut.jpg": "truncated", "empty.png": "empty file", "text.png": "not an image"},
-        **{"script.png": "not an image", "float.tif": "range", "wide.tif": "range", "bomb.png": "64 x 65 pixels"},
+        **{"script.png": "not an image", "float.tif": "not finite", "bomb.png": "64 x 65 pixels"},
         **{"none.png": "No such file"},
     }
     for name, reason in reasons.items():
         with pytest.raises(ValueError, match=reason) as error:
             decode(str(tmp_path / name), 8)
         assert str(tmp_path) not in str(error.value)
-    image, why = decode_files([str(tmp_path / name) for name in ("whole.png", *reasons, "whole.jpg")], 8)
-    assert list(why) == list(range(1, 1 + len(reasons)))
-    assert image.shape == (2 + len(reasons), 3, 8, 8) and image.dtype == torch.uint8
+    decoded = decode_files([str(tmp_path / name) for name in ("whole.png", *reasons, "whole.jpg")], 8)
+    assert list(decoded.why) == list(range(1, 1 + len(reasons)))
+    assert decoded.image.shape == (2 + len(reasons), 3, 8, 8)
+    assert decoded.image.dtype == torch.uint8
 
 
 def test_pillows_own_limit_counts_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,6 @@ from torchvision import datasets
 
 from cleanse.data import MNIST, FashionMNIST, fashion_mnist
 from cleanse.data.base import _statistics
-from cleanse.data.idx import read_idx
 
 
 def write(folder: Path, packed: bool = False) -> None:
@@ -69,17 +68,19 @@ def test_the_real_fashion_mnist_has_this_mean_and_std(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"\0\0\x08", b"\0\0\x0d\x01\0\0\0\x01a", b"\0\0\x08\x01\0\0\0\x09short"])
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_damaged_file_is_named(content: bytes, packed: bool, tmp_path: Path) -> None:
+    write(tmp_path, packed)
     file = tmp_path / ("train-labels-idx1-ubyte" + ".gz" * packed)
     file.write_bytes(gzip.compress(content) if packed else content)
     with pytest.raises(ValueError, match=r"train-labels-idx1-ubyte.*delete it"):
-        read_idx(file)
+        MNIST(str(tmp_path)).load(train=True)
 
 
 def test_a_cut_archive_is_named(tmp_path: Path) -> None:
+    write(tmp_path, packed=True)
     file = tmp_path / "train-labels-idx1-ubyte.gz"
     file.write_bytes(gzip.compress(bytes(1000))[:-9])
-    with pytest.raises(ValueError, match=r"train-labels-idx1-ubyte\.gz cannot be read"):
-        read_idx(file)
+    with pytest.raises(ValueError, match=r"train-labels-idx1-ubyte\.gz is cut"):
+        MNIST(str(tmp_path)).load(train=True)
 
 
 def test_another_number_of_labels_than_of_images_is_refused(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_streamed_is_the_same_bit_for_bit(
     for stream in (False, True, True):  # decoded, then from the cache
         data = ImageFolder(
             str(root), size=8, stream=stream, cache=str(cache), attack=BadNets(**TRIGGER), limit_train=limit,
-            limit_test=5, seed=3,
+            limit_test=5, seed=3, holdout=0.2,
         )  # fmt: skip
         made.append((data, data.training_view(), data.clean_test(), data.triggered_test()))
     plain = made[0]
