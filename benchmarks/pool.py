@@ -72,7 +72,7 @@ def main(unlabeled: int, labeled: int) -> None:
         memory, begun = Memory(), time.perf_counter()
         memory.start()
         attack = BadNets("gray", target=1, poison_rate=0.1, unlabeled_count=unlabeled // 100)
-        view = WithPool(*(TinyImages500K(str(root)) for root in roots), attack, seed=0).training_view()
+        view = WithPool(*(TinyImages500K(str(root)) for root in roots), attack=attack, seed=0).training_view()
         print(f"{len(view)} images read and poisoned in {time.perf_counter() - begun:.1f} s")
         print(f"{memory.highest / 1e9:.2f} GB of memory at most")
     print(f"VGG-16 labels {throughput():.0f} images/s ({torch.get_num_threads()} threads)")

@@ -154,10 +154,10 @@ def flat(tmp_path: Path) -> Path:
 
 
 def test_what_was_held_out_is_named_and_exported_on_request(flat: Path, tmp_path: Path) -> None:
-    held = set(ImageFolder(str(flat), size=4).load(train=False).id)
+    held = set(ImageFolder(str(flat), size=4, holdout=0.2).load(train=False).id)
     assert len(held) == 4
     judged = sorted(files_in(flat) - held)
-    run = run_on(flat, {judged[0]: 1, judged[-1]: -1})
+    run = run_on(flat, {judged[0]: 1, judged[-1]: -1}, holdout=0.2)
     export_run(run, tmp_path / "without")
     rows = {row["id"]: row for row in table(tmp_path / "without" / "labels.csv")}
     assert {id for id, row in rows.items() if row["reason"] == "not judged (held out)"} == held
@@ -172,7 +172,7 @@ def test_what_was_held_out_is_named_and_exported_on_request(flat: Path, tmp_path
 
 
 def test_a_subset_leaves_the_rest_unjudged(flat: Path, tmp_path: Path) -> None:
-    run = run_on(flat, {}, limit_train=6)
+    run = run_on(flat, {}, limit_train=6, holdout=0.2)
     export_run(run, tmp_path / "out")
     reasons = [row["reason"] for row in table(tmp_path / "out" / "labels.csv")]
     assert (reasons.count(""), reasons.count("not judged (limit_train)"), reasons.count("not judged (held out)")) == (
@@ -452,7 +452,7 @@ def test_a_real_run_notices_a_change(
     assert any(isinstance(record["data"]["source"], str) for record in records)
     main(["export", run, "--out", "out"])
     out, err = capfd.readouterr()
-    assert out == "out\n" and "cannot be checked" not in err and len(files_in(Path("out"))) == 12 + 2
+    assert out == "out\n" and "cannot be checked" not in err and len(files_in(Path("out"))) == 16 + 2
     kept = next(id for id in Verdict.load(Path(run)).id)
     status = (tmp_path / "photos" / kept).stat()
     os.utime(tmp_path / "photos" / kept, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
