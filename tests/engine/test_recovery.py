@@ -1,59 +1,88 @@
-"""kill -9 in the middle of a recipe; run again; the same bits as an undisturbed run."""
+"""kill -9 at any moment, run again: the same bits as an undisturbed run, and nothing is left lying about."""
 
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import torch
 
 from cleanse.verdict import Verdict
 
-FIT = (
-    "fit", "--config", "ispl.yaml", "--config", "quick.yaml", "--data.limit_train", "200", "--data.limit_test", "50",
-    "--model.passes", "1", "--model.rounds", "4", "--model.self_training_epochs", "20", "--model.epochs", "20",
-    "--compare", "[]",
-)  # fmt: skip
+KILLS = 24
+SCRIPT = """
+import os, random, signal, sys
+import torch
+torch.set_num_threads(1)
+import cleanse.cli.fit
+from cleanse.cli.main import main
+
+wanted = int(sys.argv[1])
+fit = [
+    "fit", "--config", "knn.yaml", "--config", "quick.yaml", "--data.limit_train", "120", "--data.limit_test", "50",
+    "--model.pretrain_epochs", "4", "--model.pretrain_batch_size", "40", "--model.epochs", "4",
+    "--model.probe_epochs", "4", "--compare", "[]", "--threads", "1",
+]
 
 
-def start(where: Path) -> "subprocess.Popen[str]":
-    where.mkdir(exist_ok=True)
+def attempt(root, last):
+    '''One command, in a process that kills itself before its change number `last` to the disk.'''
+    child = os.fork()
+    if not child:
+        seen = 0
+
+        def count(event, arguments):
+            nonlocal seen
+            if event in ("open", "os.rename", "os.mkdir", "os.remove", "os.symlink", "os.link"):
+                writes = event != "open" or not isinstance(arguments[0], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+                if writes and root in os.path.abspath(os.fsdecode(arguments[0])):
+                    seen += 1
+                    if seen == last:
+                        os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(count)
+        sys.stdout = open(root + ".out", "w")
+        main([*fit, "--root", root])
+        sys.stdout.flush()
+        os._exit(0)
+    return os.waitpid(child, 0)[1]
+
+
+assert attempt(os.path.abspath("whole"), 0) == 0
+chance, kills, runs = random.Random(0), 0, 0
+while True:
+    status = attempt(os.path.abspath("killed"), chance.randint(1, 14) if kills < wanted else 0)
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
+        kills += 1
+    else:
+        assert status == 0, status
+        break
+print(kills)
+"""
+
+
+def test_killed_at_twenty_moments_and_still_the_same_bits(tmp_path: Path) -> None:
+    """Each time before another change to the disk: a file, a rename, a folder, a link."""
+    import os
+
     environment = {**os.environ, "CLEANSE_CHECKPOINT_SECONDS": "0", "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "cleanse", *FIT], cwd=where, env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(KILLS)], cwd=tmp_path, env=environment, capture_output=True, text=True,
+        timeout=600,
     )  # fmt: skip
-
-
-def kill_when(where: Path, pattern: str) -> None:
-    """Start, and kill -9 once a file matches in the runs."""
-    process = start(where)
-    deadline = time.monotonic() + 200
-    while process.poll() is None and not list((where / "runs").glob(pattern)) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert process.poll() is None, f"over before {pattern} was there"
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-
-
-def test_killed_three_times_and_still_the_same_bits(tmp_path: Path) -> None:
-    """In a round, between a round and its votes, and in the final training."""
-    undisturbed = start(tmp_path / "whole")
-    for pattern in ("round-1.2-*.part/last.ckpt", "round-1.3-*", "classifier-*.part/last.ckpt"):
-        kill_when(tmp_path / "killed", pattern)
-    last = start(tmp_path / "killed")
-    out, err = last.communicate(timeout=300)
-    assert last.returncode == 0, err
-    assert "stages were on disk already" in err
-    expected, said = undisturbed.communicate(timeout=300)
-    assert undisturbed.returncode == 0, said
-    assert out == expected
-    name = out.splitlines()[-1]
-    a, b = (tmp_path / where / name for where in ("killed", "whole"))
-    weights = [torch.load(run / "model.ckpt", weights_only=True)["state_dict"] for run in (a, b)]
-    assert all(torch.equal(v, weights[1][k]) for k, v in weights[0].items())
-    verdicts = [Verdict.load(run) for run in (a, b)]
-    assert verdicts[0].hash() == verdicts[1].hash() and torch.equal(verdicts[0].score, verdicts[1].score)
-    assert not list((tmp_path / "killed" / "runs").glob("*.part"))
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= 20, done.stderr
+    runs = []
+    for root in ("killed", "whole"):
+        (run,) = (p.parent for p in (tmp_path / root).glob("*/results.json"))
+        runs.append(run)
+    killed, whole = runs
+    assert killed.name == whole.name
+    weights, expected = (torch.load(run / "model.ckpt", weights_only=True)["state_dict"] for run in runs)
+    assert weights.keys() == expected.keys()
+    for name, value in weights.items():
+        assert torch.equal(value, expected[name]), name
+    verdict, undisturbed = Verdict.load(killed), Verdict.load(whole)
+    assert verdict.hash() == undisturbed.hash()
+    assert torch.equal(verdict.score, undisturbed.score)
+    stages = [sorted(p.name for p in (tmp_path / root).iterdir()) for root in ("killed", "whole")]
+    assert stages[0] == stages[1]
