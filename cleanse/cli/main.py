@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from cleanse.engine.slurm import check_tasks, requeue_on_signal
 from cleanse.version import __version__
 
 HELP = """\
@@ -49,9 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         sys.stdout.write("\n".join(shipped()) + "\n")
         return
+    requeue_on_signal()
     from cleanse.experiments.parser import UsageError
 
     try:
+        if argv[0] in ("fit", "test", "predict"):
+            check_tasks()
         _command(argv)
     except UsageError as error:
         _stop(str(error), 2)

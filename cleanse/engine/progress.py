@@ -11,6 +11,8 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
+from cleanse.engine.slurm import rank
+
 EVERY = 30.0
 """Seconds between two lines about a long training where there is no terminal for a bar."""
 SILENCED = (  # third parties' remarks about things that this package decides, by the start of their message
@@ -65,7 +67,7 @@ def quiet() -> None:
         handler.setFormatter(logging.Formatter("%(message)s"))
         log.addHandler(handler)
         log.propagate = False
-    log.setLevel(logging.INFO if os.environ.get("LOCAL_RANK", os.environ.get("RANK", "0")) == "0" else logging.ERROR)
+    log.setLevel(logging.INFO if rank() == 0 else logging.ERROR)
 
 
 class Screen:
@@ -78,7 +80,7 @@ class Screen:
 
     def __init__(self, total: int = 0, enabled: bool = True) -> None:
         self.total, self.done = total, 0
-        self.enabled = enabled and os.environ.get("LOCAL_RANK", os.environ.get("RANK", "0")) == "0"
+        self.enabled = enabled and rank() == 0
         self.live = self.enabled and sys.stderr.isatty()
         self._shown = -1.0
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
@@ -369,7 +370,11 @@ class Runner:
             # exists for CUDA only, `EqualRows` has one for CPU; without effect on one process
             "sync_batchnorm": torch.cuda.is_available() and self.arguments.get("accelerator") != "cpu",
         }
-        return self.trainer(**own)
+        trainer = self.trainer(**own)
+        environment = getattr(trainer.strategy, "cluster_environment", None)
+        if isinstance(environment, SLURMEnvironment):
+            environment.auto_requeue = False  # `requeue_on_signal` does, and every resume point is ours
+        return trainer
 
 
 def _spec(data: Any) -> Any:

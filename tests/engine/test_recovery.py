@@ -1,5 +1,6 @@
 """kill -9 at any moment, run again: the same bits as an undisturbed run, and nothing is left lying about."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -33,8 +34,9 @@ def attempt(root, last):
         def count(event, arguments):
             nonlocal seen
             if event in ("open", "os.rename", "os.mkdir", "os.remove", "os.symlink", "os.link"):
-                writes = event != "open" or not isinstance(arguments[0], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
-                if writes and root in os.path.abspath(os.fsdecode(arguments[0])):
+                path, flags = arguments[0], arguments[2] if event == "open" else os.O_RDWR
+                writes = not isinstance(path, int) and flags & (os.O_WRONLY | os.O_RDWR)
+                if writes and root in os.path.abspath(os.fsdecode(path)):
                     seen += 1
                     if seen == last:
                         os.kill(os.getpid(), signal.SIGKILL)
@@ -62,8 +64,6 @@ print(kills)
 
 def test_killed_at_twenty_moments_and_still_the_same_bits(tmp_path: Path) -> None:
     """Each time before another change to the disk: a file, a rename, a folder, a link."""
-    import os
-
     environment = {**os.environ, "CLEANSE_CHECKPOINT_SECONDS": "0", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(KILLS)], cwd=tmp_path, env=environment, capture_output=True, text=True,
