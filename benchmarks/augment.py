@@ -3,8 +3,7 @@
 Both are timed in turn in one run on the same batch of 3x32x32, 128 images (256 for SimCLR), on one thread; the median
 of the repeats counts. Kornia's output is put back into channels-last where that is the batch's format, because the
 network that follows needs it. A fused version stays only while its ratio is 1.5 or more in channels-last, the default
-format; a flip of contiguous images gains less. A fused rotation gained 1.4 to 1.6 (both spend their time in
-``grid_sample``), so `cleanse.augment.Rotation` calls Kornia and is not timed here.
+format.
 
 Kornia's crop is timed as it gives torchvision's image. Kornia draws one order of the four color operations for the
 whole batch, `SimCLRAugment` one for each image.
@@ -18,7 +17,7 @@ import torch
 from kornia.augmentation import ColorJitter, RandomCrop, RandomGrayscale, RandomHorizontalFlip, RandomResizedCrop
 from torch import Tensor, nn
 
-from cleanse.augment import Flip, PadCrop, SimCLRAugment
+from cleanse.augment import PadCrop, SimCLRAugment
 
 KORNIA_SIMCLR = nn.Sequential(
     RandomResizedCrop((32, 32), (0.2, 1.0), (3 / 4, 4 / 3), same_on_batch=False, align_corners=False),
@@ -28,7 +27,6 @@ KORNIA_SIMCLR = nn.Sequential(
 )
 Augment = Callable[[Tensor], Tensor]
 CASES: dict[str, tuple[Augment, Augment, int, int]] = {  # ours, Kornia's, images, repeats
-    "Flip": (Flip(), RandomHorizontalFlip(p=0.5), 128, 101),
     "PadCrop": (PadCrop(), RandomCrop((32, 32), padding=4), 128, 101),
     "SimCLRAugment": (SimCLRAugment(), KORNIA_SIMCLR, 256, 11),
 }

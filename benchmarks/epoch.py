@@ -14,11 +14,12 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from kornia.augmentation import RandomHorizontalFlip
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from cleanse.augment import Flip, PadCrop
+from cleanse.augment import PadCrop
 from cleanse.engine.progress import quiet
 from cleanse.experiments.build import best_precision
 from cleanse.modules import Classifier
@@ -76,7 +77,7 @@ def main(images: int = 1280, rounds: int = 3) -> None:
         begun = time.perf_counter()
         trainer("32-true").fit(PlainClassifier(ResNet18, 3, 10, MEAN, STD), loader)
         times["usual"].append(time.perf_counter() - begun)
-        view = TrainingView(source, torch.arange(images), label, [PadCrop(4), Flip()], BATCH)
+        view = TrainingView(source, torch.arange(images), label, [PadCrop(4), RandomHorizontalFlip()], BATCH)
         begun = time.perf_counter()
         trainer(precision).fit(build(), datamodule=view)
         times["ours"].append(time.perf_counter() - begun)

@@ -1,10 +1,8 @@
-"""Blur images, each by its own amount or all alike."""
+"""Blur images, each by its own amount."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
-
-from cleanse.augment._batch import check_batch, like
 
 
 def gaussian_blur(image: Tensor, sigma: Tensor, size: int) -> Tensor:
@@ -30,44 +28,3 @@ def gaussian_blur(image: Tensor, sigma: Tensor, size: int) -> Tensor:
     padded = F.pad(image.float(), [half] * 4, "reflect")
     rows = torch.stack([weight[:, i] * padded[:, :, i : i + height] for i in range(size)]).sum(0)
     return torch.stack([weight[:, i] * rows[..., i : i + width] for i in range(size)]).sum(0).to(image.dtype)
-
-
-class GaussianBlur(nn.Module):
-    """Blur every image alike (GBlur_kernel_sigma of Pal et al. 2023, Figure 1), as torchvision's ``gaussian_blur``.
-
-    Departures: the paper counts the blur among the stochastic augmentations; with one standard deviation, as the
-    figure's names say, there is nothing to draw (D166).
-
-    Shapes: (B, C, H, W) float -> the same.
-
-    Args:
-        kernel: side in pixels; odd.
-        sigma: standard deviation in pixels.
-
-    Raises:
-        ValueError: an argument out of range, images that are not a float batch or too small for the kernel.
-
-    >>> GaussianBlur(kernel=3, sigma=1.0)(torch.full((1, 1, 4, 4), 0.5)).unique()
-    tensor([0.5000])
-    """
-
-    def __init__(self, kernel: int = 3, sigma: float = 1.0) -> None:
-        super().__init__()
-        if kernel < 1 or kernel % 2 == 0:
-            raise ValueError(f"kernel is an odd number of pixels, not {kernel}")
-        if not sigma > 0:
-            raise ValueError(f"sigma is a standard deviation above 0, not {sigma}")
-        self.kernel, self.sigma = kernel, sigma
-
-    def forward(self, image: Tensor) -> Tensor:
-        check_batch(image)
-        if self.kernel > 2 * min(image.shape[2:]) - 1:
-            height, width = image.shape[2:]
-            raise ValueError(
-                f"a blur of {self.kernel} pixels is too wide for images of {height} x {width}: lower kernel"
-            )
-        sigma = torch.full((len(image),), float(self.sigma), device=image.device)
-        return like(gaussian_blur(image, sigma, self.kernel).clamp(0, 1), image)
-
-    def extra_repr(self) -> str:
-        return f"kernel={self.kernel}, sigma={self.sigma}"

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from cleanse.augment._batch import check_batch, like
+from cleanse.augment._batch import check_batch
 
 Axis = Literal["height", "width"]
 
@@ -25,8 +25,8 @@ class YOCO(nn.Module):
     Raises:
         ValueError: another axis; images that are not a float batch, have a side of one pixel, or change their size.
 
-    >>> from cleanse.augment import HorizontalFlip
-    >>> YOCO(HorizontalFlip())(torch.tensor([[[[1.0, 2.0, 3.0, 4.0]]]])).tolist()
+    >>> from kornia.augmentation import RandomHorizontalFlip
+    >>> YOCO(RandomHorizontalFlip(p=1.0))(torch.tensor([[[[1.0, 2.0, 3.0, 4.0]]]])).tolist()
     [[[[2.0, 1.0, 4.0, 3.0]]]]
     """
 
@@ -34,7 +34,8 @@ class YOCO(nn.Module):
         super().__init__()
         if axis not in ("height", "width"):
             raise ValueError(f"axis is height or width, not {axis!r}")
-        self.inner, self.axis = inner, axis
+        self.inner = inner
+        self.axis = axis
 
     def forward(self, image: Tensor) -> Tensor:
         check_batch(image)
@@ -46,7 +47,7 @@ class YOCO(nn.Module):
         out = torch.cat(halves, dim)
         if out.shape != image.shape:
             raise ValueError(f"{type(self.inner).__name__} changes the size of the halves: YOCO cannot join them")
-        return like(out, image)
+        return out
 
     def extra_repr(self) -> str:
         return f"axis={self.axis!r}"

@@ -70,9 +70,11 @@ class CIFAR10(ImageDataModule):
         return self.names
 
     def default_augment(self) -> list[nn.Module]:
-        from cleanse.augment import Flip, PadCrop
+        from kornia.augmentation import RandomHorizontalFlip  # slow to import, so only when it is used
 
-        return [PadCrop(padding=4), Flip()]
+        from cleanse.augment import PadCrop
+
+        return [PadCrop(padding=4), RandomHorizontalFlip()]
 
     def _not_found(self, why: str) -> ValueError:
         how = f"unpack https://www.cs.toronto.edu/~kriz/{self.archive} into {self.root}"

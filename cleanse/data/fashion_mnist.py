@@ -42,9 +42,11 @@ class FashionMNIST(MNIST):
         )
 
     def default_augment(self) -> list[nn.Module]:
-        from cleanse.augment import Flip, PadCrop
+        from kornia.augmentation import RandomHorizontalFlip  # slow to import, so only when it is used
 
-        return [PadCrop(padding=2), Flip()]
+        from cleanse.augment import PadCrop
+
+        return [PadCrop(padding=2), RandomHorizontalFlip()]
 
     def contrastive_augment(self) -> nn.Module:
         """SimCLR's, without what colors would be needed for."""

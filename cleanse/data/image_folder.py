@@ -155,9 +155,11 @@ class ImageFolder(ImageDataModule):
         return self.listing().left_out
 
     def default_augment(self) -> list[nn.Module]:
-        from cleanse.augment import Flip, PadCrop
+        from kornia.augmentation import RandomHorizontalFlip  # slow to import, so only when it is used
 
-        return [PadCrop(padding=max(1, self.size // 8)), Flip()]
+        from cleanse.augment import PadCrop
+
+        return [PadCrop(padding=max(1, self.size // 8)), RandomHorizontalFlip()]
 
     def fingerprint(self) -> str:
         """Hash of the training files' names, sizes and times, and of their classes where a table gives them."""

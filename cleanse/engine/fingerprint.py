@@ -150,7 +150,10 @@ def _describe_call(call: "partial[Any]") -> dict[str, Any]:
 
 
 def _describe_module(module: torch.nn.Module) -> dict[str, Any]:
-    public = {k: v for k, v in vars(module).items() if not k.startswith("_") and k != "training"}
+    transient = {"training"}
+    if type(module).__module__.startswith("kornia."):
+        transient |= {"device", "dtype", "input_dtype"}  # noted from the last batch
+    public = {k: v for k, v in vars(module).items() if not k.startswith("_") and k not in transient}
     content = {k: tensor_hash(v) for k, v in module.state_dict().items()}
     children = {k: describe(v) for k, v in module.named_children()}
     shown = {k: describe(v) for k, v in public.items() if not callable(v)}

@@ -166,6 +166,8 @@ class ImageView(LightningDataModule):
         if augmented:
             for transform in self.augment:
                 image = transform(image)
+            if image.shape[1] > 1:  # Kornia's answers are contiguous
+                image = image.contiguous(memory_format=torch.channels_last)
         return {"image": image, "label": label[position], "index": position}
 
     def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,9 @@
-"""SimCLR's augmentation has the distribution of torchvision's transforms, applied image by image."""
+"""SimCLR's augmentation has the distribution of torchvision's and Kornia's transforms, applied image by image."""
 
 import inspect
 from typing import Any
 
+import kornia.augmentation as K
 import pytest
 import torch
 from torch import Tensor, nn
@@ -44,6 +45,13 @@ PAIRS = {
         transforms.Compose([CROP, transforms.RandomHorizontalFlip(), JITTER, transforms.RandomGrayscale(0.2)]),
     ),
 }  # fmt: skip
+
+KORNIA = nn.Sequential(
+    K.RandomResizedCrop((16, 16), (0.2, 1.0), align_corners=False),
+    K.RandomHorizontalFlip(p=0.5),
+    K.ColorJitter(0.4, 0.4, 0.4, 0.1, p=0.8),
+    K.RandomGrayscale(p=0.2),
+)
 
 
 def _rotated(image: Tensor, most: float) -> Tensor:
@@ -91,6 +99,14 @@ def test_the_distribution_is_torchvisions(part: str, channels: int) -> None:
     for image in _natural(channels):
         sample = _statistics(ours(image.expand(4 * DRAWS, *image.shape)))
         reference = _statistics(torch.stack([theirs(image) for _ in range(DRAWS)]))
+        assert _errors(sample, reference).max() < CHANCE
+
+
+def test_the_distribution_is_kornias() -> None:
+    """One image at a time: Kornia draws the order of the four color operations for the batch."""
+    for image in _natural(3):
+        sample = _statistics(SimCLRAugment()(image.expand(4 * DRAWS, *image.shape)))
+        reference = _statistics(torch.cat([KORNIA(image[None]) for _ in range(DRAWS // 2)]))
         assert _errors(sample, reference).max() < CHANCE
 
 
