@@ -45,6 +45,9 @@ class ContrastiveFilter(EncodingDefense):
         filter: False keeps rejected images that are not relabeled (Table 3).
         relabel: False drops every rejected image instead of relabeling the certain ones (Table 3).
         k: neighbors; None for half the mean class size.
+        by_size: where a class has more than twice the images of another, divide votes by the size of a class, take T of
+            each predicted class, and let no class of one image be predicted (D84, D85). False as in the paper, whose
+            classes are equal.
         temperature: of SimCLR and of the energies.
         percentile: lambda; rejected images more certain than this percentile of the accepted ones are relabeled.
         ablation_epochs: of the autoencoder and the supervised encoder.
@@ -72,6 +75,7 @@ class ContrastiveFilter(EncodingDefense):
         filter: bool = True,
         relabel: bool = True,
         k: int | None = None,
+        by_size: bool = True,
         temperature: float = 0.5,
         percentile: float = 80.0,
         ablation_epochs: int | None = 100,
@@ -101,6 +105,7 @@ class ContrastiveFilter(EncodingDefense):
         self.filter = filter
         self.relabel = relabel
         self.k = k
+        self.by_size = by_size
         self.temperature = temperature
         self.percentile = percentile
         self.supcon_temperature = supcon_temperature
@@ -134,23 +139,32 @@ class ContrastiveFilter(EncodingDefense):
         """
         given = label >= 0
         z, y = z[given.to(z.device)], label[given].to(z.device)
-        warn_of_unequal_classes(y)
+        size = y.bincount()
+        unequal = bool(size.max() > 2 * size[size > 0].min())
+        by_size = unequal and self.by_size
+        if unequal:
+            log_unequal_classes(size, by_size)
 
         votes = []  # line 6: the class decision c_i, and what each class has of image i, votes or energy
         if self.method in ("knn", "knn_energy"):
-            votes.append(knn_scores(z, y, self.k))
+            votes.append(knn_scores(z, y, self.k, by_size=by_size))
         if self.method in ("energy", "knn_energy"):
             energy = energy_scores(z, y, self.temperature)
+            if by_size:
+                energy[:, size == 1] = -torch.inf  # one image is no class that others could belong to
             votes.append((energy.argmax(1), energy))
 
         # lines 7 to 15: accepted where c_i = y_i; T is a percentile of the accepted; relabeled where rejected above T
-        found = [relabel_confident(y, c, scores.amax(1).float(), self.percentile) for c, scores in votes]
+        found = [
+            relabel_confident(y, c, scores.amax(1).float(), self.percentile, by_class=by_size) for c, scores in votes
+        ]
         result = found[0] if len(found) == 1 else combine(*found)  # appendix G
         margins = [margin(scores, y) for _, scores in votes]
         score = margins[0] if len(margins) == 1 else mean_rank(margins)
         log.info(
-            "%s accepts %d of %d images; of the others, %d are certain enough to be relabeled",
-            self.title, int(result.accepted.sum()), len(y), int(result.relabeled.sum()),
+            "%s accepts %d of %d images; of the others, %d are certain enough to be relabeled, %d of them exactly as "
+            "certain as the most certain accepted ones",
+            self.title, int(result.accepted.sum()), len(y), int(result.relabeled.sum()), int(result.as_certain.sum()),
         )  # fmt: skip
 
         relabeled = result.relabeled & self.relabel  # the ablation of Table 3 relabels or filters alone
@@ -205,11 +219,10 @@ class ContrastiveFilter(EncodingDefense):
         )
 
 
-def warn_of_unequal_classes(label: Tensor) -> None:
-    """Votes and energies are comparable where classes have about as many images."""
-    count = label.bincount()
-    count = count[count > 0]
-    if count.max() > 2 * count.min():
-        log.warning(
-            "classes have %d to %d images: votes and energies then favor the large ones", count.min(), count.max()
-        )
+def log_unequal_classes(size: Tensor, by_size: bool) -> None:
+    """Votes and energies compare where classes have about as many images; say what is done where they do not."""
+    found = f"classes have {int(size[size > 0].min())} to {int(size.max())} images"
+    if by_size:
+        log.info("%s: votes are divided by the size of a class, and each class has a threshold of its own", found)
+    else:
+        log.warning("%s: votes then favor the large ones and energies the small ones; by_size corrects both", found)

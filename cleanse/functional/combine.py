@@ -46,6 +46,7 @@ def combine(first: Relabeling, second: Relabeling) -> Relabeling:
         dropped=~accepted & ~relabeled,
         label=torch.where(accepted | relabeled, first.label, -1),
         threshold=torch.cat([first.threshold, second.threshold]),
+        as_certain=relabeled & (first.as_certain | second.as_certain),
     )
 
 

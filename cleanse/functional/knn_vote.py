@@ -5,26 +5,32 @@ from torch import Tensor
 
 from cleanse.functional._unit import unit_rows
 
+SMALLEST = 10
+"""What is added to the size of a class when votes are divided by it, so that a handful of images attracts nobody."""
 
-def knn_scores(features: Tensor, label: Tensor, k: int | None = None, block: int = 1024) -> tuple[Tensor, Tensor]:
-    """The share of each class among the k most similar other images, by cosine similarity, and the plurality class.
 
-    An image is not its own neighbor, so that its label has no say in its own result; the only image of a class can
-    therefore never be given that class. Where classes differ much in size, plurality favors the large ones.
+def knn_scores(
+    features: Tensor, label: Tensor, k: int | None = None, block: int = 1024, by_size: bool = False
+) -> tuple[Tensor, Tensor]:
+    """The class that the k most similar other images vote for, by cosine similarity, and each class's share of it.
 
-    Left open by the paper (002, SPEC C.4): a tied vote goes to the class of larger summed similarity, then to the
-    smaller class (SPEC C.3.5); of images equally similar at the k-th place, those of smaller classes are taken,
-    whatever their order.
+    Wang et al. 2022 (arXiv 2210.10272), section 3.3. An image is not its own neighbor, so that its label has no say in
+    its own result; the only image of a class can therefore never be given that class.
+
+    Left open by the paper: a tied vote goes to the class of larger summed similarity, then to the smaller class (D74);
+    of images equally similar at the k-th place, those of smaller classes are taken, whatever their order.
 
     Args:
         features: (n, d) float embeddings of any length; half precision is computed in float32.
         label: (n,) int64, as given.
-        k: neighbors; None for half the mean size of the classes that occur, floor(n / 2C), and at least 1 (SPEC C.2).
+        k: neighbors; None for half the mean size of the classes that occur, floor(n / 2C), and at least 1 (D73).
         block: rows compared at a time; memory is a few times block * n numbers.
+        by_size: divide the votes for a class by how many others it has and `SMALLEST` more, where classes differ in
+            size (D84, ours): plurality favors large classes, and no class of k images or fewer could win it.
 
     Returns:
         label: (n,) int64, the class voted for.
-        share: (n, C) float32, each class's share of the k votes, C the largest label + 1.
+        share: (n, C) float32, each class's share of the (divided) votes, C the largest label + 1.
 
     Raises:
         ValueError: k beyond the n - 1 other images, fewer than two images, NaN or zero vectors, another number of
@@ -35,7 +41,7 @@ def knn_scores(features: Tensor, label: Tensor, k: int | None = None, block: int
     [[1.0, 0.0], [0.5, 0.5], [0.5, 0.5], [1.0, 0.0]]
     """
     unit, n = unit_rows(features, label, block), len(features)
-    classes, column = torch.unique(label.to(unit.device), return_inverse=True)
+    classes, column, size = torch.unique(label.to(unit.device), return_inverse=True, return_counts=True)
     if k is None:
         k = max(1, n // (2 * len(classes)))
     if not 1 <= k < n:
@@ -56,14 +62,19 @@ def knn_scores(features: Tensor, label: Tensor, k: int | None = None, block: int
         taken = level.minimum(room.clamp(min=0))
         votes += taken
         total += taken * last
+        if by_size:
+            votes = votes / (size - member[rows] + SMALLEST)
+            votes = votes.masked_fill(size == 1, 0)
         most = votes.amax(1, keepdim=True)
         voted[rows] = classes[total.where(votes == most, -torch.inf).argmax(1)]  # argmax: the first of equals
-        share[rows, classes] = votes.float() / k
+        share[rows, classes] = (
+            (votes / votes.sum(1, keepdim=True).clamp(min=1e-9)).float() if by_size else votes.float() / k
+        )
     return voted, share
 
 
 def knn_vote(features: Tensor, label: Tensor, k: int | None = None, block: int = 1024) -> tuple[Tensor, Tensor]:
-    """The plurality class of `knn_scores`, and its share of the votes (002, Algorithm 1).
+    """The plurality class of `knn_scores`, and its share of the votes.
 
     Args:
         features: (n, d) float embeddings of any length.

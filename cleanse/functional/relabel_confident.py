@@ -23,20 +23,29 @@ class Relabeling(NamedTuple):
     """(n,) int64: the given label where accepted, the predicted one where relabeled, -1 where dropped."""
 
     threshold: Tensor
-    """(m,) float: T of each of the m methods that were asked, one unless combined."""
+    """(m,) float: T of each of the m methods that were asked, one unless combined; with a T for each class, the (C,) of
+    every method in turn, inf for a class of which nothing is accepted."""
+
+    as_certain: Tensor
+    """(n,) bool: of the relabeled, those at T and not above it (D77)."""
 
 
-def relabel_confident(label: Tensor, prediction: Tensor, confidence: Tensor, percentile: float = 80.0) -> Relabeling:
-    """Accept where prediction and label agree, relabel where the rest is sure enough (002, Algorithm 1; SPEC C.4).
+def relabel_confident(
+    label: Tensor, prediction: Tensor, confidence: Tensor, percentile: float = 80.0, by_class: bool = False
+) -> Relabeling:
+    """Accept where prediction and label agree, relabel where the rest is sure enough.
 
-    T is a percentile, linearly interpolated, of the confidences of all accepted images together. A rejected image is
-    relabeled when its confidence is strictly above T; shares of k votes often equal it (SPEC C.3.8).
+    Wang et al. 2022 (arXiv 2210.10272), Algorithm 1, lines 7 to 15. T is a percentile, linearly interpolated, of the
+    confidences of all accepted images together. A rejected image is relabeled when its confidence is above T; or equal
+    to it, where T is the largest confidence of an accepted image and nothing could be above it (D77).
 
     Args:
         label: (n,) int64, as given; a withheld one (-1) is never accepted.
         prediction: (n,) int64.
         confidence: (n,) float.
         percentile: lambda, in [0, 100].
+        by_class: take T of each class from the images that are accepted in it, and compare with the T of the predicted
+            class, where confidences of different classes do not compare (D85).
 
     Returns:
         The masks, the labels after relabeling, and T.
@@ -65,14 +74,23 @@ def relabel_confident(label: Tensor, prediction: Tensor, confidence: Tensor, per
             f"none of the {len(label)} predictions is the given label, so that no confidence can be the threshold: "
             "check that features and labels are in the same order, or take an encoder that separates the classes"
         )
-    threshold = _percentile(confidence[accepted], percentile)
-    relabeled = ~accepted & (confidence > threshold)
+    group = prediction if by_class else torch.zeros_like(prediction)
+    threshold = confidence.new_full((int(group.max()) + 1,), torch.inf)
+    largest = threshold.clone()
+    for c in torch.unique(group[accepted]).tolist():
+        known = confidence[accepted & (group == c)]
+        threshold[c] = _percentile(known, percentile)
+        largest[c] = known.max()
+    saturated = (threshold == largest) & threshold.isfinite()
+    as_certain = ~accepted & saturated[group] & (confidence == threshold[group])
+    relabeled = ~accepted & (confidence > threshold[group]) | as_certain
     return Relabeling(
         accepted=accepted,
         relabeled=relabeled,
         dropped=~accepted & ~relabeled,
         label=torch.where(accepted | relabeled, prediction, -1),
-        threshold=threshold[None],
+        threshold=threshold,
+        as_certain=as_certain,
     )
 
 

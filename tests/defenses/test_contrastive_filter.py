@@ -177,7 +177,7 @@ def test_the_verdict_is_that_of_the_chosen_column(
     assert torch.equal(verdict.score, expected.score)
 
 
-@pytest.mark.parametrize("argument", [{"k": 8}, {"percentile": 60.0}])
+@pytest.mark.parametrize("argument", [{"k": 8}, {"percentile": 95.0}])
 def test_arguments_of_the_vote_change_the_verdict(
     argument: Any, view: TrainingView, recording: Any, table: Any
 ) -> None:
@@ -303,13 +303,77 @@ def test_two_recipes_train_simclr_once(runner: Runner) -> None:
     assert runner.computed < len(names)
 
 
-def test_unequal_classes_are_warned_about(caplog: pytest.LogCaptureFixture) -> None:
-    z, given, _ = blobs()
-    rows = (given != 2) | (torch.arange(300) < 60)
+# --- classes of very different size ---
+def crowd(small: int, large: int = 300, classes: int = 6, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Overlapping blobs of ``large`` images, and a last class of ``small`` ones."""
+    generator = torch.Generator().manual_seed(seed)
+    label = torch.arange(classes).repeat_interleave(torch.tensor([large] * (classes - 1) + [small]))
+    center = 1.6 * torch.randn(classes, 12, generator=generator)
+    return center[label] + 1.3 * torch.randn(len(label), 12, generator=generator), label
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_class_of_one_attracts_nobody(method: str) -> None:
+    z, label = crowd(1)
+    with_it = verdict_of(z, label, method=method)
+    without = verdict_of(z[:-1], label[:-1], method=method)
+    assert not (with_it.new_label[:-1] == 5).any()
+    assert (with_it.kept[:-1] != without.kept).float().mean() < 0.01
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("small", [30, 60])
+def test_a_small_class_is_not_wiped_out(small: int, method: str) -> None:
+    z, label = crowd(small)
+    verdict = verdict_of(z, label, method=method)
+    assert verdict.kept[label == 5].float().mean() > 0.5
+    assert verdict.kept[label != 5].float().mean() > 0.8
+
+
+@pytest.mark.parametrize("small", [1, 10, 50])
+def test_energies_relabel_hardly_anything_into_a_small_class(small: int) -> None:
+    z, label = crowd(small)
+    into = (verdict_of(z, label, method="energy").new_label == 5) & (label != 5)
+    assert int(into.sum()) <= small // 5
+
+
+def test_poison_in_a_small_class_is_rejected() -> None:
+    z, label = crowd(40)
+    label[:8] = 5
+    verdict = verdict_of(z, label, method="knn_energy")
+    assert not verdict.kept[:8].any()
+    assert verdict.kept[label == 5].sum() > 20
+
+
+def test_classes_within_a_factor_of_two_are_judged_as_in_the_paper() -> None:
+    z, label = crowd(160)
+    for method in METHODS:
+        one, other = (verdict_of(z, label, method=method, by_size=by_size) for by_size in (True, False))
+        assert one.hash() == other.hash()
+
+
+@pytest.mark.parametrize(
+    ("by_size", "message"),
+    [(True, "50 to 300 images: votes are divided"), (False, "favor the large ones and energies the small ones")],
+)
+def test_unequal_classes_are_said(by_size: bool, message: str, caplog: pytest.LogCaptureFixture) -> None:
     logging.getLogger("cleanse").propagate = True
-    with caplog.at_level("WARNING", logger="cleanse"):
-        verdict_of(z[rows], given[rows], k=5)
-    assert "favor the large ones" in caplog.text
+    with caplog.at_level("INFO", logger="cleanse"):
+        verdict_of(*crowd(50), by_size=by_size)
+    assert message in caplog.text
+
+
+def test_where_the_accepted_are_certain_relabeling_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    """Blobs far apart: every accepted image has all votes, T is 1, and poison that has all votes is relabeled."""
+    true = torch.arange(300) % 3
+    z = 20 * torch.eye(3, 8)[true] + torch.randn(300, 8, generator=torch.Generator().manual_seed(0))
+    given = true.clone()
+    given[0] = 1
+    logging.getLogger("cleanse").propagate = True
+    with caplog.at_level("INFO", logger="cleanse"):
+        verdict = verdict_of(z, given, k=20)
+    assert verdict.new_label[0] == 0
+    assert "1 are certain enough to be relabeled, 1 of them exactly as certain" in caplog.text
 
 
 def test_margin_is_positive_exactly_where_another_class_wins() -> None:

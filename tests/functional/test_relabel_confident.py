@@ -31,20 +31,41 @@ def test_partition(seed):
 
 @pytest.mark.parametrize("percentile", [0.0, 29.0, 80.0, 99.9, 100.0])
 def test_threshold(percentile):
-    """C-T6, C.3.8: numpy's percentile of the accepted, and strictly above it."""
+    """numpy's percentile of the accepted, and above it; where it is their largest, also equal to it."""
     label, prediction, confidence = judged()
     result = relabel_confident(label, prediction, confidence.double(), percentile)
     known = confidence[result.accepted].double()
     assert result.threshold.item() == pytest.approx(np.percentile(known.numpy(), percentile), abs=1e-12)
-    assert result.relabeled.equal((label != prediction) & (confidence > result.threshold))
+    above = confidence >= result.threshold if percentile == 100 else confidence > result.threshold
+    assert result.relabeled.equal((label != prediction) & above)
     assert int((known > result.threshold).sum()) == pytest.approx(len(known) * (1 - percentile / 100), abs=1)
 
 
-def test_ties_at_the_threshold():
-    """C.3.8: shares of k votes equal to T are not above it."""
+def test_a_tie_at_the_threshold_is_not_above_it():
+    """Shares of k votes often equal T."""
     label, prediction = torch.zeros(12, dtype=torch.long), torch.tensor([0] * 10 + [1] * 2)
-    result = relabel_confident(label, prediction, torch.tensor([0.9] * 10 + [0.9, 0.95]))
+    result = relabel_confident(label, prediction, torch.tensor([0.9] * 9 + [1.0, 0.9, 0.95]))
     assert result.relabeled.tolist() == [False] * 11 + [True]
+    assert not result.as_certain.any()
+
+
+def test_where_the_accepted_are_certain_as_certain_is_enough():
+    """T is 1, and no share of votes is above it: the paper's own example has all neighbors agree."""
+    label, prediction = torch.zeros(12, dtype=torch.long), torch.tensor([0] * 10 + [1] * 2)
+    result = relabel_confident(label, prediction, torch.tensor([0.5] * 2 + [1.0] * 8 + [1.0, 0.95]))
+    assert result.threshold.tolist() == [1.0]
+    assert result.relabeled.tolist() == [False] * 10 + [True, False]
+    assert result.as_certain.tolist() == [False] * 10 + [True, False]
+
+
+def test_a_threshold_for_each_predicted_class():
+    """The same confidence is enough for one class and not for another; a class without accepted images gets nothing."""
+    label = torch.tensor([0, 0, 1, 1, 0, 1, 0])
+    prediction = torch.tensor([0, 0, 1, 1, 1, 0, 2])
+    confidence = torch.tensor([0.1, 0.3, 0.6, 0.8, 0.5, 0.5, 0.99])
+    result = relabel_confident(label, prediction, confidence, percentile=50, by_class=True)
+    assert result.threshold.tolist() == pytest.approx([0.2, 0.7, float("inf")])
+    assert result.relabeled.tolist() == [False] * 5 + [True, False]
 
 
 def test_one_accepted_and_withheld_labels():
