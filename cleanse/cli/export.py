@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, get_args
 
 import torch
-import yaml
 from torch import Tensor
 from tqdm import tqdm
 
+from cleanse.cli.own_classes import TRUST, TRUST_HELP, take_trust
+from cleanse.cli.run_config import config_of, data_of
 from cleanse.data import ImageFolder
 from cleanse.data.base import ImageDataModule
 from cleanse.data.decode import decode_files
@@ -28,7 +29,7 @@ from cleanse.engine.fingerprint import hash_of
 from cleanse.engine.progress import quiet
 from cleanse.engine.runner import Runner
 from cleanse.experiments.experiment import prepare
-from cleanse.experiments.parser import Parser, UsageError
+from cleanse.experiments.messages import UsageError
 from cleanse.utils.files import check_new_folder, new_folder
 from cleanse.verdict import ACTIONS, DROP, RELABEL, Verdict, harmless
 from cleanse.version import __version__
@@ -111,15 +112,19 @@ def export(argv: Sequence[str]) -> None:
         "source is now), for folders; csv: the two tables only",
     )
     parser.add_argument("--with-held-out", action="store_true", help="also what the verdict does not speak of")
-    arguments = parser.parse_args(list(argv))
+    parser.add_argument(TRUST, action="store_true", help=TRUST_HELP)
+    trust, words = take_trust(list(argv))
+    arguments = parser.parse_args(words)
     quiet()
-    export_run(Path(arguments.run), arguments.out, arguments.mode, arguments.with_held_out)
+    export_run(Path(arguments.run), arguments.out, arguments.mode, arguments.with_held_out, trust)
     sys.stdout.flush()
     sys.stdout.buffer.write(os.fsencode(arguments.out) + b"\n")  # whatever bytes the name has
     sys.stdout.flush()
 
 
-def export_run(run: Path, out: str | Path, mode: Mode = "copy", with_held_out: bool = False) -> None:
+def export_run(
+    run: Path, out: str | Path, mode: Mode = "copy", with_held_out: bool = False, trust: bool = False
+) -> None:
     """Write the cleansed data set of a run.
 
     Args:
@@ -127,12 +132,13 @@ def export_run(run: Path, out: str | Path, mode: Mode = "copy", with_held_out: b
         out: the folder to make, missing or empty; complete or not there at all.
         mode: copy files, link to them, or write the tables only.
         with_held_out: also export the images that the verdict does not speak of.
+        trust: import classes of the run's config that are not ours.
 
     Raises:
         UsageError: not a run, or a mode that its data do not have.
         ValueError: the source is not what it was, or ``out`` is in use or inside the source.
     """
-    data = _data_of(run)
+    data = data_of(run, trust)
     verdict = Verdict.load(run)
     check_new_folder(out)
     if is_folder(data):
@@ -178,35 +184,7 @@ def is_folder(data: ImageDataModule) -> bool:
 
 
 # --- the run ---
-def _config_of(run: Path) -> dict[str, Any]:
-    path = run / "config.yaml"
-    if not path.is_file():
-        raise UsageError(f"{run} is not the directory of a run: it has no config.yaml")
-    try:
-        config = yaml.safe_load(path.read_text())
-    except (ValueError, yaml.YAMLError) as error:
-        raise UsageError(f"{path} is not valid yaml: {' '.join(str(error).split())}") from None
-    if not isinstance(config, dict) or not isinstance(config.get("data"), dict):
-        raise UsageError(f"{path} names no data: give the directory of a run")
-    return config
-
-
-def _data_of(run: Path) -> ImageDataModule:
-    """The data module of a run's config, with its seed."""
-    config = _config_of(run)
-    parser = Parser()
-    parser.add_subclass_arguments(ImageDataModule, "data", required=True)
-    try:
-        data: ImageDataModule = parser.instantiate(parser.parse_object({"data": config["data"]})).data
-    except ValueError as error:
-        if isinstance(error, UsageError) or "Errors:" not in str(error):
-            raise
-        parser.error(str(error))
-    data.seed = int(config.get("seed_everything") or 0) if data.seed is None else data.seed
-    return data
-
-
-def _recorded(run: Path) -> set[str]:
+def recorded(run: Path) -> set[str]:
     """Hashes of the training data that the run's stages saw, as far as this version can compare them."""
     found = set()
     for path in run.glob("stages/*/stage.json"):
@@ -278,7 +256,7 @@ def _check_unchanged(run: Path, data: ImageDataModule, verdict: Verdict, train: 
     for id, label in zip(verdict.id, verdict.label.tolist(), strict=True):
         if label not in (-1, train[id].label):
             raise ValueError(f"the source of this run has changed: {id!r} has another class than then; {again}")
-    known = _recorded(run)
+    known = recorded(run)
     if known and hash_of(data.spec()) not in known:
         new = sorted(set(train) - set(verdict.id)) if data.limit_train is None else []
         what = f"{new[0]!r} is new" if new else "a file has another size or time of change than then"
@@ -324,7 +302,7 @@ def _maker(source: str, mode: Mode) -> Callable[[Path], None] | None:
 
 # --- any other data set ---
 def _of_images(run: Path, data: ImageDataModule, verdict: Verdict, mode: Mode) -> Plan:
-    trainer = one_device(_config_of(run).get("trainer") or {})
+    trainer = one_device(config_of(run).get("trainer") or {})
     prepare(data, Runner(run.absolute().parent, data.seed or 0, arguments=trainer))
     view = data.training_view()
     place = {id: i for i, id in enumerate(view.id)}

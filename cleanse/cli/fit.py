@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from cleanse.cli.own_classes import add_working_directory, take_trust
 from cleanse.data.base import ImageDataModule
 from cleanse.defenses import Defense
 from cleanse.engine.fingerprint import hash_of
@@ -14,12 +15,12 @@ from cleanse.experiments.augmentation_study import AugmentationStudy
 from cleanse.experiments.build import CleanseCLI, parse
 from cleanse.experiments.evaluation import evaluate
 from cleanse.experiments.experiment import prepare, run_experiment
-from cleanse.experiments.parser import UsageError
+from cleanse.experiments.messages import UsageError
 from cleanse.report import check_checkpoint, results_table
 from cleanse.utils.files import atomic_write
 from cleanse.utils.suggest import did_you_mean
 
-COMMANDS = ("fit", "test", "predict", "export", "poison", "report", "configs")
+COMMANDS = ("check", "fit", "export", "report", "predict", "test", "poison", "configs")
 
 
 def run(argv: Sequence[str]) -> None:
@@ -31,10 +32,25 @@ def run(argv: Sequence[str]) -> None:
     """
     commands = {"fit": _fit, "test": _test, "predict": _predict}
     if argv[0] not in commands:
+        if Path(argv[0]).is_dir():
+            raise UsageError(_of_folder(argv[0]))
         raise UsageError(
             f"there is no command {argv[0]!r}: {did_you_mean(argv[0], COMMANDS)}there are {', '.join(COMMANDS)}"
         )
-    commands[argv[0]](parse(argv))
+    if argv[0] == "fit":
+        add_working_directory()
+        cli = parse(argv)
+    else:
+        trust, words = take_trust(list(argv))
+        cli = parse(words, trust)
+    commands[argv[0]](cli)
+
+
+def _of_folder(name: str) -> str:
+    """What to do with a folder that was given instead of a command."""
+    if Path(name, "config.yaml").is_file():
+        return f"{name} is a run: cleanse report {name} shows it, cleanse export {name} --out DIR writes its images"
+    return f"{name} is a folder: cleanse check {name} looks for a backdoor in its images"
 
 
 def _fit(cli: CleanseCLI) -> None:
@@ -43,11 +59,11 @@ def _fit(cli: CleanseCLI) -> None:
         experiment = run_experiment(cli.setup())
         _say(f"{experiment.summary}\n\n{experiment.table}\n{experiment.directory}")
     elif isinstance(cli.model, AugmentationStudy):
-        study = cli.model.study(cli.images(), cli.runner(), cli.config_text())
+        study = cli.model.study(cli.images(), cli.runner(), cli.config_text(), cli.settings.threads)
         _say(f"{study.table}\n{study.directory}")
     else:
         if isinstance(cli.datamodule, ImageDataModule):
-            prepare(cli.datamodule, cli.runner())
+            prepare(cli.datamodule, cli.runner(), cli.settings.threads)
         cli.trainer.fit(cli.model, datamodule=cli.datamodule, **cli.passed)
         if cli.trainer.checkpoint_callback is not None:
             _say(str(cli.trainer.checkpoint_callback.best_model_path))  # type: ignore[attr-defined]
@@ -90,7 +106,7 @@ def _load(cli: CleanseCLI) -> Runner:
     content = check_checkpoint(path)
     run = cli.runner(path.absolute().parent.parent)
     data = cli.datamodule
-    prepare(data, run)
+    prepare(data, run, cli.settings.threads)
     model.model = model.final_classifier(data.training_view())()
     try:
         model.load_state_dict(content["state_dict"])

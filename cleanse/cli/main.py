@@ -13,26 +13,23 @@ usage: cleanse COMMAND [--config FILE ...] [--ARGUMENT VALUE ...]
 Train on images that may hide a backdoor: get a verdict for every image, the cleansed set and a clean classifier.
 
 commands:
-  fit       run a recipe (or fit a single module), evaluate it, and write a run directory
-  test      SA, ASR, RA and TMR of a run's classifier:     cleanse test RUN
-  predict   classes of the test images, as a CSV file:     cleanse predict RUN
+  check     is there a backdoor in a folder of images?     cleanse check ./photos
+  fit       run a recipe, or fit a single module:          cleanse fit --config knn.yaml
   export    the cleansed data set, as files:               cleanse export RUN --out DIR
-  poison    freeze a poisoned data set, as files:          cleanse poison --config ... --out DIR
   report    a web page about a run, or comparing several:  cleanse report RUN... [--out FILE]
+  predict   classes of images, as a CSV file:              cleanse predict RUN [--images DIR] [--out FILE]
+  test      SA, ASR, RA and TMR of a run's classifier:     cleanse test RUN
+  poison    freeze a poisoned data set, as files:          cleanse poison --config ... --out DIR
+  configs   the names of the config files that come with cleanse
 
 examples:
-  cleanse fit --config ispl.yaml                                   the paper's settings, on CIFAR-10
-  cleanse fit --config ispl.yaml --config quick.yaml               the same recipe on the embedded digits, minutes
-  cleanse fit --config ispl.yaml --config data/folder.yaml --data.root ./photos
-  cleanse fit --config none.yaml --config quick.yaml --config attacks/badnets.yaml
-  cleanse export runs/ispl-imagefolder-0123456789ab --out ./photos-clean
-  cleanse poison --config attacks/wanet.yaml --config data/cifar10.yaml --out ./wanet
+  cleanse check ./photos
+  cleanse fit --config knn.yaml --config data/folder.yaml --data.root ./photos
+  cleanse fit --config ispl.yaml --config quick.yaml --config attacks/badnets.yaml
+  cleanse export runs/knn-imagefolder-0123456789ab --out ./photos-clean
 
-Config files are looked up in the working directory, then among the ones that come with cleanse; later ones win.
-  cleanse configs            lists the shipped ones
-  cleanse fit --help         all arguments
-  cleanse fit --model.help ISPL    explains each argument of a recipe (or data set, or network)
-  cleanse --version
+Config files are looked up in the working directory, then among those that come with cleanse; later ones win, and
+arguments win over files. cleanse fit --help lists all arguments, cleanse fit --model.help ISPL those of a recipe.
 """
 
 
@@ -51,10 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.write("\n".join(shipped()) + "\n")
         return
     requeue_on_signal()
-    from cleanse.experiments.parser import UsageError
+    from cleanse.experiments.messages import UsageError
 
     try:
-        if argv[0] in ("fit", "test", "predict"):
+        if argv[0] in ("check", "fit", "test", "predict"):
             check_tasks()
         _command(argv)
     except UsageError as error:
@@ -68,6 +65,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _command(argv: list[str]) -> None:
+    if argv[0] == "check":
+        from cleanse.cli.check import USAGE, fit_arguments
+
+        if set(argv[1:]) & {"-h", "--help"}:
+            sys.stdout.write(USAGE)
+            return
+        argv = ["fit", *fit_arguments(argv[1:])]
     if argv[0] == "export":
         from cleanse.cli.export import export
 

@@ -17,15 +17,19 @@ from lightning.pytorch import Trainer
 
 from cleanse.attacks import ROLES
 from cleanse.cli.export import check_outside, one_device, save_png, write_table
+from cleanse.cli.own_classes import TRUST, TRUST_HELP, take_trust
 from cleanse.data import ImageFolder
 from cleanse.data.base import ImageDataModule
 from cleanse.data.frozen import COLUMNS, Frozen, folder_names, in_blocks
 from cleanse.engine.fingerprint import describe
 from cleanse.engine.progress import Screen, quiet
 from cleanse.engine.runner import Runner
+from cleanse.experiments.arguments import read_arguments
 from cleanse.experiments.build import best_precision
+from cleanse.experiments.classes import check_classes, importing
 from cleanse.experiments.experiment import prepare
-from cleanse.experiments.parser import Parser, UsageError, expand
+from cleanse.experiments.messages import UsageError, explain
+from cleanse.experiments.parser import Parser
 from cleanse.utils.files import check_new_folder, new_folder
 from cleanse.version import __version__
 from cleanse.views import ImageView
@@ -97,27 +101,34 @@ def poison(argv: Sequence[str]) -> None:
         ValueError: data and attack do not fit, or the folder is in use.
     """
     quiet()
-    words = expand(list(argv))
+    trust, words = take_trust(list(argv))
+    arguments = read_arguments(["poison", *words])
     parser = Parser(prog="cleanse poison", description=ABOUT)
     parser.add_argument("-c", "--config", action=ActionConfigFile, help="A yaml file; later ones win.")
     parser.add_subclass_arguments(ImageDataModule, "data", required=True)
     parser.add_argument("--out", type=str | None, default=None, help="The folder to make; missing or empty.")
     parser.add_argument("--seed_everything", type=int, default=0, help="Draws rows and trigger, as in cleanse fit.")
     parser.add_argument("--root", type=str, default="runs", help="Directory of what an attack has to train first.")
+    parser.add_argument(TRUST, action="store_true", help=TRUST_HELP.replace("config names", "configs name"))
     for name in OF_A_RUN:
         parser.add_argument(f"--{name}", type=Any, default=None, help=SUPPRESS)
     parser.add_class_arguments(Trainer, "trainer", fail_untyped=False, instantiate=False, sub_configs=True)
-    try:
-        config = parser.parse_args(_with_class_first(words))
-        data = parser.instantiate(config).data
-    except ValueError as error:
-        if isinstance(error, UsageError) or "Errors:" not in str(error):
-            raise
-        parser.error(str(error))  # a constructor's refusal, wrapped in the types that were tried
+    with importing(everything=trust):
+        try:
+            config = parser.parse_args(arguments.words[1:])
+            check_classes(config.data)
+            data = parser.instantiate(config).data
+        except UsageError as error:
+            raise arguments.with_origin(error) from error
+        except ValueError as error:
+            if "Errors:" not in str(error):
+                raise
+            # a constructor's refusal, wrapped in the types that were tried
+            raise arguments.with_origin(explain(str(error))) from error
     if config.out is None:
         raise UsageError("say which folder to make: --out DIR")
     if data.attack is None:
-        raise UsageError("there is no attack: add --config attacks/badnets.yaml or another, after the data")
+        raise UsageError("there is no attack: name one after the data, for example with --config attacks/badnets.yaml")
     check_new_folder(config.out)
     trainer = config.trainer.as_dict()
     trainer["precision"] = trainer["precision"] or best_precision(trainer["accelerator"])  # as fit does
@@ -127,19 +138,6 @@ def poison(argv: Sequence[str]) -> None:
     sys.stdout.flush()
     sys.stdout.buffer.write(os.fsencode(config.out) + b"\n")  # whatever bytes the name has
     sys.stdout.flush()
-
-
-def _with_class_first(words: list[str]) -> list[str]:
-    """Name the first data class ahead of all configs, so that a fragment with an attack may come before the data."""
-    for previous, word in zip(["", *words], words, strict=False):
-        if previous in ("--config", "-c") or word.startswith("--config="):
-            try:
-                content = yaml.safe_load(Path(word.removeprefix("--config=")).read_text(encoding="utf-8"))
-                name = content["data"]["class_path"]
-            except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
-                continue  # the parser will say what is wrong, if anything
-            return [f"--data={name}", *words]
-    return words
 
 
 def freeze(data: ImageDataModule, out: str | Path) -> Path:

@@ -9,14 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from cleanse.cli.export import _config_of, _data_of, _recorded
+from cleanse.cli.export import recorded
+from cleanse.cli.own_classes import TRUST, TRUST_HELP, take_trust
+from cleanse.cli.run_config import config_of, data_of, defense_of
 from cleanse.data.base import ImageDataModule
-from cleanse.defenses import Defense
 from cleanse.engine.fingerprint import hash_of
 from cleanse.engine.progress import quiet
 from cleanse.engine.runner import Runner
 from cleanse.experiments.experiment import illustrate
-from cleanse.experiments.parser import Parser, UsageError
+from cleanse.experiments.messages import UsageError
 from cleanse.report.content import RunContent, with_embedding
 from cleanse.report.page import make_page
 from cleanse.utils.files import atomic_write_text
@@ -47,22 +48,25 @@ def report(argv: Sequence[str]) -> None:
     parser = _Arguments("cleanse report", description=ABOUT, formatter_class=form, allow_abbrev=False)
     parser.add_argument("run", metavar="RUN", nargs="+", help="directories of runs")
     parser.add_argument("--out", metavar="FILE", help="the page; default for one run: RUN/report.html")
-    arguments = parser.parse_args(list(argv))
+    parser.add_argument(TRUST, action="store_true", help=TRUST_HELP)
+    trust, words = take_trust(list(argv))
+    arguments = parser.parse_args(words)
     if arguments.out is None and len(arguments.run) > 1:
         raise UsageError("several runs are compared on a page of their own: say where, with --out FILE.html")
     quiet()
-    path = report_runs([Path(run) for run in arguments.run], arguments.out)
+    path = report_runs([Path(run) for run in arguments.run], arguments.out, trust)
     sys.stdout.flush()
     sys.stdout.buffer.write(os.fsencode(path) + b"\n")  # whatever bytes the name has
     sys.stdout.flush()
 
 
-def report_runs(runs: Sequence[Path], out: str | Path | None = None) -> Path:
+def report_runs(runs: Sequence[Path], out: str | Path | None = None, trust: bool = False) -> Path:
     """Write the page of some runs, aside first and then renamed.
 
     Args:
         runs: their directories.
         out: the file; None for ``report.html`` in the first one.
+        trust: import classes of the runs' configs that are not ours.
 
     Returns:
         The page's path.
@@ -74,19 +78,19 @@ def report_runs(runs: Sequence[Path], out: str | Path | None = None) -> Path:
     path = runs[0] / "report.html" if out is None else Path(out)
     if path.is_dir():
         raise UsageError(f"--out is a file, but {str(path)!r} is a folder: name a file in it")
-    page = make_page([read_run(run, pictures=len(runs) == 1) for run in runs])
+    page = make_page([read_run(run, len(runs) == 1, trust) for run in runs])
     atomic_write_text(path, page)
     return path
 
 
-def read_run(run: Path, pictures: bool = True) -> RunContent:
+def read_run(run: Path, pictures: bool = True, trust: bool = False) -> RunContent:
     """What a run's directory holds and, with ``pictures``, what its data show. Nothing is downloaded.
 
     Raises:
         UsageError: not the directory of a run.
         ValueError: a damaged file.
     """
-    _config_of(run)
+    config_of(run)
     try:
         results = json.loads((run / "results.json").read_text())
     except (OSError, ValueError) as error:
@@ -101,11 +105,11 @@ def read_run(run: Path, pictures: bool = True) -> RunContent:
         return content
     content = with_embedding(content)
     try:
-        data = _rebuilt(run)
-        known = _recorded(run)
+        data = _rebuilt(run, trust)
+        known = recorded(run)
         if known and hash_of(data.spec()) not in known:
             raise ValueError("the data have changed since the run, or another version of cleanse made it.")
-        return illustrate(content, data, _defense_of(run))
+        return illustrate(content, data, defense_of(run, trust))
     except (ValueError, OSError) as error:
         return replace(content, missing=str(error) or type(error).__name__)
 
@@ -126,17 +130,10 @@ def class_names(path: Path, verdict: Verdict) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _rebuilt(run: Path) -> ImageDataModule:
+def _rebuilt(run: Path, trust: bool) -> ImageDataModule:
     """The run's data module, with its attack; stages that the attack trained are read from beside the run."""
-    data = _data_of(run)
-    trainer = _config_of(run).get("trainer") or {}
+    data = data_of(run, trust)
+    trainer = config_of(run).get("trainer") or {}
     plain = {k: v for k, v in trainer.items() if isinstance(v, (bool, int, float, str))}
     data.learn_attack(Runner(run.absolute().parent, data.seed or 0, arguments=plain))
     return data
-
-
-def _defense_of(run: Path) -> Defense:
-    """The recipe of a run's config, without weights."""
-    parser = Parser()
-    parser.add_subclass_arguments(Defense, "model", required=True)
-    return parser.instantiate(parser.parse_object({"model": _config_of(run).get("model")})).model  # type: ignore[no-any-return]

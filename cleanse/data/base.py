@@ -228,6 +228,11 @@ class ImageDataModule(Described, LightningDataModule):
         label = torch.where(images.label >= 0, number[images.label.clamp_min(0)], images.label)
         return replace(images, label=label)
 
+    def image_shape(self) -> tuple[int, ...]:
+        """(C, H, W) of the images, which are read for it."""
+        image = self._clean().image if self._train is None else self._train.source.image
+        return tuple(image.shape[1:])
+
     def chosen(self) -> Images:
         """The training images, limited, as they are in the files."""
         train = self.load(train=True)

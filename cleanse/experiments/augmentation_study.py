@@ -121,13 +121,14 @@ class AugmentationStudy(Described, LightningModule):
         self.epochs, self.lr, self.momentum, self.weight_decay = epochs, lr, momentum, weight_decay
         self.milestones, self.gamma = tuple(milestones), gamma
 
-    def study(self, data: ImageDataModule, run: Runner, config: str = "") -> Study:
+    def study(self, data: ImageDataModule, run: Runner, config: str = "", threads: int | None = None) -> Study:
         """Train, augment, measure, and write the run's directory.
 
         Args:
             data: poisoned anew for each attack.
             run: makes every training and every table a stage; the run's directory is made beside them.
             config: yaml that repeats the run.
+            threads: CPU threads of this process; None to go by the size of the images.
 
         Raises:
             ValueError: there is no attack, one is there twice, or bad data.
@@ -142,7 +143,7 @@ class AugmentationStudy(Described, LightningModule):
         made: list[Any] = []
         for name, attack in zip(names, attacks, strict=True):
             poisoned = type(data)(**{**data.arguments, "attack": attack})
-            prepare(poisoned, run)
+            prepare(poisoned, run, threads)
             log.info("%s", name)
             train = poisoned.training_view()
             model = run.fit("teacher", self._classifier(poisoned), train.subset(train.labeled), max_epochs=self.epochs)

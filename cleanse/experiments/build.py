@@ -18,8 +18,11 @@ from cleanse.defenses import Defense
 from cleanse.engine.loggers import StageLoggers
 from cleanse.engine.progress import Screen, quiet
 from cleanse.engine.runner import Runner
+from cleanse.experiments.arguments import Arguments, read_arguments
+from cleanse.experiments.classes import check_classes, importing, prepare_classes
 from cleanse.experiments.experiment import Comparison, Setup
-from cleanse.experiments.parser import Parser, UsageError, expand, sentence
+from cleanse.experiments.messages import UsageError, explain
+from cleanse.experiments.parser import Parser
 from cleanse.version import __version__
 
 log = logging.getLogger("cleanse")
@@ -47,33 +50,48 @@ def build(configs: Sequence[str], overrides: Mapping[str, object] | None = None)
     return parse(["fit", *words]).setup()
 
 
-def parse(argv: Sequence[str]) -> "CleanseCLI":
+def parse(argv: Sequence[str], trust: bool = True) -> "CleanseCLI":
     """Parse one of the commands fit, test and predict, and make what its config names; nothing is trained yet.
+
+    Args:
+        argv: the command's name and its arguments.
+        trust: import whatever classes the config names; false for classes of ours only.
 
     Raises:
         UsageError: the arguments or a config are wrong.
         ValueError: the data or a combination of arguments cannot work.
     """
     quiet()
-    try:
-        return CleanseCLI(
-            LightningModule, LightningDataModule, subclass_mode_model=True, subclass_mode_data=True,
-            args=expand(list(argv)), seed_everything_default=0, save_config_callback=None,
-            auto_configure_optimizers=False, load_from_checkpoint_support=False,
-        )  # fmt: skip
-    except ValueError as error:
-        if "Errors:" not in str(error):
-            raise
-        # a constructor's refusal, wrapped in the types that were tried
-        raise UsageError(sentence(str(error))) from error
+    arguments = read_arguments(argv)
+    with importing(everything=trust):
+        try:
+            if trust:
+                prepare_classes(arguments.merged.config)
+            cli = CleanseCLI(
+                LightningModule, LightningDataModule, subclass_mode_model=True, subclass_mode_data=True,
+                args=arguments.words, seed_everything_default=0, save_config_callback=None,
+                auto_configure_optimizers=False, load_from_checkpoint_support=False,
+            )  # fmt: skip
+        except UsageError as error:
+            raise arguments.with_origin(error) from error
+        except ValueError as error:
+            if "Errors:" not in str(error):
+                raise
+            # a constructor's refusal, wrapped in the types that were tried
+            raise arguments.with_origin(explain(str(error))) from error
+    cli.arguments = arguments
+    return cli
 
 
 class CleanseCLI(LightningCLI):
     """LightningCLI that parses and instantiates, and leaves it to its caller to start what came out.
 
     Attributes:
+        arguments: what was parsed, and where its values come from.
         passed: what the command hands on besides model and data, such as ``ckpt_path``.
     """
+
+    arguments: Arguments
 
     passed: Mapping[str, Any] = {}
 
@@ -114,7 +132,7 @@ class CleanseCLI(LightningCLI):
             "--threads",
             type=int | None,
             default=None,
-            help="CPU threads of each process; one is best for tiny images on a busy machine. Default: torch's.",
+            help="CPU threads of each process. Default: one for images of up to 16 pixels a side, torch's for others.",
         )
 
     def _parse_ckpt_path(self) -> None:
@@ -128,10 +146,9 @@ class CleanseCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
+        check_classes(config)
         if config.threads is not None and config.threads < 1:
             raise UsageError(f"threads is a number of CPU threads, at least 1, not {config.threads}")
-        if config.threads is not None:
-            torch.set_num_threads(config.threads)
         if config.trainer.precision is None:
             config.trainer.precision = best_precision(config.trainer.accelerator)
         if config.trainer.default_root_dir is None:
@@ -165,13 +182,15 @@ class CleanseCLI(LightningCLI):
             raise ValueError(f"{type(self.model).__name__} is not a recipe: name one, such as ispl.yaml")
         data = self.images()
         if self.settings.trainer.max_epochs is not None:
-            log.warning(
-                "--trainer.max_epochs is of no use to a recipe: every training has its own --model.epochs and such"
+            sentence = (
+                "trainer.max_epochs is of no use to a recipe: each of its trainings has a number of its own, such as "
+                "--model.epochs; leave it out"
             )
+            raise self.arguments.with_origin(UsageError(sentence, ("trainer", "max_epochs")))
         watch = self.loggers.has_wandb if self.settings.watch is None else self.settings.watch
         return Setup(
             self.model, data, self.runner(), self.settings.compare, self.config_text(), watch,
-            self.settings.baseline, self.loggers,
+            self.settings.baseline, self.loggers, self.settings.threads,
         )  # fmt: skip
 
     # --- what the recipe runs with ---

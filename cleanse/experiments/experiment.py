@@ -13,8 +13,10 @@ from cleanse.defenses.oracle import oracle_verdict
 from cleanse.engine.fingerprint import hash_of
 from cleanse.engine.loggers import StageLoggers
 from cleanse.engine.runner import Runner, is_rank_zero
+from cleanse.experiments.check_root import check_root
 from cleanse.experiments.epoch_evaluation import EpochEvaluation
 from cleanse.experiments.evaluation import Figures, evaluate, judge
+from cleanse.experiments.threads import same_threads_after, set_threads
 from cleanse.report import results_table, save_run
 from cleanse.report.content import GALLERY, RunContent, with_attention, with_embedding, with_images
 from cleanse.report.panels import PICTURED, panels
@@ -68,6 +70,7 @@ class Setup:
         baseline: run the recipe once more on the images that were kept, the best stand-in for data of nearly this size
             without an attack: what it flags there is its own.
         loggers: the run's own, for its figures and pictures; None for none.
+        threads: CPU threads of this process; None for one where images are tiny, and torch's number otherwise.
     """
 
     defense: Defense
@@ -78,6 +81,7 @@ class Setup:
     watch: bool = False
     baseline: bool = False
     loggers: StageLoggers | None = None
+    threads: int | None = None
 
     @property
     def compared(self) -> tuple[Comparison, ...]:
@@ -92,10 +96,11 @@ def run_experiment(setup: Setup) -> Experiment:
     Raises:
         ValueError: for bad data or arguments, before anything is trained where possible.
     """
-    train = _prepare(setup)
-    defended = _defend(setup, train)
-    compared = _compare(setup, train, defended.verdict)
-    return _write(setup, train, defended, compared)
+    with same_threads_after():
+        train = _prepare(setup)
+        defended = _defend(setup, train)
+        compared = _compare(setup, train, defended.verdict)
+        return _write(setup, train, defended, compared)
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,7 @@ def _prepare(setup: Setup) -> TrainingView:
         raise ValueError("there is no attack to know the truth about: leave 'oracle' out of --compare")
     if setup.baseline and isinstance(defense, OracleDefense):
         raise ValueError("a recipe that reads the truth flags nothing of its own: leave --baseline out")
-    prepare(data, run)
+    prepare(data, run, setup.threads)
     run.watchers = [EpochEvaluation(data)] if setup.watch else []
     _describe_data(data)
     run.screen.total = (
@@ -237,10 +242,18 @@ def _show(experiment: Experiment, setup: Setup) -> None:
     setup.loggers.show(made.tables, made.pictures)
 
 
-def prepare(data: ImageDataModule, run: Runner) -> None:
-    """Download what is missing, let the data's own draws follow the run's seed, and let the attack train its models."""
+def prepare(data: ImageDataModule, run: Runner, threads: int | None = None) -> None:
+    """Download what is missing, let the data's own draws follow the run's seed, and let the attack train its models.
+
+    Args:
+        data: the data, whose images are read.
+        run: its runner.
+        threads: see `Setup`.
+    """
+    check_root(data)
     run.prepare(data)
     data.seed = run.seed if data.seed is None else data.seed
+    set_threads(threads, data)
     data.learn_attack(run)
 
 

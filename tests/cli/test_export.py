@@ -548,6 +548,8 @@ def test_mistakes_are_one_sentence(photos: Path, tmp_path: Path, capfd: pytest.C
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "config.yaml").write_text("data: {class_path: os.system}")
     (tmp_path / "half").mkdir()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "linked").symlink_to(tmp_path / "empty")
     shutil.copy(Path(run) / "config.yaml", tmp_path / "half")
     new = ("--out", str(tmp_path / "new"))
     capfd.readouterr()
@@ -562,6 +564,7 @@ def test_mistakes_are_one_sentence(photos: Path, tmp_path: Path, capfd: pytest.C
         "os.system": (2, (str(tmp_path / "other"), *new)),
         "there is no verdict": (1, (str(tmp_path / "half"), *new)),
         "not an empty folder": (1, (run, "--out", str(photos))),
+        "linked' is a link, to": (1, (run, "--out", str(tmp_path / "linked"))),
     }
     for sentence, (status, arguments) in wrong.items():
         with pytest.raises(SystemExit) as stopped:

@@ -158,9 +158,9 @@ BAD = {
     "network misspelt": ((*NONE, "--model.network", "cleanse.networks.ResNet19"), "did you mean ResNet18\\?"),
     "choice": (
         ("fit", "--config", "ispl.yaml", "--model.profile", "x"),
-        "model: profile: 'x' is none of 'v1', 'iclr23'",
+        "model.profile: 'x' is none of 'v1', 'iclr23'",
     ),
-    "command misspelt": (("fitt",), "did you mean fit\\? there are fit, test, predict, export, poison, report"),
+    "command misspelt": (("fitt",), "did you mean fit\\? there are check, fit, export, report, predict, test"),
     "threads": ((*NONE, "--threads", "0"), "threads is a number of CPU threads, at least 1, not 0"),
     "epochs": ((*NONE, "--model.epochs", "-5"), "classifier is to be trained for -5 epochs: give it at least one"),
     "no attack": ((*NONE, "--data.attack=null", "--data.attack.target", "1"), "there is no attack: name one"),
@@ -179,13 +179,65 @@ BAD = {
         "the trigger has 9 rows, but the images have only 8 rows",
     ),
     "rate": ((*NONE, "--data.attack.class_rate", "1.5"), "class_rate is a fraction"),
-    "no data": (("fit", "--model", "NoDefense"), "data is missing: add --config"),
+    "no data": (("fit", "--model", "NoDefense"), "data is missing: name the data, for example with --config data/"),
+    "no model": (
+        ("fit", "--config", "data/digits.yaml"),
+        "model is missing: name a recipe, for example with --config knn",
+    ),
+    "abbreviated": ((*NONE, "--trainer.max_epoch", "3"), "--trainer.max_epoch: did you mean trainer.max_epochs\\?"),
+    "abbreviated for the model": (
+        ("fit", "--config", "knn.yaml", "--config", "quick.yaml", "--model.pretrain_epoch", "3"),
+        "there is no argument 'pretrain_epoch': did you mean pretrain_epochs\\?",
+    ),
+    "no section": ((*NONE, "--epochs", "5"), "there is no argument --epochs: did you mean --model.epochs"),
+    "a lone word": ((*NONE, "photos"), "'photos' stands alone: arguments are written as --NAME VALUE"),
+    "max_epochs of a recipe": (
+        (*NONE, "--trainer.max_epochs", "3"),
+        "of no use to a recipe: each .* such as --model.epochs",
+    ),
+    "max_epochs from a file": (
+        ("fit", "--config", "simclr.yaml", "--config", "quick.yaml", "--config", "none.yaml"),
+        "trainer.max_epochs is of no use .* is from simclr.yaml",
+    ),
+    "quick after the folder": (
+        ("fit", "--config", "knn.yaml", "--config", "data/folder.yaml", "--data.root", ".", "--config", "quick.yaml"),
+        "data/folder.yaml names ImageFolder, but quick.yaml, which comes after it, .* put --config data/folder",
+    ),
+    "without .yaml": (("fit", "--config", "knn"), "did you mean knn.yaml\\?"),
+    "a folder as config": (("fit", "--config", "."), "with --config data/folder.yaml --data.root ."),
+    "list as model": ((*NONE, "--config", "list.yaml"), "list.yaml: model is a list"),
+    "20,000 brackets": ((*NONE, "--config", "deep.yaml"), "deep.yaml .*nest"),
+    "section misspelt": (
+        (*NONE, "--config", "section.yaml"),
+        "there is no section 'modle': did you mean model\\? .*modle is from section.yaml",
+    ),
+    "argument in a file": (
+        (*NONE, "--config", "argument.yaml"),
+        "there is no argument 'epoch': did you mean epochs.*model.epoch is from argument.yaml",
+    ),
+    "value in a file": (
+        (*NONE, "--config", "value.yaml"),
+        "'many' is not of type int.*model.epochs is from value.yaml",
+    ),
+    "no such module": (
+        (*NONE, "--model", "mine_that_is_not_there.Stripe"),
+        "there is no module 'mine_that_is_not_there'",
+    ),
     "folder": ((*NONE, "--config", "data/folder.yaml", "--data.root", "nowhere"), "nowhere"),
     "oracle": ((*NONE, "--data.attack", "null", "--compare", "[oracle]"), "leave 'oracle' out"),
     "test without run": (("test", "--config", "none.yaml", "--config", "quick.yaml"), "say which run"),
     "devices": ((*NONE, "--trainer.accelerator", "cpu", "--trainer.devices", "many"), "trainer: .*devices"),
     "no GPU": ((*NONE, "--trainer.accelerator", "tpu"), "trainer: .*torch_xla"),
     "test of no run": (("test", "."), "is not the directory of a run"),
+}
+
+
+FILES = {
+    "list.yaml": "model: [a, b]",
+    "deep.yaml": "model: " + "[" * 20_000,
+    "section.yaml": "modle: {init_args: {epochs: 3}}",
+    "argument.yaml": "model: {init_args: {epoch: 3}}",
+    "value.yaml": "model: {init_args: {epochs: many}}",
 }
 
 
@@ -199,6 +251,8 @@ def test_bad_input_gets_one_sentence_and_no_traceback(
 
     arguments, sentence = BAD[name]
     monkeypatch.chdir(tmp_path)
+    for file, text in FILES.items():
+        (tmp_path / file).write_text(text)
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
     out, err = capfd.readouterr()
@@ -288,29 +342,3 @@ def test_the_baseline_is_the_recipe_on_the_images_that_it_kept(cleanse: Cleanse,
     assert f"the same recipe flags {results['baseline_flagged']:.1%}" in said and said.strip() in done.stdout
     before = json.loads((tmp_path / plain[-1] / "results.json").read_text())
     assert {**results, "baseline_flagged": None} == before  # nothing else has changed
-
-
-def test_quick_yaml_brings_what_a_recipe_and_an_attack_need(tmp_path: Path) -> None:
-    """Whatever the order, and only with quick.yaml; the user's own later arguments still win."""
-    from cleanse.experiments.parser import expand
-    from cleanse.utils.configs import CONFIGS
-
-    def added(*words: str) -> list[str]:
-        configs = [w.removeprefix("--config=") for w in expand(["fit", *words])]
-        return [Path(w).stem for w in configs if str(CONFIGS / "quick") + "/" in w]
-
-    quick = ("--config", "quick.yaml")
-    assert added("--config", "knn.yaml") == []
-    assert added("--config", "knn.yaml", *quick) == ["ContrastiveFilter"]
-    assert added(*quick, "--config", "knn.yaml") == ["ContrastiveFilter"]
-    assert added("--config", "ispl.yaml", *quick) == []
-    assert added("--model", "cleanse.defenses.ContrastiveFilter", "--config=quick.yaml") == ["ContrastiveFilter"]
-    attack = ("--config", "attacks/adaptive_patch.yaml")
-    assert added("--config", "knn.yaml", *quick, *attack) == ["ContrastiveFilter", "AdaptivePatch"]
-    assert added("--config", "knn.yaml", *attack, "--config", "ispl.yaml", *quick) == []  # it has its own attack
-    assert added("--config", "ispl.yaml", *attack, *quick) == ["AdaptivePatch"]
-    own = tmp_path / "own.yaml"
-    own.write_text("model: ContrastiveFilter\n")
-    assert added("--config", str(own), *quick) == ["ContrastiveFilter"]
-    own.write_text("model: [not, a, mapping\n")  # the parser's business, not ours
-    assert added("--config", str(own), *quick) == []

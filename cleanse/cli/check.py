@@ -1,0 +1,60 @@
+"""``cleanse check``: is there a backdoor in a folder of images? `cleanse fit` with a shipped config, no training."""
+
+import os
+from collections.abc import Sequence
+
+from cleanse.experiments.messages import UsageError
+
+USAGE = """\
+usage: cleanse check FOLDER [--train] [--out DIR] [--ARGUMENT VALUE ...]
+
+Look for a backdoor in a folder with one folder of images per class: a verdict for every image, in words, as a table and
+as a page. Nothing is trained and nothing in FOLDER is changed.
+
+  --train      train a classifier on what the verdict leaves, too
+  --out DIR    where the run's directory is made (default: runs)
+
+Every argument of cleanse fit can be added: this is
+  cleanse fit --config check.yaml --config data/folder.yaml --data.root FOLDER --verdict_only true
+"""
+
+
+def fit_arguments(argv: Sequence[str]) -> list[str]:
+    """The arguments of `cleanse fit` that a check is.
+
+    Args:
+        argv: what follows ``cleanse check``.
+
+    Raises:
+        UsageError: no folder, or one that is not there.
+
+    >>> fit_arguments(["."])[:4]
+    ['--config', 'check.yaml', '--config', 'data/folder.yaml']
+    """
+    folders, rest, train = list[str](), list[str](), False
+    words = iter(argv)
+    for word in words:
+        if word == "--train":
+            train = True
+        elif word == "--out" or word.startswith("--out="):
+            root = word.partition("=")[2] or next(words, "")
+            if not root:
+                raise UsageError("--out is a directory for runs: --out DIR")
+            rest += [f"--root={root}"]
+        elif not word.startswith("-") and not folders:
+            folders.append(word)
+        elif word.startswith("--") and "=" not in word:
+            rest.append(word)
+            rest += [value for value in [next(words, None)] if value is not None]
+        else:
+            rest.append(word)
+    if not folders:
+        raise UsageError("say which folder of images to check: cleanse check FOLDER")
+    if not os.path.isdir(folders[0]):
+        raise UsageError(
+            f"there is no folder {folders[0]!r}: cleanse check takes a folder with one folder of images per class"
+        )
+    verdict_only = [] if train else ["--verdict_only=true"]
+    return [
+        "--config", "check.yaml", "--config", "data/folder.yaml", f"--data.root={folders[0]}", *verdict_only, *rest,
+    ]  # fmt: skip

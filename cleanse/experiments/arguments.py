@@ -1,0 +1,177 @@
+"""From the words of a command to what the parser reads: all config files as one, then the arguments.
+
+Config files are merged as plain dictionaries (`cleanse.utils.configs.merge`) before any class is made of them. So are
+arguments that name a class or say null. All other arguments are the parser's, and win over every file.
+"""
+
+import inspect
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import cleanse.data
+from cleanse.data.base import ImageDataModule
+from cleanse.experiments.messages import UsageError
+from cleanse.utils.configs import ATTACK, Layer, Merged, Place, find_config, merge, read_config, shipped
+from cleanse.utils.find_run import find_run
+
+COMMAND_LINE = "the command line"
+NULLS = ("null", "~")
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """A command, ready to be parsed.
+
+    Attributes:
+        words: the command, one config with what all files say, and the other arguments.
+        merged: what the files say, and where each value comes from.
+    """
+
+    words: list[str]
+    merged: Merged
+
+    def origin(self, keys: Sequence[str]) -> str:
+        """The file that brought the value that some keys lead to; empty if none did, or the command line.
+
+        Args:
+            keys: names from the outside in, without ``init_args``.
+        """
+        wanted = tuple(key for key in keys if key != "init_args")
+        found = set()
+        for place, name in self.merged.origin.items():
+            plain = tuple(key for key in place if key not in ("init_args", "class_path"))
+            if wanted and plain[: len(wanted)] == wanted:
+                found.add(name)
+        return found.pop() if len(found) == 1 and found != {COMMAND_LINE} else ""
+
+    def with_origin(self, error: UsageError) -> UsageError:
+        """The same error, naming the file that brought the offending value."""
+        name = self.origin(error.keys)
+        return UsageError(f"{error} ({'.'.join(error.keys)} is from {name})", error.keys) if name else error
+
+
+def read_arguments(argv: Sequence[str]) -> Arguments:
+    """Read and merge the config files of a command; ``test RUN`` stands for the run's config and checkpoint.
+
+    Args:
+        argv: the command's name and its arguments.
+
+    Raises:
+        UsageError: a config that is not there or damaged, or that a later one undoes.
+    """
+    command, *words = argv
+    try:
+        if command in ("test", "predict") and words and not words[0].startswith("-"):
+            run = find_run(words[0])
+            words = [f"--config={run / 'config.yaml'}", f"--ckpt_path={run / 'model.ckpt'}", *words[1:]]
+        layers, rest = [], []
+        for name, value, given in _pairs(words):
+            if not name:
+                raise ValueError(_stray(given[0]))
+            if name in ("config", "c") and value is not None:
+                layers.append(Layer(value, read_config(find_config(value), value)))
+            else:
+                rest.append((name, value, given))
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    files = merge(layers, _stays)
+    own, left = [], []
+    for name, value, given in rest:
+        place = _place(name)
+        if place and value is not None and (content := _as_layer(files, place, value)) is not None:
+            own.append(Layer(COMMAND_LINE, content))
+        elif value in NULLS and len(given) == 2:
+            left.append(f"{given[0]}={value}")  # argparse takes a lone null for the next argument's name
+        else:
+            left += given
+    merged = merge([*layers, *own], _stays)
+    _check_nothing_is_lost(merged)
+    config = yaml.safe_dump(merged.config, default_flow_style=True, width=float("inf"), allow_unicode=True)
+    return Arguments([command, *([f"--config={config.strip()}"] if merged.config else []), *left], merged)
+
+
+def _stray(word: str) -> str:
+    """What is meant by a word that belongs to no argument."""
+    if Path(word).is_dir():
+        return (
+            f"{word} is a folder: cleanse check {word} looks for a backdoor in its images; a recipe takes it with "
+            f"--config data/folder.yaml --data.root {word}"
+        )
+    if word.endswith((".yaml", ".yml")) or f"{word}.yaml" in shipped():
+        return f"{word!r} stands alone: a config file is named with --config {word.removesuffix('.yaml')}.yaml"
+    return f"{word!r} stands alone: arguments are written as --NAME VALUE, and config files as --config FILE"
+
+
+def _pairs(words: Sequence[str]) -> Iterator[tuple[str, str | None, list[str]]]:
+    """Each argument as name (without dashes), value and the words that it was given in."""
+    i = 0
+    while i < len(words):
+        word = words[i]
+        name, equals, value = word.partition("=")
+        if not word.startswith("-"):
+            yield "", None, [word]
+        elif equals:
+            yield name.lstrip("-"), value, [word]
+        elif i + 1 < len(words) and not words[i + 1].startswith("--"):
+            yield name.lstrip("-"), words[i + 1], [word, words[i + 1]]
+            i += 1
+        else:
+            yield name.lstrip("-"), None, [word]
+        i += 1
+
+
+def _place(name: str) -> Place:
+    """Where an argument's value stands in a config; empty for what is neither of the model nor of the data."""
+    first, *parts = [part for part in name.split(".") if part != "init_args"]
+    if first not in ("model", "data") or name.endswith(("+", ".help")) or not all(parts):
+        return ()
+    last = ["class_path"] if parts[-1:] == ["class_path"] else []
+    inner = parts[: len(parts) - len(last)]
+    return (first, *(word for part in inner for word in ("init_args", part)), *last)
+
+
+def _as_layer(files: Merged, place: Place, value: str) -> dict[str, Any] | None:
+    """The config that an argument is, if it names a class or takes a value back; None for all other arguments."""
+    named = place[-1] == "class_path"
+    spot = place[:-1] if named else place
+    if not (named or files.is_class(spot)):
+        if value not in NULLS or len(place) <= len(ATTACK) - 1:
+            return None
+        content: Any = None  # jsonargparse reads a null so deep inside as the text "None"
+    elif value in NULLS:
+        content = None
+    elif all(part.isidentifier() for part in value.split(".")):
+        content = {"class_path": value}
+    else:
+        return None
+    for part in reversed(spot):
+        content = {part: content}
+    return content  # type: ignore[no-any-return]
+
+
+def _stays(name: str) -> Collection[str]:
+    """Arguments that all data sets and the class of this name take: they stay when a config names other data."""
+    everyone = set(inspect.signature(ImageDataModule).parameters)
+    module, _, own = name.rpartition(".")
+    if module and module.split(".")[0] != "cleanse":
+        return everyone  # not imported before it is known to be a data set
+    try:
+        found = getattr(import_module(module) if module else cleanse.data, own)
+        taken = inspect.signature(found).parameters
+    except (ImportError, AttributeError, TypeError, ValueError):
+        return everyone  # the parser will say what is wrong
+    return everyone if any(p.kind is p.VAR_KEYWORD for p in taken.values()) else everyone & set(taken)
+
+
+def _check_nothing_is_lost(merged: Merged) -> None:
+    """Raises: UsageError for a file about the data or the attack that a later file undoes."""
+    for name, what, later in merged.lost:
+        if later != COMMAND_LINE:
+            raise UsageError(
+                f"{name} names {what}, but {later}, which comes after it, names another: put --config {name} last"
+            )

@@ -1,0 +1,158 @@
+"""What is wrong with the arguments, in one sentence.
+
+jsonargparse tells of every type that it tried, from the outside in. What helps is the argument's name and the innermost
+reason: they are taken from its text here, and nowhere else.
+"""
+
+import re
+from collections.abc import Callable, Collection, Sequence
+
+import cleanse.attacks
+import cleanse.data
+import cleanse.defenses
+import cleanse.modules
+import cleanse.networks
+from cleanse.utils.suggest import did_you_mean
+
+
+class UsageError(ValueError):
+    """A wrong argument or config; the message is for the user.
+
+    Attributes:
+        keys: the names from the outside in that lead to the offending value; empty if that is not known.
+    """
+
+    def __init__(self, message: str, keys: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.keys = tuple(keys)
+
+
+SECTIONS = ("model", "data", "trainer", "seed_everything", "root", "compare")
+
+NOISE = (
+    "Errors:", "Subtypes:", "Given value", "Does not validate", "Expected a <class 'NoneType'>", "Parser key",
+    "Expected a path",
+)  # fmt: skip
+"""How lines begin that tell a user nothing."""
+
+KEY = r'^(?:Parser key "[^"]+":\s*)+'
+
+
+def explain(message: str, known: Collection[str] = ()) -> UsageError:
+    """The error to raise for a message of jsonargparse.
+
+    Args:
+        message: its text, of many lines.
+        known: the arguments that there are, for suggestions.
+    """
+    keys = [k for key in re.findall(r'Parser key "([^"]+)"', message) for k in key.split(".") if k != "init_args"]
+    if keys[:1] == ["config"]:
+        keys = keys[1:]  # all files are one config for the parser
+    lines = [re.sub(KEY, "", line.strip(" -")).strip(" -") for line in message.splitlines()]
+    said = " ".join(line for line in lines if line and not line.startswith(NOISE)) or " ".join(message.split())
+    for pattern, reason in REASONS:
+        if found := re.search(pattern, said):
+            said = reason(found, known)
+            break
+    # what an inner parser said begins with its own keys: "model: " and "epochs: ..." become "model.epochs: ..."
+    while found := re.match(r"([a-z_][\w.]*): (?=\S)", said):
+        inner = found[1].split(".")
+        keys = inner if inner[: len(keys)] == keys else [*keys, *inner]
+        said = said[found.end() :]
+    named = re.match(r"there is no (?:argument|section) (?:'|--)([\w.]+)", said)
+    return UsageError(": ".join([*_dotted(keys), said]), (*keys, *(named[1].split(".") if named else ())))
+
+
+def _dotted(keys: Sequence[str]) -> list[str]:
+    return [".".join(keys)] if keys else []
+
+
+Reason = Callable[["re.Match[str]", Collection[str]], str]
+
+
+def _no_argument(found: "re.Match[str]", known: Collection[str]) -> str:
+    name = found[1]
+    return (
+        f"there is no argument {name!r}: {did_you_mean(name, known)}--model.help NAME, --data.help NAME and fit --help "
+        "list them"
+    )
+
+
+def _no_section(found: "re.Match[str]", known: Collection[str]) -> str:
+    name = found[1]
+    return f"there is no section {name!r}: {did_you_mean(name, SECTIONS)}a config has {', '.join(SECTIONS)} and others"
+
+
+def _unrecognized(found: "re.Match[str]", known: Collection[str]) -> str:
+    name = found[1]
+    meant = did_you_mean(name, known)
+    if "." not in name and not meant:
+        meant = f"did you mean --model.{name}, --data.{name} or --trainer.{name}? "
+    return f"there is no argument --{name}: {meant}see cleanse fit --help"
+
+
+def _no_word(found: "re.Match[str]", known: Collection[str]) -> str:
+    return f"{found[1]!r} stands alone: arguments are written as --NAME VALUE, and config files as --config FILE"
+
+
+def _no_class(found: "re.Match[str]", known: Collection[str]) -> str:
+    return (
+        f"there is no class {found[1]!r}: {did_you_mean(found[1], our_classes())}give its name, or a path such as "
+        "cleanse.defenses.ISPL (knn, energy and knn_energy are methods of ContrastiveFilter, flow is FlowRelabel)"
+    )
+
+
+def _no_attribute(found: "re.Match[str]", known: Collection[str]) -> str:
+    return f"there is no {found[2]!r} in {found[1]}: {did_you_mean(found[2], our_classes())}give a class's path"
+
+
+def _no_module(found: "re.Match[str]", known: Collection[str]) -> str:
+    return (
+        f"there is no module {found[1]!r}: a class of your own is named by its file, mine.Stripe for mine.py "
+        "in the folder that cleanse fit is started from"
+    )
+
+
+def _denied(found: "re.Match[str]", known: Collection[str]) -> str:
+    return f"{found[1]} is nothing that a config may name: it is not imported"
+
+
+def _missing(found: "re.Match[str]", known: Collection[str]) -> str:
+    names = [name.strip(" ,").rpartition(".")[2] for name in found[1].split(",")]
+    advice = {
+        "model": "name a recipe, for example with --config knn.yaml",
+        "data": "name the data, for example with --config data/cifar10.yaml or --config data/folder.yaml",
+    }
+    name = names[0]
+    return f"{name} is missing: {advice.get(name, 'it has no default, give it a value')}"
+
+
+def _wrong_type(found: "re.Match[str]", known: Collection[str]) -> str:
+    return f"{found[2].strip()!r} is not of type {found[1]}"
+
+
+def _none_of(found: "re.Match[str]", known: Collection[str]) -> str:
+    return f"{found[2]!r} is none of {found[1]}"
+
+
+REASONS: tuple[tuple[str, Reason], ...] = (
+    (r"^Option '([^']+)' is not accepted", _no_argument),
+    (r"^(?:Key|Group key) '([^']+)' is not expected", _no_argument),
+    (r"does not accept option '(\w+)", _no_section),
+    (r"unrecognized arguments: --?([\w.]+)", _unrecognized),
+    (r"unrecognized arguments: (\S+)", _no_word),
+    (r"Importing '([\w.]+)' is not allowed", _denied),
+    (r"Expected a dot import path string: (\S+)", _no_class),
+    (r"module '([\w.]+)' has no attribute '(\w+)'", _no_attribute),
+    (r"No module named '([\w.]+)'", _no_module),
+    (r"Expected a typing.Literal\[(.*?)\]\. Got value: (\S+)", _none_of),
+    (r"following arguments are required: (.+)", _missing),
+    (r"Expected a <class '(\w+)'>\. Got value: (.*)", _wrong_type),
+)
+"""What to look for in a message, the first that fits, and what to say of it."""
+
+
+def our_classes() -> list[str]:
+    """The classes of ours that an argument may name."""
+    parts = (cleanse.attacks, cleanse.data, cleanse.defenses, cleanse.modules, cleanse.networks)
+    return [name for part in parts for name in vars(part) if name[0].isupper()]

@@ -1,0 +1,68 @@
+"""`cleanse check` is `cleanse fit` with a shipped config, and every road to it says so."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cleanse.cli.check import fit_arguments
+from cleanse.cli.main import HELP, main
+
+
+def test_a_check_is_a_fit_of_the_folder_without_training(tmp_path: Path) -> None:
+    assert fit_arguments([str(tmp_path)]) == [
+        "--config", "check.yaml", "--config", "data/folder.yaml", f"--data.root={tmp_path}", "--verdict_only=true",
+    ]  # fmt: skip
+
+
+def test_train_trains() -> None:
+    assert "--verdict_only=true" not in fit_arguments([".", "--train"])
+
+
+@pytest.mark.parametrize("given", [["--out", "found"], ["--out=found"]])
+def test_out_is_where_runs_are_made(given: list[str]) -> None:
+    assert fit_arguments([".", *given])[-1] == "--root=found"
+    assert fit_arguments([*given, "."])[-1] == "--root=found"
+
+
+def test_every_argument_of_fit_can_be_added() -> None:
+    assert fit_arguments([".", "--data.size", "64", "--seed_everything=1"])[-3:] == [
+        "--data.size", "64", "--seed_everything=1",
+    ]  # fmt: skip
+
+
+def said(words: list[str], capfd: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    assert stopped.value.code == 2
+    return capfd.readouterr().err.strip().splitlines()[-1]
+
+
+ROADS: dict[str, tuple[Callable[[str], list[str]], str]] = {
+    "a folder alone": (lambda folder: [folder], "cleanse check {0} looks for a backdoor"),
+    "fit and a folder": (lambda folder: ["fit", folder], "cleanse check {0} looks for a backdoor"),
+    "no folder": (lambda folder: ["check"], "say which folder of images to check"),
+    "a folder that is not there": (lambda folder: ["check", f"{folder}/nowhere"], "there is no folder"),
+    "out without a name": (lambda folder: ["check", folder, "--out"], "--out is a directory"),
+}
+
+
+@pytest.mark.parametrize("name", ROADS)
+def test_every_road_leads_to_it(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words, sentence = ROADS[name]
+    assert sentence.format(tmp_path) in said(words(str(tmp_path)), capfd)
+
+
+def test_a_run_is_not_checked(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config.yaml").touch()
+    assert f"cleanse report {tmp_path} shows it" in said([str(tmp_path)], capfd)
+
+
+def test_the_first_command_of_the_help_is_check() -> None:
+    commands = HELP.split("commands:\n")[1].splitlines()
+    assert commands[0].split()[0] == "check"
+
+
+def test_the_help_of_check_shows_the_command_underneath(capfd: pytest.CaptureFixture[str]) -> None:
+    main(["check", "--help"])
+    assert "cleanse fit --config check.yaml --config data/folder.yaml" in capfd.readouterr().out

@@ -1,0 +1,80 @@
+"""A parser's message becomes one sentence that names the argument and what would be right."""
+
+import pytest
+
+from cleanse.experiments.messages import explain
+
+UNION = """Parser key "model":
+  Does not validate against any of the Union subtypes
+  Subtypes: [<class 'lightning.pytorch.core.module.LightningModule'>, <class 'NoneType'>]
+  Errors:
+    - {}
+    - Expected a <class 'NoneType'>
+  Given value type: <class 'jsonargparse._util.NestedArg'>
+  Given value: NestedArg(key='epochs', val='many')"""
+
+CASES = {
+    "a value of another type": (
+        UNION.format("epochs: 'many' is not of type int"),
+        "model.epochs: 'many' is not of type int",
+        ("model", "epochs"),
+    ),
+    "the innermost parser": (
+        "Parser key \"epochs\":\n  Expected a <class 'int'>. Got value: many",
+        "epochs: 'many' is not of type int",
+        ("epochs",),
+    ),
+    "an argument that there is not": (
+        "Option 'epoch' is not accepted",
+        "there is no argument 'epoch': did you mean epochs? --model.help NAME, --data.help NAME and fit --help list "
+        "them",
+        ("epoch",),
+    ),
+    "the same inside": (
+        UNION.format("network: there is no argument 'depth': did you mean width?"),
+        "model.network: there is no argument 'depth': did you mean width?",
+        ("model", "network", "depth"),
+    ),
+    "from a config": (
+        'Parser key "config": Parser key "model":\n  - lr: \'x\' is not of type float',
+        "model.lr: 'x' is not of type float",
+        ("model", "lr"),
+    ),
+    "an unknown name": (
+        "unrecognized arguments: --trainer.max_epoch 3",
+        "there is no argument --trainer.max_epoch: did you mean trainer.max_epochs? see cleanse fit --help",
+        ("trainer", "max_epoch"),
+    ),
+    "a name without its section": (
+        "unrecognized arguments: --nothing 3",
+        "there is no argument --nothing: did you mean --model.nothing, --data.nothing or --trainer.nothing? "
+        "see cleanse fit --help",
+        ("nothing",),
+    ),
+    "a word": (
+        "unrecognized arguments: photos",
+        "'photos' stands alone: arguments are written as --NAME VALUE, and config files as --config FILE",
+        (),
+    ),
+    "a module that may not be named": (
+        "Importing 'os.system' is not allowed, denied by the 'os' entry of the import path denylist. Add the import "
+        "path to import_path_allowlist in set_parsing_settings to allow it.",
+        "os.system is nothing that a config may name: it is not imported",
+        (),
+    ),
+    "one of some": (
+        "Parser key \"profile\":\n  Expected a typing.Literal['v1', 'iclr23']. Got value: x",
+        "profile: 'x' is none of 'v1', 'iclr23'",
+        ("profile",),
+    ),
+    "a constructor's refusal": ("class_rate is a fraction between 0 and 1, not 1.5",) * 2 + ((),),
+    "a refusal that names its argument": ("data.root: 'x' is not a folder",) * 2 + (("data", "root"),),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_one_sentence_and_the_keys_of_the_value(name: str) -> None:
+    message, sentence, keys = CASES[name]
+    error = explain(message, ["epochs", "lr", "trainer.max_epochs", "model.epochs"])
+    assert str(error) == sentence
+    assert error.keys == keys
