@@ -5,7 +5,8 @@ arguments that name a class or say null. All other arguments are the parser's, a
 """
 
 import inspect
-from collections.abc import Collection, Iterator, Sequence
+import typing
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -13,7 +14,6 @@ from typing import Any
 
 import yaml
 
-import cleanse.data
 from cleanse.data.base import ImageDataModule
 from cleanse.experiments.messages import UsageError
 from cleanse.utils.configs import ATTACK, Layer, Merged, Place, find_config, merge, read_config, shipped
@@ -136,13 +136,19 @@ def _place(name: str) -> Place:
 
 
 def _as_layer(files: Merged, place: Place, value: str) -> dict[str, Any] | None:
-    """The config that an argument is, if it names a class or takes a value back; None for all other arguments."""
+    """The config that an argument is: it names a class, takes a value back, or is text that yaml reads otherwise.
+
+    None for all other arguments.
+    """
     named = place[-1] == "class_path"
     spot = place[:-1] if named else place
-    if not (named or files.is_class(spot)):
+    content: Any
+    if not named and not files.is_class(spot) and _is_text(files.config, place, value):
+        content = value
+    elif not (named or files.is_class(spot)):
         if value not in NULLS or len(place) <= len(ATTACK) - 1:
             return None
-        content: Any = None  # jsonargparse reads a null so deep inside as the text "None"
+        content = None  # jsonargparse reads a null so deep inside as the text "None"
     elif value in NULLS:
         content = None
     elif all(part.isidentifier() for part in value.split(".")):
@@ -154,17 +160,50 @@ def _as_layer(files: Merged, place: Place, value: str) -> dict[str, Any] | None:
     return content  # type: ignore[no-any-return]
 
 
+def _is_text(config: Mapping[str, Any], place: Place, value: str) -> bool:
+    """Whether an argument is text for the class that takes it, such as a path, though yaml reads otherwise."""
+    try:
+        if isinstance(yaml.safe_load(value), str):
+            return False
+    except yaml.YAMLError:
+        pass
+    at: Any = config
+    for part in place[:-2]:
+        at = at.get(part) if isinstance(at, Mapping) else None
+    found = _class(str(at.get("class_path"))) if isinstance(at, Mapping) and place[-2:-1] == ("init_args",) else None
+    for base in found.__mro__ if inspect.isclass(found) else ():
+        start = base.__dict__.get("__init__")
+        hint = typing.get_type_hints(start).get(place[-1]) if inspect.isfunction(start) else None
+        if hint is not None:
+            kinds = set(typing.get_args(hint)) or {hint}
+            none = type(None) in kinds
+            return str in kinds and kinds <= {str, type(None)} and not (none and value in NULLS)
+    return False
+
+
+def _class(name: str) -> Any:
+    """A class of ours by its name or path; None if there is none."""
+    module, _, own = name.rpartition(".")
+    if module and module.split(".")[0] != "cleanse":
+        return None  # not imported before the parser has had a look at it
+    places = (
+        [module] if module else [f"cleanse.{part}" for part in ("data", "attacks", "defenses", "modules", "networks")]
+    )
+    for place in places:
+        try:
+            return getattr(import_module(place), own)
+        except (ImportError, AttributeError, ValueError):
+            continue
+    return None
+
+
 def _stays(name: str) -> Collection[str]:
     """Arguments that all data sets and the class of this name take: they stay when a config names other data."""
     everyone = set(inspect.signature(ImageDataModule).parameters)
-    module, _, own = name.rpartition(".")
-    if module and module.split(".")[0] != "cleanse":
-        return everyone  # not imported before it is known to be a data set
-    try:
-        found = getattr(import_module(module) if module else cleanse.data, own)
-        taken = inspect.signature(found).parameters
-    except (ImportError, AttributeError, TypeError, ValueError):
+    found = _class(name)
+    if not inspect.isclass(found):
         return everyone  # the parser will say what is wrong
+    taken = inspect.signature(found).parameters
     return everyone if any(p.kind is p.VAR_KEYWORD for p in taken.values()) else everyone & set(taken)
 
 

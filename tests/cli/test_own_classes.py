@@ -98,9 +98,9 @@ HARMFUL = {
     "a function as network": ("--model.network", "os.system", "os.system"),
     "a function that is no danger": ("--model.network", "json.dumps", "json.dumps is not a class"),
     "another class as network": ("--model.network", "subprocess.Popen", "subprocess.Popen"),
-    "a function as model": ("--model", "os.system", "os.system is nothing that"),
+    "a function as model": ("--model", "os.system", "os.system is not a class"),
     "a class that is no model": ("--model", "collections.OrderedDict", "OrderedDict"),
-    "a function as callback": ("--trainer.callbacks", "os.getcwd", "os.getcwd is nothing that"),
+    "a function as callback": ("--trainer.callbacks", "os.getcwd", "os.getcwd"),
     "a class that is no attack": ("--data.attack", "cleanse.networks.ResNet18", "ResNet18"),
     "a function as augmentation": ("--data.augment", "[torch.save]", "torch.save"),
 }
