@@ -7,7 +7,7 @@ from cleanse.functional import add_back, keep_by_agreement, start_agreement, upd
 
 
 def test_paper_only_adds():
-    """A-T8: the paper's step never drops a sample, and adds exactly those that are agreed with."""
+    """The paper's step never drops a sample, and adds exactly those that are agreed with."""
     generator = torch.Generator().manual_seed(0)
     keep = torch.rand(500, generator=generator) < 0.5
     prediction, label = torch.randint(0, 4, (2, 500), generator=generator)
@@ -18,7 +18,7 @@ def test_paper_only_adds():
 
 @pytest.mark.parametrize(("last", "value", "kept"), [(4, 0.596, True), (3, 0.494, False)])
 def test_moving_average(last, value, kept):
-    """A-T8: agreed with in exactly the last 4 of 20 rounds: .596, kept; the last 3: .494, dropped."""
+    """Agreed with in exactly the last 4 of 20 rounds: .596, kept; the last 3: .494, dropped."""
     agreement = start_agreement(1)
     for i in range(20):
         agreement = update_agreement(agreement, torch.tensor([int(i >= 20 - last)]), torch.tensor([1]))
@@ -28,7 +28,7 @@ def test_moving_average(last, value, kept):
 
 
 def test_code_can_drop():
-    """A-T8: unlike the paper's, the code's step takes samples out again; one half is not enough."""
+    """Unlike the paper's, the code's step takes samples out again; one half is not enough."""
     assert keep_by_agreement(start_agreement(2)).tolist() == [False, False]
     up = update_agreement(start_agreement(1), torch.tensor([1]), torch.tensor([1]))
     down = update_agreement(up, torch.tensor([0]), torch.tensor([1]))

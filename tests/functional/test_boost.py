@@ -26,7 +26,7 @@ def compatible(size, primary, generator):
 
 @pytest.mark.parametrize("seed", range(10))
 def test_theorem(seed):
-    """SPEC A.3.12: with more than half of the samples primary, exactly the primary components are found (Thm. 4.1)."""
+    """With more than half of the samples primary, exactly the primary components are found (Thm. 4.1)."""
     generator = torch.Generator().manual_seed(seed)
     size = torch.randint(10, 100, (8,), generator=generator)
     primary = torch.rand(8, generator=generator) < 0.7
@@ -45,7 +45,7 @@ def test_against_the_loops(seed):
 
 
 def test_printed_sign_is_wrong():
-    """SPEC A.3.12: line 11 as printed would call the noise primary."""
+    """D120: line 11 as printed would call the noise primary."""
     size, primary = torch.tensor([40, 40, 20]), torch.tensor([True, True, False])
     loss = compatible(size, primary, torch.Generator().manual_seed(0))
     assert boost_components(loss, size).equal(primary)

@@ -1,4 +1,4 @@
-"""Labels for clusters, and for images by the nearest cluster (SPEC B.3.21-22, B-T8)."""
+"""Labels for clusters, and for images by the nearest cluster."""
 
 import math
 from collections import Counter

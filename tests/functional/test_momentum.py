@@ -7,7 +7,7 @@ from cleanse.functional import smooth
 
 
 def test_closed_form():
-    """A-T4: L_t = (1 - eta) sum_s eta^(t - s) l_s to 1e-12, from zero."""
+    """L_t = (1 - eta) sum_s eta^(t - s) l_s to 1e-12, from zero."""
     losses = torch.rand(7, 30, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     smoothed = torch.zeros(30, dtype=torch.float64)
     for t, loss in enumerate(losses):
@@ -17,7 +17,7 @@ def test_closed_form():
 
 
 def test_constant_loss():
-    """A-T4: a constant loss of 1 gives 1 - .9^t, .40951 after five iterations."""
+    """A constant loss of 1 gives 1 - .9^t, .40951 after five iterations."""
     smoothed = torch.zeros(1, dtype=torch.float64)
     for t in range(1, 6):
         smoothed = smooth(smoothed, torch.ones(1, dtype=torch.float64))
@@ -26,7 +26,7 @@ def test_constant_loss():
 
 
 def test_no_memory_of_its_own():
-    """A-T4: starting again from zero is a reset, and the arguments stay as they are."""
+    """Starting again from zero is a reset, and the arguments stay as they are."""
     previous, loss = torch.zeros(3), torch.tensor([1.0, 2.0, 3.0])
     first = smooth(previous, loss)
     assert smooth(previous, loss).equal(first) and previous.eq(0).all()

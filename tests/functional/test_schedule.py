@@ -16,7 +16,7 @@ from cleanse.functional import (
 
 
 def test_code_profile():
-    """A-T1: N = 50000, p = .12 N / |A|, without class extras."""
+    """N = 50000, p = .12 N / |A|, without class extras."""
     active, seen = 50_000, []
     for index in range(1, 9):
         p = component_fraction(index, active, 50_000, profile="iclr23")
@@ -32,7 +32,7 @@ def test_code_profile():
 
 
 def test_paper_profile():
-    """A-T1: p = 1/8, 1/7, ..., 1 and N_it = 5 six times, 4, 3."""
+    """P = 1/8, 1/7, ..., 1 and N_it = 5 six times, 4, 3."""
     p = [component_fraction(i, 100, 1000) for i in range(1, 9)]
     assert [round(x, 3) for x in p] == [0.125, 0.143, 0.167, 0.2, 0.25, 0.333, 0.5, 1.0]
     assert [num_iterations(x) for x in p] == [5, 5, 5, 5, 5, 5, 4, 3]
@@ -74,7 +74,7 @@ def test_annealing(p, profile):
 
 
 def test_class_fraction():
-    """A-T3: the paper's floor follows p, the code's the current threshold."""
+    """The paper's floor follows p, the code's the current threshold."""
     assert [class_fraction(t, 0.125) for t in range(5)] == [0.125 / 8] * 5
     assert [class_fraction(t, 0.125, "iclr23") for t in range(5)] == [x / 64 for x in (3, 2, 1, 1, 1)]
     assert class_fraction(0, 0.4, "iclr23") == trimmed_fraction(0, 0.4, "iclr23") / 8
@@ -82,7 +82,7 @@ def test_class_fraction():
 
 @pytest.mark.parametrize("profile", ["v1", "iclr23"])
 def test_components_partition(profile):
-    """A-T6: components are disjoint, with the leftovers they make up the set, and v1 leaves nothing."""
+    """Components are disjoint, with the leftovers they make up the set, and v1 leaves nothing."""
     generator = torch.Generator().manual_seed(0)
     label = torch.randint(0, 10, (5000,), generator=generator)
     owner = torch.full((5000,), -1)

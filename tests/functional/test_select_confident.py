@@ -1,4 +1,4 @@
-"""Which pseudo-labels are believed (SPEC B-T1, B-T2)."""
+"""Which pseudo-labels are believed."""
 
 import time
 from itertools import pairwise
@@ -36,7 +36,7 @@ def test_the_paper_s_counts(images: int, quotas: list[int]) -> None:
 
 
 def test_over_predicted_classes_are_cut_and_others_not_filled_up() -> None:
-    """SPEC's example: predicted shares .05, .28, the rest equal; a frozen model chooses ever larger sets (B-T2)."""
+    """Predicted shares .05, .28, the rest equal; a frozen model chooses ever larger sets."""
     shares = torch.tensor([0.05, 0.28] + [0.67 / 8] * 8)
     label = torch.arange(10).repeat_interleave((shares * 50_000).round().long())
     confidence = torch.rand(len(label), generator=torch.Generator().manual_seed(0))

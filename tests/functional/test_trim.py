@@ -22,7 +22,7 @@ def distinct(n, seed=0):
 
 @pytest.mark.parametrize(("n", "kept"), [(50_000, 6000), (101, 13)])
 def test_count(n, kept):
-    """A-T2: distinct losses give floor(q (n - 1)) + 1 samples, the lowest ones."""
+    """Distinct losses give floor(q (n - 1)) + 1 samples, the lowest ones."""
     loss = distinct(n)
     mask = trim(loss, torch.zeros(n, dtype=torch.long), 0.12, 0.0)
     assert int(mask.sum()) == kept
@@ -31,20 +31,20 @@ def test_count(n, kept):
 
 @pytest.mark.parametrize("fraction", [0.0, 0.07, 0.25, 0.29, 0.5, 1.0])
 def test_count_at_round_positions(fraction):
-    """A-T2: 0.29 * 100 is 29, whatever binary fractions make of it."""
+    """0.29 * 100 is 29, whatever binary fractions make of it."""
     mask = trim(distinct(101), torch.zeros(101, dtype=torch.long), fraction, 0.0)
     assert int(mask.sum()) == round(fraction * 100, 6) // 1 + 1
 
 
 def test_large():
-    """A-T2: the count is exact where float32 positions would be off by one."""
+    """The count is exact where float32 positions would be off by one."""
     n, fraction = 1_000_003, 0.7654321
     loss = torch.arange(n, dtype=torch.float64)
     assert int(trim(loss, torch.zeros(n, dtype=torch.int8), fraction, 0.0).sum()) == 765_433 + 1
 
 
 def test_class_floor():
-    """A-T3: ten balanced classes, one above all others: 6000 + floor(.015 * 4999) + 1 = 6075."""
+    """Ten balanced classes, one above all others: 6000 + floor(.015 * 4999) + 1 = 6075."""
     label = torch.arange(10).repeat_interleave(5000)
     loss = torch.rand(50_000, generator=torch.Generator().manual_seed(1), dtype=torch.float64) + 9 * (label == 3)
     mask = trim(loss, label, 0.12, 0.12 / 8)
@@ -54,7 +54,7 @@ def test_class_floor():
 
 
 def test_every_class_keeps_one():
-    """A-T3: every class with an active sample keeps at least one, however small the class and its fraction."""
+    """Every class with an active sample keeps at least one, however small the class and its fraction."""
     generator = torch.Generator().manual_seed(2)
     label = torch.cat([torch.randint(0, 43, (2000,), generator=generator), torch.tensor([50])])
     loss = torch.rand(2001, generator=generator) + label
@@ -64,7 +64,7 @@ def test_every_class_keeps_one():
 
 @pytest.mark.parametrize("seed", range(20))
 def test_against_numpy(seed):
-    """A-T2, A-T3: the same rows as numpy's quantiles, ties and infinities included."""
+    """The same rows as numpy's quantiles, ties and infinities included."""
     rng = np.random.default_rng(seed)
     n = int(rng.integers(1, 300))
     loss, label = rng.random(n), rng.integers(-1, 7, n)
@@ -76,7 +76,7 @@ def test_against_numpy(seed):
 
 
 def test_ties_are_all_kept():
-    """A-T2: ties at the threshold may add elements, but never choose among equals."""
+    """Ties at the threshold may add elements, but never choose among equals."""
     assert trim(torch.ones(10), torch.arange(10) % 2, 0.1, 0.0).all()
     loss = torch.tensor([0.0, torch.inf, torch.inf])
     assert trim(loss, torch.zeros(3, dtype=torch.long), 0.5, 0.0).all()
@@ -109,7 +109,7 @@ def test_fill_nan():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_trimmed_objective_never_rises(seed):
-    """A-T5: with eta = 0, alpha = 1 and an exact minimizer, the trimmed objective decreases (004, Prop. 5.1).
+    """With eta = 0, alpha = 1 and an exact minimizer, the trimmed objective decreases (Jin et al. 2021, Prop. 5.1).
 
     The learner is the mean of each class on one-dimensional data under squared error. Class 1 holds two clusters, so
     that there is something to choose. The number kept never grows, which leaves F without its penalty term.

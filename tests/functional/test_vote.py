@@ -13,7 +13,7 @@ def seeded(seed=0):
 
 
 def test_hand_matrix():
-    """A-T7: clear majorities need no chance."""
+    """Clear majorities need no chance."""
     votes = torch.tensor([[0, 5, 2], [0, 5, 1], [3, 1, 1]])
     for seed in range(5):
         label, count = modal_vote(votes, seeded(seed))
@@ -21,7 +21,7 @@ def test_hand_matrix():
 
 
 def test_ties_are_broken_evenly():
-    """A-T7: both outcomes of a tie appear, each about half the time, and nothing else does."""
+    """Both outcomes of a tie appear, each about half the time, and nothing else does."""
     votes = torch.tensor([[4], [1], [4], [1], [2]]).expand(5, 4000)
     label, count = modal_vote(votes, seeded())
     assert set(label.tolist()) == {1, 4} and count.eq(2).all()
@@ -31,14 +31,14 @@ def test_ties_are_broken_evenly():
 
 
 def test_all_voters_differ():
-    """A-T7: the code's profile drops such a sample, the paper's keeps it one time in 24."""
+    """The code's profile drops such a sample, the paper's keeps it one time in 24."""
     votes, label = torch.arange(24)[:, None].expand(24, 24_000), torch.full((24_000,), 7)
     assert not keep_by_vote(votes, label, seeded(), minimum=2).any()
     assert int(keep_by_vote(votes, label, seeded()).sum()) == pytest.approx(1000, abs=130)
 
 
 def test_against_double_loop():
-    """A-T7: the modal class and its count, for every sample."""
+    """The modal class and its count, for every sample."""
     votes = torch.randint(0, 6, (9, 300), generator=seeded(1))
     label, count = modal_vote(votes, seeded(2))
     for i in range(300):
@@ -47,7 +47,7 @@ def test_against_double_loop():
 
 
 def test_large_and_chunked():
-    """A-T7: 24 x 50000 votes on 43 classes; chunks make no difference to a sample."""
+    """24 x 50000 votes on 43 classes; chunks make no difference to a sample."""
     votes = torch.randint(0, 43, (24, 50_000), generator=seeded(3))
     label, count = modal_vote(votes, seeded(4))
     assert (votes == label).sum(0).equal(count)
