@@ -56,7 +56,8 @@ def cleanse_folder(
         **(overrides or {}),
     }  # fmt: skip
     experiment = run_experiment(build(configs, values))
-    log.info("%s\n\n%s\n%s", experiment.summary, experiment.table, experiment.directory)
+    for text in (experiment.summary, experiment.table, experiment.directory):
+        log.info("%s", text)
     return experiment
 
 

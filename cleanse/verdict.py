@@ -3,7 +3,7 @@
 import csv
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, Self
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 Action = Literal["keep", "relabel", "drop"]
 ACTIONS: tuple[Action, ...] = ("keep", "relabel", "drop")
 KEEP, RELABEL, DROP = 0, 1, 2
+MOST_CLASSES = 1_000_000
+"""Class numbers in a file are below it: a larger one is damage, and a list of so many names would fill the memory."""
 
 _COLUMNS = ("id", "label", "action", "new_label", "score", "reason")
 _RISKY = (*"=+-@\uff1d\uff0b\uff0d\uff20\t\r\n'",)  # \uff..: the full-width forms of the first four
@@ -271,9 +273,8 @@ class Verdict:
 
         A spreadsheet runs a cell that begins like a formula, and whoever names a file or a class folder could use
         that. So in the CSV file every text that begins with one of ``= + - @`` (or their full-width forms), a tab, a
-        line end or an apostrophe gets an apostrophe in front, and all texts are in quotes. `load` takes the
-        apostrophe away again; other readers of such names should prefer Parquet. The CSV file is in UTF-8, but for
-        the bytes of names that are not.
+        line end or an apostrophe gets an apostrophe in front, and all texts are in quotes. Programs should
+        read the Parquet file. The CSV file is in UTF-8, but for the bytes of names that are not.
 
         Args:
             directory: made if it is not there.
@@ -295,26 +296,20 @@ class Verdict:
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read a verdict back from one of its files, or from the directory that holds them.
+        """Read a verdict back.
 
         Args:
-            path: a ``.parquet`` or ``.csv`` file, or a directory (Parquet is read).
+            path: a ``.parquet`` file, or the directory that holds ``verdict.parquet``. The CSV file beside it is for
+                people.
 
         Raises:
             FileNotFoundError: there is no such file.
             ValueError: not a verdict, or a damaged one.
         """
-        path = Path(path)
-        if path.is_dir():
-            path = path / "verdict.parquet"
-        readers: dict[str, Callable[[Path], dict[str, list[Any]]]] = {".parquet": _read_parquet, ".csv": _read_csv}
-        if path.suffix not in readers:
-            raise ValueError(f"a verdict is a .parquet or a .csv file, not {path}")
-        if not path.is_file():
-            raise FileNotFoundError(f"there is no verdict at {path}")
+        path = _verdict_file(path)
         try:
-            columns = readers[path.suffix](path)
-            unknown = set(columns["action"]) - set(ACTIONS)
+            columns = _read_parquet(path, _COLUMNS)
+            unknown = set(_texts("action", columns["action"])) - set(ACTIONS)
             if unknown:
                 raise ValueError(f"action is one of {', '.join(ACTIONS)}, not {unknown.pop()!r}")
             code = {name: i for i, name in enumerate(ACTIONS)}
@@ -328,6 +323,34 @@ class Verdict:
             )
         except ValueError as error:
             raise ValueError(f"{path} is damaged or not a verdict: {error}") from error
+
+    @staticmethod
+    def load_classes(path: str | Path) -> tuple[str, ...]:
+        """The class names that a verdict was saved with; of a class that it does not speak of, its number.
+
+        Args:
+            path: as for `load`.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: not a verdict, or a damaged one.
+        """
+        path = _verdict_file(path)
+        try:
+            columns = _read_parquet(path, ("label", "new_label"), ("label_name", "new_label_name"))
+            codes = [_numbers(name, columns[name], int).tolist() for name in ("label", "new_label")]
+            most = max([*codes[0], *codes[1]], default=-1)
+            if most >= MOST_CLASSES:
+                raise ValueError(f"it speaks of class {most}, and there are at most {MOST_CLASSES:,}")
+            names = [str(c) for c in range(most + 1)]
+            for of, given in zip(codes, ("label_name", "new_label_name"), strict=True):
+                if given in columns:
+                    for c, text in set(zip(of, _texts(given, columns[given]), strict=True)):
+                        if c >= 0:
+                            names[c] = text
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged or not a verdict: {error}") from error
+        return tuple(names)
 
     def _refuse(self, wrong: Tensor, why: str) -> None:
         if wrong.any():
@@ -419,59 +442,46 @@ def _numbers(name: str, values: list[Any], kind: type[int] | type[float]) -> Ten
 
 
 def harmless(text: str) -> str:
-    """A text that no spreadsheet takes for a formula; `_original` is its inverse."""
+    """A text that no spreadsheet takes for a formula."""
     return "'" + text if text.startswith(_RISKY) else text
 
 
-def _original(text: str) -> str:
-    return text[1:] if text.startswith("'") and text[1:].startswith(_RISKY) else text
+def _verdict_file(path: str | Path) -> Path:
+    """The Parquet file that is meant."""
+    path = Path(path)
+    if path.is_dir():
+        path = path / "verdict.parquet"
+    if path.suffix != ".parquet":
+        raise ValueError(f"a verdict is read from its .parquet file, not from {path}: a .csv file is for people")
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no verdict at {path}")
+    return path
 
 
-def _read_csv(path: Path) -> dict[str, list[Any]]:
-    try:
-        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            header = next(reader, [])
-            rows = [row for row in reader if row]
-    except csv.Error as error:
-        raise ValueError(f"its table cannot be read ({error})") from error
-    _check_header(header)
-    for number, row in enumerate(rows):
-        if len(row) != len(header):
-            raise ValueError(f"row {number} has {len(row)} cells, the header {len(header)}")
-    columns = dict(zip(header, (list(column) for column in zip(*rows, strict=True)), strict=True)) if rows else {}
-    whole = {name: [_parsed(cell, int) for cell in columns.get(name, [])] for name in ("label", "new_label")}
-    texts = {name: [_original(cell) for cell in columns.get(name, [])] for name in ("id", "reason")}
-    score = [_parsed(cell, float) for cell in columns.get("score", [])]
-    return {**whole, **texts, "score": score, "action": columns.get("action", [])}
-
-
-def _read_parquet(path: Path) -> dict[str, list[Any]]:
+def _read_parquet(path: Path, needed: Sequence[str], more: Sequence[str] = ()) -> dict[str, list[Any]]:
+    """Some columns by name; of ``more`` those that there are."""
     import pyarrow as pa
     import pyarrow.parquet
 
     try:
         with path.open("rb") as file:  # by its file object: a path may hold what Arrow's text cannot
             parquet = pyarrow.parquet.ParquetFile(file)
-            _check_header(parquet.schema_arrow.names)
-            table = parquet.read(columns=list(_COLUMNS))
-            columns = {name: table[name].to_pylist() for name in _COLUMNS}
+            there = parquet.schema_arrow.names
+            _check_header(there, needed)
+            names = [*needed, *(name for name in more if name in there)]
+            table = parquet.read(columns=names)
+            columns = {name: table[name].to_pylist() for name in names}
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"its table cannot be read ({error})") from error
-    for name in ("id", "reason"):
-        columns[name] = [v.decode("utf-8", "surrogateescape") if isinstance(v, bytes) else v for v in columns[name]]
-    return columns
+    return {name: [_text(v) if isinstance(v, bytes) else v for v in values] for name, values in columns.items()}
 
 
-def _check_header(names: Sequence[str]) -> None:
-    missing = [name for name in _COLUMNS if name not in names]
+def _text(name: bytes) -> str:
+    """A file name that is not UTF-8, as Python has it."""
+    return name.decode("utf-8", "surrogateescape")
+
+
+def _check_header(names: Sequence[str], needed: Sequence[str]) -> None:
+    missing = [name for name in needed if name not in names]
     if missing or len(set(names)) != len(names):
-        raise ValueError(f"its columns are {', '.join(names) or 'none'}; it needs each of {', '.join(_COLUMNS)} once")
-
-
-def _parsed(cell: str, kind: type[int] | type[float]) -> Any:
-    """The number in a cell, or the cell itself where there is none, for the message."""
-    try:
-        return kind(cell)
-    except ValueError:
-        return cell
+        raise ValueError(f"its columns are {', '.join(names) or 'none'}; it needs each of {', '.join(needed)} once")

@@ -61,7 +61,7 @@ def test_values_of_every_kind_are_overridden(photos: Path) -> None:
     root = photos.parent / "runs"
     verdict = cleanse.cleanse_folder(str(photos), "none", root, 8, 3, {**values, **more}, quick=True).verdict
     assert verdict.kept.all()
-    (text,) = root.glob("nodefense-imagefolder-*/config.yaml")
+    (text,) = root.glob("none-imagefolder-*/config.yaml")
     config: dict[str, Any] = yaml.safe_load(text.read_text())
     model = config["model"]["init_args"]
     assert (model["milestones"], model["weight_decay"], config["seed_everything"]) == ([], 1e-5, 3)

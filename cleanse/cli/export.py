@@ -2,7 +2,6 @@
 
 import argparse
 import csv
-import json
 import logging
 import os
 import shutil
@@ -18,7 +17,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cleanse.cli.own_classes import TRUST, TRUST_HELP, take_trust
-from cleanse.cli.run_config import config_of, data_of
 from cleanse.data import ImageFolder
 from cleanse.data.base import ImageDataModule
 from cleanse.data.decode import decode_files
@@ -27,12 +25,13 @@ from cleanse.data.frozen import Frozen, folder_names
 from cleanse.data.listing import Listing
 from cleanse.engine.fingerprint import hash_of
 from cleanse.engine.progress import quiet
+from cleanse.engine.run_directory import RunDirectory
 from cleanse.engine.runner import Runner
 from cleanse.experiments.experiment import prepare
 from cleanse.experiments.messages import UsageError
+from cleanse.experiments.rebuild import data_of, open_run
 from cleanse.utils.files import check_new_folder, new_folder
 from cleanse.verdict import ACTIONS, DROP, RELABEL, Verdict, harmless
-from cleanse.version import __version__
 
 log = logging.getLogger("cleanse")
 
@@ -123,7 +122,7 @@ def export(argv: Sequence[str]) -> None:
 
 
 def export_run(
-    run: Path, out: str | Path, mode: Mode = "copy", with_held_out: bool = False, trust: bool = False
+    run: str | Path, out: str | Path, mode: Mode = "copy", with_held_out: bool = False, trust: bool = False
 ) -> None:
     """Write the cleansed data set of a run.
 
@@ -138,19 +137,22 @@ def export_run(
         UsageError: not a run, or a mode that its data do not have.
         ValueError: the source is not what it was, or ``out`` is in use or inside the source.
     """
-    data = data_of(run, trust)
-    verdict = Verdict.load(run)
+    source = open_run(run)
+    data = data_of(source, trust)
+    verdict = source.read_verdict()
+    if not len(verdict):
+        raise ValueError(f"{source.verdict} has no rows, so there is nothing to export")
     check_new_folder(out)
     if is_folder(data):
         check_outside(out, data.root)  # type: ignore[attr-defined]
-        plan = _of_files(run, data, verdict, mode, with_held_out)
+        plan = _of_files(source, data, verdict, mode, with_held_out)
     else:
         name = type(data).__name__ + (" with a simulated attack" if isinstance(data, ImageFolder) else "")
         if mode in ("hardlink", "symlink"):
             raise UsageError(f"--mode {mode} is for folders of images: {name} has no files to link to; use copy or csv")
         if with_held_out:
             raise UsageError(f"--with-held-out is for folders of images: {name} has a test set of its own")
-        plan = _of_images(run, data, verdict, mode)
+        plan = _of_images(source, data, verdict, mode)
     for row in plan.rows:
         _check_inside(row.file)
     with new_folder(out) as folder:
@@ -183,23 +185,8 @@ def is_folder(data: ImageDataModule) -> bool:
     return isinstance(data, Frozen) or (isinstance(data, ImageFolder) and data.attack is None)
 
 
-# --- the run ---
-def recorded(run: Path) -> set[str]:
-    """Hashes of the training data that the run's stages saw, as far as this version can compare them."""
-    found = set()
-    for path in run.glob("stages/*/stage.json"):
-        try:
-            record = json.loads(path.read_text())
-            source = record["data"]["source"]
-            if record["version"] == __version__ and isinstance(source, str):
-                found.add(source)
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # a stage that is gone or damaged says nothing
-    return found
-
-
 # --- a folder of files ---
-def _of_files(run: Path, data: ImageDataModule, verdict: Verdict, mode: Mode, with_held_out: bool) -> Plan:
+def _of_files(run: RunDirectory, data: ImageDataModule, verdict: Verdict, mode: Mode, with_held_out: bool) -> Plan:
     listing = _listing(data)
     train = {file.id: file for file in listing.train}
     _check_unchanged(run, data, verdict, train)
@@ -246,7 +233,7 @@ def _listing(data: ImageDataModule) -> Listing:
     return data.listing()
 
 
-def _check_unchanged(run: Path, data: ImageDataModule, verdict: Verdict, train: dict[str, ImageFile]) -> None:
+def _check_unchanged(run: RunDirectory, data: ImageDataModule, verdict: Verdict, train: dict[str, ImageFile]) -> None:
     """Raises: ValueError if the files are not those that the verdict is about, as far as can be told."""
     again = "a verdict holds for the files it was made from only; put them back, or run cleanse fit again"
     gone = [id for id in verdict.id if id not in train]
@@ -256,7 +243,7 @@ def _check_unchanged(run: Path, data: ImageDataModule, verdict: Verdict, train: 
     for id, label in zip(verdict.id, verdict.label.tolist(), strict=True):
         if label not in (-1, train[id].label):
             raise ValueError(f"the source of this run has changed: {id!r} has another class than then; {again}")
-    known = recorded(run)
+    known = run.recorded_data()
     if known and hash_of(data.spec()) not in known:
         new = sorted(set(train) - set(verdict.id)) if data.limit_train is None else []
         what = f"{new[0]!r} is new" if new else "a file has another size or time of change than then"
@@ -301,9 +288,9 @@ def _maker(source: str, mode: Mode) -> Callable[[Path], None] | None:
 
 
 # --- any other data set ---
-def _of_images(run: Path, data: ImageDataModule, verdict: Verdict, mode: Mode) -> Plan:
-    trainer = one_device(config_of(run).get("trainer") or {})
-    prepare(data, Runner(run.absolute().parent, data.seed or 0, arguments=trainer))
+def _of_images(run: RunDirectory, data: ImageDataModule, verdict: Verdict, mode: Mode) -> Plan:
+    trainer = one_device(run.read_config().get("trainer") or {})
+    prepare(data, Runner(run.path.absolute().parent, data.seed or 0, arguments=trainer))
     view = data.training_view()
     place = {id: i for i, id in enumerate(view.id)}
     plan = _empty_plan(view.classes, verdict)

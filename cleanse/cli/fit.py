@@ -10,13 +10,16 @@ from cleanse.cli.own_classes import add_working_directory, take_trust
 from cleanse.data.base import ImageDataModule
 from cleanse.defenses import Defense
 from cleanse.engine.fingerprint import hash_of
+from cleanse.engine.run_directory import RunDirectory, check_checkpoint
 from cleanse.engine.runner import Runner, is_rank_zero
 from cleanse.experiments.augmentation_study import AugmentationStudy
 from cleanse.experiments.build import CleanseCLI, parse
 from cleanse.experiments.evaluation import evaluate
 from cleanse.experiments.experiment import prepare, run_experiment
 from cleanse.experiments.messages import UsageError
-from cleanse.report import check_checkpoint, results_table
+from cleanse.experiments.rebuild import load_classifier
+from cleanse.experiments.recipe_name import recipe_name
+from cleanse.report import results_table
 from cleanse.utils.files import atomic_write
 from cleanse.utils.suggest import did_you_mean
 
@@ -57,7 +60,8 @@ def _fit(cli: CleanseCLI) -> None:
     """A recipe or a study is run, any other module is fitted."""
     if isinstance(cli.model, Defense):
         experiment = run_experiment(cli.setup())
-        _say(f"{experiment.summary}\n\n{experiment.table}\n{experiment.directory}")
+        table = f"\n{experiment.table}\n" if experiment.table else ""
+        _say(f"{experiment.summary}\n{table}{experiment.directory}")
     elif isinstance(cli.model, AugmentationStudy):
         study = cli.model.study(cli.images(), cli.runner(), cli.config_text(), cli.settings.threads)
         _say(f"{study.table}\n{study.directory}")
@@ -75,7 +79,7 @@ def _test(cli: CleanseCLI) -> None:
         return
     run = _load(cli)
     figures = evaluate(cli.model.model, cli.datamodule, run)  # type: ignore[arg-type]
-    _say(results_table({cli.model.title: figures}) + "\n" + json.dumps(figures))
+    _say(results_table({recipe_name(cli.model): figures}) + "\n" + json.dumps(figures))
 
 
 def _predict(cli: CleanseCLI) -> None:
@@ -85,7 +89,7 @@ def _predict(cli: CleanseCLI) -> None:
     run = _load(cli)
     view = cli.datamodule.clean_test()
     table = run.predict("test", cli.model.model, view)  # type: ignore[arg-type]
-    path = Path(cli.passed["ckpt_path"]).with_name("predictions.csv")
+    path = RunDirectory(Path(cli.passed["ckpt_path"]).parent).predictions
     if is_rank_zero():
         write_predictions(
             path, view.id, [view.classes[c] for c in table.prediction.tolist()], table.confidence.tolist()
@@ -105,17 +109,9 @@ def _load(cli: CleanseCLI) -> Runner:
     path = Path(checkpoint)
     content = check_checkpoint(path)
     run = cli.runner(path.absolute().parent.parent)
-    data = cli.datamodule
-    prepare(data, run, cli.settings.threads)
-    model.model = model.final_classifier(data.training_view())()
-    try:
-        model.load_state_dict(content["state_dict"])
-    except RuntimeError:
-        raise ValueError(
-            f"{path} does not fit this config: its recipe, network or number of classes is another"
-        ) from None
+    prepare(cli.datamodule, run, cli.settings.threads)
+    load_classifier(model, cli.datamodule, content, str(path))
     model.model.stage_key = hash_of(dict(content["state_dict"]))
-    model.model.eval()
     return run
 
 

@@ -129,6 +129,14 @@ class CleanseCLI(LightningCLI):
             "attack's. Takes about as long as the recipe.",
         )
         parser.add_argument(
+            "--verdict_only",
+            type=bool,
+            default=False,
+            help="Stop at the verdict, its summary and the report: no classifier is trained. The same command without "
+            "it goes on from there.",
+        )
+        parser.add_argument("--report", type=bool, default=True, help="Write report.html into the run's directory.")
+        parser.add_argument(
             "--threads",
             type=int | None,
             default=None,
@@ -190,7 +198,8 @@ class CleanseCLI(LightningCLI):
         watch = self.loggers.has_wandb if self.settings.watch is None else self.settings.watch
         return Setup(
             self.model, data, self.runner(), self.settings.compare, self.config_text(), watch,
-            self.settings.baseline, self.loggers, self.settings.threads,
+            self.settings.baseline, self.loggers, self.settings.threads, self.settings.verdict_only,
+            self.settings.report,
         )  # fmt: skip
 
     # --- what the recipe runs with ---

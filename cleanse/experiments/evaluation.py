@@ -16,10 +16,14 @@ from cleanse.verdict import Verdict
 
 Figures = dict[str, float | None]
 """Fractions between 0 and 1 by their lower-case name; None where one does not apply."""
+CLASSIFIER = ("sa", "asr", "ra", "tmr")
+"""The figures of a classifier, which a comparison has too."""
+DETECTION = ("tpr", "fpr", "auroc", "cover_flagged", "relabel_accuracy", "relabel_accuracy_all")
+"""The figures of a verdict, where the truth is known."""
 
 
 def evaluate(model: LightningModule, data: ImageDataModule, run: Runner) -> Figures:
-    """SA on all test images; ASR, RA and TMR on the eligible ones, triggered (DESIGN section 3).
+    """SA on all test images; ASR, RA and TMR on the eligible ones, triggered.
 
     None for all of them where the data has no test part. Exact: every image is predicted once, whatever the number of
     processes.
@@ -47,16 +51,20 @@ def evaluate(model: LightningModule, data: ImageDataModule, run: Runner) -> Figu
 
 
 def judge(verdict: Verdict, truth: Truth) -> Figures:
-    """TPR, FPR and AUROC of a verdict against the poison, and how many relabeled poisoned images got their true label.
+    """The figures of a verdict against the truth, by the names in `DETECTION`.
 
     An image that is dropped or relabeled counts as flagged. Cover images are counted apart, and images without a label
-    not at all: there is nothing about them that could be kept.
+    not at all: there is nothing about them that could be kept. ``relabel_accuracy`` is of the relabeled poison,
+    ``relabel_accuracy_all`` of every relabeled image (D10).
     """
     given = verdict.label >= 0
     flagged = verdict.dropped | verdict.relabeled
     rates = detection_rates(flagged[given], verdict.score[given], truth.role[given])
-    right = relabel_accuracy(verdict.new_label, truth.true_label, verdict.relabeled & truth.poisoned)
-    return {**{k: _plain(v) for k, v in rates.items()}, "relabel_accuracy": _plain(right)}
+    right = {
+        "relabel_accuracy": relabel_accuracy(verdict.new_label, truth.true_label, verdict.relabeled & truth.poisoned),
+        "relabel_accuracy_all": relabel_accuracy(verdict.new_label, truth.true_label, verdict.relabeled),
+    }
+    return {name: _plain(value) for name, value in {**rates, **right}.items()}
 
 
 def _plain(value: object) -> float | None:

@@ -1,24 +1,30 @@
 """One experiment: poison, cleanse, evaluate, compare, and write the run's directory."""
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from cleanse.attacks.base import COVER, POISON, ROLES
+from cleanse.attacks.base import COVER, POISON
 from cleanse.data.base import ImageDataModule
-from cleanse.defenses import Defense, OracleDefense
+from cleanse.defenses import Defense, OracleDefense, Outcome
 from cleanse.defenses.oracle import oracle_verdict
 from cleanse.engine.fingerprint import hash_of
 from cleanse.engine.loggers import StageLoggers
+from cleanse.engine.run_directory import RunDirectory
 from cleanse.engine.runner import Runner, is_rank_zero
 from cleanse.experiments.check_root import check_root
 from cleanse.experiments.epoch_evaluation import EpochEvaluation
-from cleanse.experiments.evaluation import Figures, evaluate, judge
+from cleanse.experiments.evaluation import CLASSIFIER, DETECTION, Figures, evaluate, judge
+from cleanse.experiments.pages import illustrate, report_runs
+from cleanse.experiments.rebuild import attacked_data_of, defense_of, load_classifier, open_run
+from cleanse.experiments.recipe_name import recipe_name
 from cleanse.experiments.threads import same_threads_after, set_threads
-from cleanse.report import results_table, save_run
-from cleanse.report.content import GALLERY, RunContent, with_attention, with_embedding, with_images
+from cleanse.report import results_table
+from cleanse.report.content import GALLERY, RunContent, with_embedding
+from cleanse.report.page import make_page
 from cleanse.report.panels import PICTURED, panels
 from cleanse.report.summary import flagged_rate, summarize
 from cleanse.verdict import Verdict
@@ -28,31 +34,77 @@ from cleanse.views import TrainingView
 log = logging.getLogger("cleanse")
 
 Comparison = Literal["none", "oracle"]
-CLASSIFIER = ("sa", "asr", "ra", "tmr")
-"""The figures of a classifier, which a comparison has too."""
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """What an experiment found.
+    """What an experiment found; on disk in ``directory``, from where `load` reads it back.
 
     Attributes:
         directory: of the run.
-        results: flat and JSON-ready (DESIGN section 5).
+        results: flat and JSON-ready, as in results.json: fractions between 0 and 1, None for what does not apply.
         verdict: one row per training image, unreadable files included.
-        table: the figures as text, one line per recipe.
-        summary: the verdict in words.
-        model: the recipe with its classifier; called with (B, C, H, W) float images in [0, 1], it gives logits.
         classes: names, in label order.
+        summary: the verdict in words.
     """
 
     directory: Path
     results: dict[str, Any]
     verdict: Verdict
-    table: str
-    summary: str
-    model: Defense
     classes: tuple[str, ...]
+    summary: str
+    _model: Defense | Callable[[], Defense] = field(repr=False)
+
+    @classmethod
+    def load(cls, directory: str | Path) -> "Experiment":
+        """Read a finished run back. Its data and weights are read when `model` is asked for.
+
+        Raises:
+            ValueError: not the directory of a run, or a damaged one.
+        """
+        run = open_run(directory)
+
+        def model() -> Defense:
+            content, defense = run.read_checkpoint(), defense_of(run)
+            load_classifier(defense, attacked_data_of(run), content, str(run.checkpoint))
+            return defense
+
+        return cls(run.path, run.read_results(), run.read_verdict(), run.read_classes(), run.read_summary(), model)
+
+    @cached_property
+    def model(self) -> Defense:
+        """The recipe with its classifier; (B, C, H, W) float images in [0, 1] give (B, classes) logits.
+
+        Raises:
+            ValueError: the run has a verdict only, or its data or checkpoint cannot be read.
+        """
+        model = self._model if isinstance(self._model, Defense) else self._model()
+        if model.model is None:
+            raise ValueError("this run has a verdict and no classifier: run it without --verdict_only")
+        return model
+
+    @property
+    def table(self) -> str:
+        """The figures as text, one line per recipe."""
+        own = str(self.results["recipe"])
+        names = {"none": "none_", own: "", "oracle": "oracle_"}  # (a run of none, or of the oracle, has one row for it)
+        rows = {
+            name: {key: self.results.get(prefix + key) for key in (*CLASSIFIER, *(() if prefix else DETECTION))}
+            for name, prefix in names.items()
+            if f"{prefix}sa" in self.results
+        }
+        return results_table(rows)
+
+    def report(self, out: str | Path | None = None) -> Path:
+        """Write the web page about this run.
+
+        Args:
+            out: the file; None for ``report.html`` in the run's directory.
+
+        Returns:
+            The page's path.
+        """
+        return report_runs([self.directory], out)
 
 
 @dataclass(frozen=True)
@@ -71,6 +123,8 @@ class Setup:
             without an attack: what it flags there is its own.
         loggers: the run's own, for its figures and pictures; None for none.
         threads: CPU threads of this process; None for one where images are tiny, and torch's number otherwise.
+        verdict_only: train and compare no classifier.
+        report: write report.html.
     """
 
     defense: Defense
@@ -82,6 +136,8 @@ class Setup:
     baseline: bool = False
     loggers: StageLoggers | None = None
     threads: int | None = None
+    verdict_only: bool = False
+    report: bool = True
 
     @property
     def compared(self) -> tuple[Comparison, ...]:
@@ -90,36 +146,46 @@ class Setup:
         return (both if self.data.attack else ()) if self.compare is None else tuple(self.compare)
 
 
+@dataclass
+class Found:
+    """What is known so far of a run; it grows from step to step.
+
+    Attributes:
+        directory: of the run.
+        train: what the recipe sees.
+        verdict: of the recipe.
+        figures: of the recipe and its classifier.
+        seconds: of the recipe's stages, by their name.
+        compared: figures of the classifiers that it is compared with.
+        again: the recipe's verdict on the images that it kept.
+    """
+
+    directory: RunDirectory
+    train: TrainingView
+    verdict: Verdict
+    figures: Figures
+    seconds: dict[str, float]
+    compared: dict[Comparison, Figures] = field(default_factory=dict)
+    again: Verdict | None = None
+
+
 def run_experiment(setup: Setup) -> Experiment:
     """Run a recipe and everything that shows what it did.
+
+    The verdict, its summary and the report are on disk before the classifier is trained on what is left.
 
     Raises:
         ValueError: for bad data or arguments, before anything is trained where possible.
     """
     with same_threads_after():
         train = _prepare(setup)
-        defended = _defend(setup, train)
-        compared = _compare(setup, train, defended.verdict)
-        return _write(setup, train, defended, compared)
+        with setup.run.watching([EpochEvaluation(setup.data)] if setup.watch else []):
+            found = _defend(setup, train)
+            _compare(setup, found)
+        return _write(setup, found)
 
 
-@dataclass(frozen=True)
-class _Defended:
-    """What came of the recipe: verdict, figures of both, and seconds of its stages."""
-
-    verdict: Verdict
-    figures: Figures
-    seconds: dict[str, float]
-
-
-@dataclass(frozen=True)
-class _Compared:
-    """What the recipe is compared with: figures by comparison, and its verdict on the images that it kept."""
-
-    figures: dict[Comparison, Figures]
-    again: Verdict | None
-
-
+# --- 1. prepare ---
 def _prepare(setup: Setup) -> TrainingView:
     """The training images as the recipe sees them, after everything that can be refused beforehand."""
     defense, data, run = setup.defense, setup.data, setup.run
@@ -129,117 +195,20 @@ def _prepare(setup: Setup) -> TrainingView:
     if setup.baseline and isinstance(defense, OracleDefense):
         raise ValueError("a recipe that reads the truth flags nothing of its own: leave --baseline out")
     prepare(data, run, setup.threads)
-    run.watchers = [EpochEvaluation(data)] if setup.watch else []
     _describe_data(data)
-    run.screen.total = (
-        len(run.seconds)
-        + defense.stages() * (2 if setup.baseline else 1)
-        + (1 + len(setup.compared)) * (2 if simulated else 1)
-        + len(setup.compared) * defense.final_stages
-    )
+    run.expect(_stages(setup))
     return data.training_view()
 
 
-def _defend(setup: Setup, train: TrainingView) -> _Defended:
-    """The recipe, which sees ``train`` alone, and then the truth about what it did."""
-    defense, data, run = setup.defense, setup.data, setup.run
-    before = set(run.seconds)  # what the attack trained
-    if isinstance(defense, OracleDefense):
-        outcome = defense.cleanse(train, run, data.truth)
-    else:
-        outcome = defense.cleanse(train, run)
-    defense.model = outcome.model
-    seconds = {k: v for k, v in run.seconds.items() if k not in before}  # of the recipe: evaluation follows
-    figures = evaluate(outcome.model, data, run)
-    none = dict.fromkeys(("tpr", "fpr", "auroc", "relabel_accuracy"))
-    figures |= none if data.attack is None else judge(outcome.verdict, data.truth)
-    return _Defended(outcome.verdict, figures, seconds)
-
-
-def _compare(setup: Setup, train: TrainingView, verdict: Verdict) -> _Compared:
-    """The recipe's final training on all images and on the clean ones, and the recipe on those that it kept."""
-    defense, data, run = setup.defense, setup.data, setup.run
-    figures: dict[Comparison, Figures] = {}
-    for name in setup.compared:
-        truth = oracle_verdict(train, data.truth) if name == "oracle" else Verdict.keep_all(train.id, train.label)
-        run.prefix = f"{name}/"
-        model = defense.classify(train.with_verdict(truth), run)
-        run.prefix = ""
-        figures[name] = evaluate(model, data, run) | judge(truth, data.truth)
-    return _Compared(figures, _baseline(setup, train.subset(verdict.kept)) if setup.baseline else None)
-
-
-def _baseline(setup: Setup, kept: TrainingView) -> Verdict | None:
-    """The recipe's verdict on the images that it kept; None if it cannot work with them."""
-    setup.run.prefix = "baseline/"
-    try:
-        return setup.defense.cleanse(kept, setup.run).verdict
-    except ValueError as error:  # what was found before is not lost for it
-        log.warning("the baseline was not measured, on the %d images that are kept: %s", len(kept), error)
-        return None
-    finally:
-        setup.run.prefix = ""
-
-
-def _write(setup: Setup, train: TrainingView, defended: _Defended, compared: _Compared) -> Experiment:
-    """The run's directory, and the figures and pictures of its loggers."""
-    defense, data, run = setup.defense, setup.data, setup.run
-    verdict = defended.verdict.with_dropped(data.unreadable, "unreadable: ")
-    results = _results(setup, train, verdict, defended, compared)
-    asked = [*setup.compared, *(["baseline"] if setup.baseline else [])]
-    title = "-".join(
-        filter(None, (results["recipe"].lower(), results["data"].lower(), (results["attack"] or "").lower()))
-    )
-    directory = run.root / f"{title}-{hash_of([defense, train, data.clean_test(), run.seed, asked, run.fixed()])}"
-    summary = summarize(defended.verdict, data.classes, len(data.unreadable), compared.again)
-    if is_rank_zero():
-        save_run(directory, setup.config, verdict, data.classes, results, defense, run.stages, summary)
-    run.screen.summary(len(run.stages) - run.computed)
-    rows = {"no defense": compared.figures.get("none"), defense.title: defended.figures}
-    rows["clean images only (oracle)"] = compared.figures.get("oracle")
-    table = results_table({name: row for name, row in rows.items() if row is not None})
-    experiment = Experiment(directory, results, verdict, table, summary, defense, tuple(data.classes))
-    if setup.loggers is not None and is_rank_zero():
-        _show(experiment, setup)
-        setup.loggers.summarize(results)
-    return experiment
-
-
-def _results(
-    setup: Setup, train: TrainingView, verdict: Verdict, defended: _Defended, compared: _Compared
-) -> dict[str, Any]:
-    """``results.json``: flat, with fractions between 0 and 1 and None for what does not apply."""
-    defense, data, again, counts = setup.defense, setup.data, compared.again, verdict.counts()
-    simulated = data.attack is not None
-    return {
-        **defended.figures,
-        "kept": counts["kept"], "relabelled": counts["relabeled"], "dropped": counts["dropped"],
-        "unreadable": len(data.unreadable),
-        "baseline_flagged": None if again is None else flagged_rate(again),
-        "poisoned": data.truth.count(POISON) if simulated else None,
-        "cover": data.truth.count(COVER) if simulated else None,
-        "train_images": len(train), "test_images": len(data.clean_test() or ()),
-        **{f"{name}_{k}": row[k] for name, row in compared.figures.items() for k in CLASSIFIER},
-        "seconds": round(sum(defended.seconds.values()), 3),
-        **{f"seconds_{name}": round(s, 3) for name, s in defended.seconds.items()},
-        "recipe": defense.title, "attack": type(data.attack).__name__ if data.attack else None,
-        "data": type(data).__name__, "seed": setup.run.seed, "oracle": isinstance(defense, OracleDefense),
-        "version": __version__,
-    }  # fmt: skip
-
-
-def _show(experiment: Experiment, setup: Setup) -> None:
-    """Fill the dashboard, where there is one, with what the report's page shows."""
-    if setup.loggers is None or not setup.loggers.has_wandb:
-        return
-    e, data = experiment, setup.data
-    shown = with_embedding(RunContent(e.directory, e.results, setup.config, e.verdict, data.classes))
-    try:
-        made = panels(illustrate(shown, data, setup.defense, PICTURED))
-    except (ValueError, OSError) as error:  # what was found is on disk: it is not lost for a picture
-        log.warning("W&B gets no tables and pictures: %s", error)
-        return
-    setup.loggers.show(made.tables, made.pictures)
+def _stages(setup: Setup) -> int:
+    """How many stages there will be, those of the attack included; 0 if nobody can say."""
+    whole, last = setup.defense.stages(), setup.defense.final_stages
+    if not whole:
+        return 0
+    judging = (whole - last) * (2 if setup.baseline else 1)
+    tables = 0 if setup.data.clean_test() is None else 1 if setup.data.attack is None else 2  # plain, and triggered
+    classifiers = 0 if setup.verdict_only else 1 + len(setup.compared)
+    return len(setup.run.seconds) + judging + classifiers * (last + tables)
 
 
 def prepare(data: ImageDataModule, run: Runner, threads: int | None = None) -> None:
@@ -257,29 +226,145 @@ def prepare(data: ImageDataModule, run: Runner, threads: int | None = None) -> N
     data.learn_attack(run)
 
 
-def illustrate(run: RunContent, data: ImageDataModule, defense: Defense, most: int = GALLERY) -> RunContent:
-    """Add what only the run's data can show: pictures, true roles, and where the classifiers look on a trigger.
+# --- 2. defend ---
+def _defend(setup: Setup, train: TrainingView) -> Found:
+    """The recipe, which sees ``train`` alone: its verdict is written down, then its classifier is trained."""
+    defense, data, run = setup.defense, setup.data, setup.run
+    before = set(run.seconds)  # what the attack trained
+    outcome = _judge(setup, train)
+    figures: Figures = dict.fromkeys((*CLASSIFIER, *DETECTION))
+    figures |= {} if data.attack is None else judge(outcome.verdict, data.truth)
+    found = Found(_directory(setup, train), train, outcome.verdict, figures, _since(run, before))
+    _save(setup, found)
+    if not setup.verdict_only:
+        defense.model = outcome.model
+        found.seconds = _since(run, before)  # of the recipe: evaluation follows
+        found.figures |= evaluate(outcome.model, data, run)
+    return found
 
-    Args:
-        run: what its directory holds.
-        data: the very data, prepared.
-        defense: the recipe; its weights are not used.
-        most: images in a gallery.
 
-    Raises:
-        ValueError: the data lack an image of the verdict.
-    """
-    view, attack = data.training_view(), data.attack
-    run = with_images(run, view, None if attack is None else data.truth.role, ROLES, most)
-    if attack is None:
-        return run
+def _judge(setup: Setup, train: TrainingView) -> Outcome:
+    defense = setup.defense
+    if isinstance(defense, OracleDefense):
+        return defense.cleanse(train, setup.run, setup.data.truth)
+    return defense.cleanse(train, setup.run)
+
+
+def _since(run: Runner, before: set[str]) -> dict[str, float]:
+    """Seconds of the stages that were not there before."""
+    return {name: seconds for name, seconds in run.seconds.items() if name not in before}
+
+
+# --- 3. compare ---
+def _compare(setup: Setup, found: Found) -> None:
+    """The recipe's final training on all images and on the clean ones, and the recipe on those that it kept."""
+    defense, data, run, train = setup.defense, setup.data, setup.run, found.train
+    for name in () if setup.verdict_only else setup.compared:
+        truth = oracle_verdict(train, data.truth) if name == "oracle" else Verdict.keep_all(train.id, train.label)
+        with run.scope(name):
+            model = defense.classify(train.with_verdict(truth), run)
+        found.compared[name] = evaluate(model, data, run)
+    if setup.baseline:
+        found.again = _baseline(setup, train.subset(found.verdict.kept))
+
+
+def _baseline(setup: Setup, kept: TrainingView) -> Verdict | None:
+    """The recipe's verdict on the images that it kept; None if it cannot work with them."""
     try:
-        clean, triggered = data.clean_test(), data.triggered_test()
-    except (ValueError, OSError) as error:
-        return replace(run, no_attention=str(error))
-    if clean is None or triggered is None:
-        return run
-    return with_attention(run, clean, triggered, attack.measured(clean.label), defense.final_classifier(view))
+        with setup.run.scope("baseline"):
+            return setup.defense.cleanse(kept, setup.run).verdict
+    except ValueError as error:  # what was found before is not lost for it
+        log.warning("the baseline was not measured, on the %d images that are kept: %s", len(kept), error)
+        return None
+
+
+# --- 4. write ---
+def _write(setup: Setup, found: Found) -> Experiment:
+    """The run's directory, and the figures and pictures of its loggers."""
+    run = setup.run
+    experiment = _save(setup, found)
+    if is_rank_zero():
+        if not setup.verdict_only:
+            found.directory.write_checkpoint(setup.defense)
+        if setup.loggers is not None:
+            _show(setup, experiment)
+            setup.loggers.summarize(experiment.results)
+    run.screen.summary(len(run.stages) - run.computed)
+    return experiment
+
+
+def _directory(setup: Setup, train: TrainingView) -> RunDirectory:
+    """Named after what is run, with a hash of all that can change a result."""
+    defense, data, run = setup.defense, setup.data, setup.run
+    names = [recipe_name(defense), type(data).__name__, "" if data.attack is None else type(data.attack).__name__]
+    title = "-".join(name.lower() for name in names if name)
+    asked = [*setup.compared, *(["baseline"] if setup.baseline else [])]
+    return RunDirectory(
+        run.root / f"{title}-{hash_of([defense, train, data.clean_test(), run.seed, asked, run.fixed()])}"
+    )
+
+
+def _save(setup: Setup, found: Found) -> Experiment:
+    """Write everything but the checkpoint, as far as it is known."""
+    data, directory = setup.data, found.directory
+    verdict = found.verdict.with_dropped(data.unreadable, "unreadable: ")
+    results = _results(setup, found, verdict)
+    content: RunContent | None = None
+    if is_rank_zero():
+        directory.write_config(setup.config)
+        directory.write_verdict(verdict, data.classes)
+        directory.write_results(results)
+        directory.link_stages(setup.run.stages)
+        if setup.report:
+            content = _illustrated(setup, RunContent(directory, results, setup.config, verdict, data.classes))
+    pattern = content.pattern.words if content is not None and content.pattern is not None else ""
+    summary = summarize(found.verdict, data.classes, len(data.unreadable), found.again, pattern)
+    if is_rank_zero():
+        directory.write_summary(summary)
+    if content is not None:
+        directory.write_report(make_page([content]))
+    return Experiment(directory.path, results, verdict, tuple(data.classes), summary, setup.defense)
+
+
+def _illustrated(setup: Setup, content: RunContent, most: int = GALLERY) -> RunContent:
+    """With what the run's data can show."""
+    content = with_embedding(content)
+    try:
+        return illustrate(content, setup.data, setup.defense, most)
+    except (ValueError, OSError) as error:  # what was found is on disk: it is not lost for a picture
+        log.warning("the report goes without pictures: %s", error)
+        return replace(content, missing=str(error))
+
+
+def _results(setup: Setup, found: Found, verdict: Verdict) -> dict[str, Any]:
+    """``results.json``: flat, with fractions between 0 and 1 and None for what does not apply."""
+    defense, data, again, counts = setup.defense, setup.data, found.again, verdict.counts()
+    simulated = data.attack is not None
+    return {
+        **found.figures,
+        "kept": counts["kept"], "relabelled": counts["relabeled"], "dropped": counts["dropped"],
+        "unreadable": len(data.unreadable),
+        "baseline_flagged": None if again is None else flagged_rate(again),
+        "poisoned": data.truth.count(POISON) if simulated else None,
+        "cover": data.truth.count(COVER) if simulated else None,
+        "train_images": len(found.train), "test_images": len(data.clean_test() or ()),
+        **{f"{name}_{k}": row[k] for name, row in found.compared.items() for k in CLASSIFIER},
+        "seconds": round(sum(found.seconds.values()), 3),
+        **{f"seconds_{name}": round(s, 3) for name, s in found.seconds.items()},
+        "recipe": recipe_name(defense), "attack": type(data.attack).__name__ if data.attack else None,
+        "data": type(data).__name__, "seed": setup.run.seed, "oracle": isinstance(defense, OracleDefense),
+        "version": __version__,
+    }  # fmt: skip
+
+
+def _show(setup: Setup, experiment: Experiment) -> None:
+    """Fill the dashboard, where there is one, with what the report's page shows."""
+    if setup.loggers is None or not setup.loggers.has_wandb:
+        return
+    e = experiment
+    content = RunContent(RunDirectory(e.directory), e.results, setup.config, e.verdict, e.classes)
+    made = panels(_illustrated(setup, content, PICTURED))
+    setup.loggers.show(made.tables, made.pictures)
 
 
 def _describe_data(data: ImageDataModule) -> None:
@@ -295,4 +380,4 @@ def _describe_data(data: ImageDataModule) -> None:
         log.warning("%s", warning)
 
 
-__all__ = ["Comparison", "Experiment", "illustrate", "prepare", "run_experiment"]
+__all__ = ["Comparison", "Experiment", "Setup", "prepare", "run_experiment"]

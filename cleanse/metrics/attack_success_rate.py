@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from cleanse.metrics.share import Share, check_same_length, eligible, share
+from cleanse.metrics.share import check_same_length, eligible, share
 
 
 def attack_success_rate(
@@ -11,7 +11,7 @@ def attack_success_rate(
     """ASR: the share of eligible triggered test images that are classified as the target.
 
     Eligible are the images whose true class is not the target, or only those of the source class for an attack that
-    has one (SPEC C4).
+    has one.
 
     Args:
         prediction_triggered: (n,) int64, for the images with the trigger.
@@ -31,23 +31,3 @@ def attack_success_rate(
     """
     check_same_length(prediction_triggered=prediction_triggered, true_label=true_label)
     return share(prediction_triggered == target, eligible(true_label, target, source))
-
-
-class AttackSuccessRate(Share):
-    """`attack_success_rate` over batches and processes.
-
-    Args:
-        target: the attack's target class.
-        source: the attack's source class, if it has one.
-    """
-
-    higher_is_better = False
-
-    def __init__(self, target: int, source: int | None = None) -> None:
-        super().__init__()
-        self.target, self.source = target, source
-
-    def update(self, prediction_triggered: Tensor, true_label: Tensor) -> None:
-        """Count a batch; arguments as in `attack_success_rate`."""
-        check_same_length(prediction_triggered=prediction_triggered, true_label=true_label)
-        self.add(prediction_triggered == self.target, eligible(true_label, self.target, self.source))

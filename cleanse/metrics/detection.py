@@ -2,9 +2,7 @@
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 from torchmetrics.functional.classification import binary_auroc
-from torchmetrics.utilities import dim_zero_cat
 
 from cleanse.metrics.share import check_same_length, share
 
@@ -48,32 +46,6 @@ def detection_rates(flagged: Tensor, score: Tensor, role: Tensor) -> dict[str, T
         "auroc": _auroc(score[clean | poison], poison[clean | poison]),
         "cover_flagged": share(flagged, role == _COVER),
     }
-
-
-class Detection(Metric):
-    """`detection_rates` over batches and processes; it keeps every row, because AUROC needs them all together."""
-
-    is_differentiable = False
-    full_state_update = False
-    flagged: list[Tensor]
-    score: list[Tensor]
-    role: list[Tensor]
-
-    def __init__(self) -> None:
-        super().__init__()
-        for column in ("flagged", "score", "role"):
-            self.add_state(column, [], dist_reduce_fx="cat")
-
-    def update(self, flagged: Tensor, score: Tensor, role: Tensor) -> None:
-        """Add a batch; arguments as in `detection_rates`."""
-        check_same_length(flagged=flagged, score=score, role=role)
-        self.flagged.append(flagged)
-        self.score.append(score)
-        self.role.append(role)
-
-    def compute(self) -> dict[str, Tensor]:
-        """The rates over all rows; NaN where they do not apply."""
-        return detection_rates(dim_zero_cat(self.flagged), dim_zero_cat(self.score), dim_zero_cat(self.role))
 
 
 def _auroc(score: Tensor, poison: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from cleanse.metrics.share import Share, check_same_length, eligible, share
+from cleanse.metrics.share import check_same_length, eligible, share
 
 
 def robust_accuracy(prediction_triggered: Tensor, true_label: Tensor, target: int, source: int | None = None) -> Tensor:
@@ -26,23 +26,3 @@ def robust_accuracy(prediction_triggered: Tensor, true_label: Tensor, target: in
     """
     check_same_length(prediction_triggered=prediction_triggered, true_label=true_label)
     return share(prediction_triggered == true_label, eligible(true_label, target, source))
-
-
-class RobustAccuracy(Share):
-    """`robust_accuracy` over batches and processes.
-
-    Args:
-        target: the attack's target class.
-        source: the attack's source class, if it has one.
-    """
-
-    higher_is_better = True
-
-    def __init__(self, target: int, source: int | None = None) -> None:
-        super().__init__()
-        self.target, self.source = target, source
-
-    def update(self, prediction_triggered: Tensor, true_label: Tensor) -> None:
-        """Count a batch; arguments as in `robust_accuracy`."""
-        check_same_length(prediction_triggered=prediction_triggered, true_label=true_label)
-        self.add(prediction_triggered == true_label, eligible(true_label, self.target, self.source))

@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 
 def share(hit: Tensor, among: Tensor) -> Tensor:
@@ -19,7 +18,8 @@ def share(hit: Tensor, among: Tensor) -> Tensor:
     >>> share(torch.tensor([True, False, True]), torch.tensor([True, True, False])).item()
     0.5
     """
-    return _ratio((hit & among).sum(), among.sum())
+    dtype = torch.float32 if hit.device.type == "mps" else torch.float64
+    return (hit & among).sum().to(dtype) / among.sum()
 
 
 def eligible(true_label: Tensor, target: int, source: int | None = None) -> Tensor:
@@ -48,30 +48,3 @@ def check_same_length(**columns: Tensor) -> None:
     if len({tuple(column.shape) for column in columns.values()}) > 1 or any(c.ndim != 1 for c in columns.values()):
         shapes = ", ".join(f"{name} {tuple(column.shape)}" for name, column in columns.items())
         raise ValueError(f"these are columns of one table, (n,) each, but their shapes are {shapes}")
-
-
-class Share(Metric):
-    """A rate that adds up over batches and processes: counts are summed, and divided at the end."""
-
-    is_differentiable = False
-    full_state_update = False
-    hit: Tensor
-    total: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("hit", torch.tensor(0), dist_reduce_fx="sum")
-        self.add_state("total", torch.tensor(0), dist_reduce_fx="sum")
-
-    def add(self, hit: Tensor, among: Tensor) -> None:
-        """Count a batch: ``hit`` and ``among`` as in `share`."""
-        self.hit += (hit & among).sum()
-        self.total += among.sum()
-
-    def compute(self) -> Tensor:
-        """The rate over all that was counted; NaN where no row counts."""
-        return _ratio(self.hit, self.total)
-
-
-def _ratio(hit: Tensor, total: Tensor) -> Tensor:
-    return hit.to(torch.float32 if hit.device.type == "mps" else torch.float64) / total

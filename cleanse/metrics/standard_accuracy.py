@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from cleanse.metrics.share import Share, check_same_length, share
+from cleanse.metrics.share import check_same_length, share
 
 
 def standard_accuracy(prediction: Tensor, true_label: Tensor) -> Tensor:
@@ -24,21 +24,3 @@ def standard_accuracy(prediction: Tensor, true_label: Tensor) -> Tensor:
     """
     check_same_length(prediction=prediction, true_label=true_label)
     return share(prediction == true_label, torch.ones_like(true_label, dtype=torch.bool))
-
-
-class StandardAccuracy(Share):
-    """`standard_accuracy` over batches and processes.
-
-    >>> metric = StandardAccuracy()
-    >>> metric.update(torch.tensor([0, 1]), torch.tensor([0, 1]))
-    >>> metric.update(torch.tensor([2, 2]), torch.tensor([2, 3]))
-    >>> metric.compute().item()
-    0.75
-    """
-
-    higher_is_better = True
-
-    def update(self, prediction: Tensor, true_label: Tensor) -> None:
-        """Count a batch; arguments as in `standard_accuracy`."""
-        check_same_length(prediction=prediction, true_label=true_label)
-        self.add(prediction == true_label, torch.ones_like(true_label, dtype=torch.bool))

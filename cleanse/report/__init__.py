@@ -1,6 +1,5 @@
-"""What people look at: tables and run directories."""
+"""What people look at: a summary in words, tables, charts and the web page."""
 
-from cleanse.report.run_directory import check_checkpoint, save_run
 from cleanse.report.table import results_table
 
-__all__ = ["check_checkpoint", "results_table", "save_run"]
+__all__ = ["results_table"]

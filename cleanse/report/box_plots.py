@@ -4,12 +4,12 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cleanse.report.figures import MARKERS, readable
+from cleanse.report.figures import COLORS, MARKERS
+from cleanse.utils.text import readable
 
 Points = Mapping[str, Sequence[float]]
 """The values of one box, by the name of their group."""
 
-COLORS = ("#0c7bc9", "#d4511c", "#9a58cc", "#3f7d20", "#8a6d00", "#7b838d")
 _STYLE: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "box_plots", "text.parse_math": False, "font.size": 9}
 
 
@@ -47,7 +47,7 @@ def box_plots(panels: Mapping[str, Mapping[str, Points]], groups: Sequence[str])
                 points = [(100 * v, i + step) for i, row in enumerate(rows) for v in boxes[row].get(name, ())]
                 axes.scatter(
                     [x for x, _ in points], [y for _, y in points], s=11, zorder=3, linewidths=0, alpha=0.75,
-                    color=COLORS[g % len(COLORS)], marker=MARKERS[g % len(MARKERS)], label=readable(name, 40),
+                    color=COLORS[1 + g % (len(COLORS) - 1)], marker=MARKERS[g % len(MARKERS)], label=readable(name, 40),
                 )  # fmt: skip
             axes.set_title(title, fontsize=10)
             axes.set_xlim(-3, 103)

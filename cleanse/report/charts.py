@@ -7,7 +7,17 @@ import torch
 from torch import Tensor
 
 from cleanse.report.content import RunContent, threshold
-from cleanse.report.figures import Chart, histogram, place, principal_plane, scatter, stacked_bars
+from cleanse.report.figures import (
+    COLORS,
+    Chart,
+    histogram,
+    outlined_scatter,
+    place,
+    principal_plane,
+    scatter,
+    stacked_bars,
+)
+from cleanse.utils.text import readable
 from cleanse.verdict import ACTIONS
 
 MAPPED = 3000
@@ -90,7 +100,27 @@ def _role(run: RunContent) -> Described | None:
 
 
 def _map(run: RunContent) -> Described | None:
-    return _mapped(run, run.verdict.action.long(), DONE, "by verdict")
+    """Colored by class, with the verdict as outline."""
+    if (shown := _on_the_map(run)) is None:
+        return None
+    points, rows, part = shown
+    label, flagged = run.verdict.label[rows], ~run.verdict.kept[rows]
+    counts = by_class(run)
+    busiest = counts[:, 1:].sum(1).argsort(descending=True, stable=True)[: len(COLORS) - 1].sort().values.tolist()
+    names = ["other classes" if len(run.classes) > len(busiest) else "no label", *(run.classes[c] for c in busiest)]
+    if len(run.classes) <= len(COLORS) and bool((label >= 0).all()):  # each has a color, gray too
+        busiest, names = [-1, *range(1, len(run.classes))], list(run.classes)
+    group = torch.zeros(len(rows), dtype=torch.int64)
+    for g, c in enumerate(busiest, 0 if busiest[:1] == [-1] else 1):
+        group[label == c] = g
+    about = "Principal components of the embedding, one point per image, colored by class; an outline is around images "
+    about += "that are relabeled or dropped."
+    where = _places(points, group, names)
+    return Described(
+        outlined_scatter(points, group, names, flagged, "relabeled or dropped"),
+        f"Scatter plot. {about} {int(flagged.sum()):,} are outlined. {where}",
+        about + part,
+    )
 
 
 def _truth(run: RunContent) -> Described | None:
@@ -98,28 +128,41 @@ def _truth(run: RunContent) -> Described | None:
 
 
 def _mapped(run: RunContent, group: Tensor, names: Sequence[str], what: str) -> Described | None:
+    if (shown := _on_the_map(run)) is None:
+        return None
+    points, rows, part = shown
+    if not (group[rows] >= 0).any():
+        return None
+    about = f"Principal components of the embedding, one point per image, {what}."
+    return Described(
+        scatter(points, group[rows], names),
+        f"Scatter plot. {about} {_places(points, group[rows], names)}",
+        about + part,
+    )
+
+
+def _on_the_map(run: RunContent) -> tuple[Tensor, Tensor, str] | None:
+    """(p, 2) points, their rows of the verdict, and a sentence if they are a part of all."""
     features = run.features
     if features is None or len(features) < 3:
         return None
     rows = torch.arange(len(features))
     if len(rows) > MAPPED:
         rows = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:MAPPED].sort().values
-    group = group[rows]
-    if not (group >= 0).any():
-        return None
-    points = principal_plane(features[rows])
     part = f" A random {MAPPED:,} of the {len(features):,} images are shown." if len(rows) < len(features) else ""
-    about = f"Principal components of the embedding, one point per image, {what}."
+    return principal_plane(features[rows]), rows, part
+
+
+def _places(points: Tensor, group: Tensor, names: Sequence[str]) -> str:
+    """Where the middle of each group is, in words."""
     low, high = points.amin(0), points.amax(0)
     unit = (points - low) / (high - low).clamp_min(1e-12)
     parts = []
     for g, name in enumerate(names):
         if (own := group == g).any():
             x, y = unit[own].median(0).values.tolist()
-            parts.append(f"{int(own.sum()):,} {name}, centerd at the {place(x, 1 - y)}")
-    return Described(
-        scatter(points, group, names), f"Scatter plot. {about} Shown are {'; '.join(parts)}.", about + part
-    )  # fmt: skip
+            parts.append(f"{int(own.sum()):,} {readable(name, 60)}, centered at the {place(x, 1 - y)}")
+    return f"Shown are {'; '.join(parts)}."
 
 
 def _medians(score: Tensor, group: Tensor, names: Sequence[str]) -> str:

@@ -1,6 +1,7 @@
 """What a page and a W&B run show of an experiment, from its directory and its data."""
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +12,8 @@ import yaml
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
+from cleanse.engine.run_directory import RunDirectory
+from cleanse.report.pattern import Pattern, kept_neighbors, kept_peers, shared_pattern, suspicious_rows
 from cleanse.report.saliency import grad_cam
 from cleanse.verdict import RELABEL, Verdict
 
@@ -18,8 +21,7 @@ GALLERY = 24
 """Images in a gallery at most."""
 NEIGHBORED, NEAR = 8, 8
 """How many suspicious images are shown with their neighbors, and how many of those."""
-WORDS = 1_000_000
-"""Characters of a summary that are read at most."""
+_TOTALS = re.compile(r"Of \d+ images, \d+ are kept")
 ATTENDED = 6
 """Triggered test images with saliency maps."""
 
@@ -63,7 +65,7 @@ class RunContent:
     """What a page is made of: all that a run's directory holds, and what could be found besides.
 
     Attributes:
-        directory: of the run, as the user named it.
+        directory: of the run; its path is as the user named it.
         results: flat, of results.json.
         config: text of config.yaml.
         verdict: n rows.
@@ -75,11 +77,14 @@ class RunContent:
         missing: why there are no images; empty where there are.
         near: row of the verdict to its nearest rows in what the recipe compared images by, the nearest first; empty
             without an embedding.
+        beside: suspicious rows of one class to the kept rows most like each.
+        peers: some kept rows of that class.
+        pattern: what those suspicious images share; None without images or an embedding.
         attention: triggered test images and where the classifiers look.
         no_attention: why there are none; empty where there are, or where the run has no attack.
     """
 
-    directory: Path
+    directory: RunDirectory
     results: Mapping[str, Any]
     config: str
     verdict: Verdict
@@ -90,6 +95,9 @@ class RunContent:
     images: Mapping[int, Tensor] = field(default_factory=dict)
     missing: str = ""
     near: Mapping[int, Sequence[int]] = field(default_factory=dict)
+    beside: Mapping[int, Sequence[int]] = field(default_factory=dict)
+    peers: Sequence[int] = ()
+    pattern: Pattern | None = None
     attention: Sequence[Attention] = ()
     no_attention: str = ""
 
@@ -97,14 +105,10 @@ class RunContent:
     def words(self) -> list[str]:
         """What summary.txt says about classes that stand out and how sure that is; empty without the file.
 
-        Its first line and the indented ones count images, which a page shows itself.
+        The line of totals and the indented ones count images, which a page shows itself.
         """
-        try:
-            with (self.directory / "summary.txt").open(encoding="utf-8", errors="replace") as file:
-                lines = file.read(WORDS).splitlines()
-        except (OSError, ValueError):
-            return []
-        return [line for line in lines[1:] if line and not line.startswith(" ")]
+        lines = self.directory.read_summary().splitlines()
+        return [line for line in lines if line and not line.startswith(" ") and not _TOTALS.match(line)]
 
 
 class View(Protocol):
@@ -121,18 +125,25 @@ class View(Protocol):
 
 
 def gallery_rows(verdict: Verdict, most: int = GALLERY) -> dict[str, list[int]]:
-    """Rows of the verdict for each gallery, the most suspicious first; unreadable files have no picture."""
+    """Rows of the verdict for each gallery, the most suspicious first, each in one; unreadable files in none."""
     order = torch.sort(verdict.score, descending=True, stable=True).indices.tolist()
     there = [i for i in order if not verdict.reason[i].startswith("unreadable: ")]
     relabeled = [i for i in there if verdict.action[i] == RELABEL]
     differ = len(verdict) > 0 and bool((verdict.score != verdict.score[0]).any())
-    return {"suspicious": there[:most] if differ else [], "relabeled": relabeled[:most]}
+    suspicious = there[:most] if differ else []
+    return {"suspicious": suspicious, "relabeled": [i for i in relabeled if i not in suspicious][:most]}
 
 
 def shown_rows(run: RunContent, most: int = GALLERY) -> set[int]:
     """Rows of the verdict of which a picture is shown."""
     galleries = {i for rows in gallery_rows(run.verdict, most).values() for i in rows}
-    return galleries | set(run.near) | {i for rows in run.near.values() for i in rows}
+    near = {**run.beside, **run.near}
+    return (
+        galleries
+        | set(run.peers)
+        | set(near)
+        | {i for rows in (*run.near.values(), *run.beside.values()) for i in rows}
+    )
 
 
 def threshold(verdict: Verdict) -> float | None:
@@ -175,11 +186,16 @@ def nearest(features: Tensor, rows: Sequence[int], k: int = NEAR) -> dict[int, l
 
 def with_embedding(run: RunContent) -> RunContent:
     """The features for the map, and the neighbors of the most suspicious images where a recipe compares images."""
-    tables = [t for p in sorted(run.directory.glob("stages/*-embed*/table.pt")) if (t := _table(p))]
+    tables = list(run.directory.tables("embed"))
     features = _fitting(run.verdict, tables, "features")
     compared = _fitting(run.verdict, tables, _compared_by(run.config))
     suspicious = gallery_rows(run.verdict)["suspicious"][:NEIGHBORED]
-    return replace(run, features=features, near={} if compared is None else nearest(compared, suspicious))
+    if compared is None:
+        return replace(run, features=features)
+    most_flagged = suspicious_rows(run.verdict, len(run.classes))
+    beside = kept_neighbors(compared, run.verdict, most_flagged) if most_flagged else {}
+    peers = kept_peers(run.verdict, int(run.verdict.label[most_flagged[0]])) if most_flagged else []
+    return replace(run, features=features, near=nearest(compared, suspicious), beside=beside, peers=peers)
 
 
 def with_images(
@@ -203,6 +219,7 @@ def with_images(
         raise ValueError("the data have changed since the run, or another version of cleanse made it.")
     rows = sorted(shown_rows(run, most))
     images = {i: view.images(torch.tensor([place[run.verdict.id[i]]]))[0] for i in rows}
+    run = replace(run, pattern=shared_pattern(images, run.beside, run.peers, run.verdict, run.classes))
     if role is None:
         return replace(run, images=images)
     known = torch.full((len(run.verdict),), -1)
@@ -252,7 +269,7 @@ def final_classifiers(run: RunContent, build: Callable[[], LightningModule]) -> 
     A run predicts the clean test images with its own classifier first, then with each that it is compared with, in the
     order of its results; the record of such a stage names the classifier's.
     """
-    links = sorted((run.directory / "stages").glob("*"))
+    links = sorted(run.directory.stages.glob("*"))
     order = [k.removesuffix("sa").rstrip("_") for k in run.results if k == "sa" or k in ("none_sa", "oracle_sa")]
     keys = [key for link in links if (key := _tested(link))]
     names = {"none": "No defense", "": str(run.results.get("recipe", "This recipe"))}
@@ -280,13 +297,6 @@ def _tested(link: Path) -> str:
         return ""
 
 
-def _table(path: Path) -> dict[str, Any]:
-    try:
-        return dict(torch.load(path, map_location="cpu", weights_only=True))
-    except Exception:  # whatever a foreign or damaged file holds, the page goes without a map
-        return {}
-
-
 def _fitting(verdict: Verdict, tables: Sequence[Mapping[str, Any]], column: str) -> Tensor | None:
     """(m, D) of the first table that has a row for each of the m images that could be read."""
     m = sum(not why.startswith("unreadable: ") for why in verdict.reason)
@@ -298,7 +308,7 @@ def _fitting(verdict: Verdict, tables: Sequence[Mapping[str, Any]], column: str)
 
 
 def _compared_by(config: str) -> str:
-    """The column of the ``embed`` stage that the recipe compares images by: paper 002's is the projection."""
+    """The column of the ``embed`` stage that the recipe compares images by: the projection for Wang et al. 2022."""
     try:
         model = yaml.safe_load(config)["model"]
         contrastive = str(model["class_path"]).endswith("ContrastiveFilter")

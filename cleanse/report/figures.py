@@ -11,26 +11,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from cleanse.utils.text import readable
+
 INK = "#010203"
 """Stands for the page's text color while matplotlib draws."""
-COLORS = ("#7b838d", "#0c7bc9", "#d4511c", "#9a58cc")
-"""At least 3:1 against the light and the dark page, and told apart by the color-blind."""
+COLORS = (
+    "#7b838d", "#0c7bc9", "#d4511c", "#9a58cc", "#3f7d20", "#8a6d00", "#c2377f", "#0b8385", "#5f66d9", "#a15c38"
+)  # fmt: skip
+"""At least 3:1 against the light and the dark page; the first four are told apart by the color-blind."""
 MARKERS = ("o", "^", "X", "s")
 _WIDTH = 5.2  # inches; narrow, so that texts stay readable on a phone
-
-
-def readable(text: str, most: int | None = None) -> str:
-    r"""A text in which nothing is invisible or unprintable: such characters are written as Python writes them.
-
-    Args:
-        text: a file name, a class name, a reason; bytes that are no UTF-8 as surrogates.
-        most: longer ones are cut, with an ellipsis.
-
-    >>> readable("a\nb\udcff\u202e")
-    'a\\nb\\xff\\u202e'
-    """
-    shown = "".join(c if c.isprintable() else _written(c) for c in text)
-    return shown if most is None or len(shown) <= most else shown[: most - 1] + "\u2026"
 
 
 class Chart:
@@ -156,6 +146,32 @@ def scatter(points: Tensor, group: Tensor, groups: Sequence[str]) -> Chart:
     return Chart(figure)
 
 
+def outlined_scatter(points: Tensor, group: Tensor, groups: Sequence[str], outlined: Tensor, outline: str) -> Chart:
+    """A map of points, a color for each group, and a dark outline around some of them.
+
+    Args:
+        points: (n, 2) float.
+        group: (n,) int64, an index into ``groups``.
+        groups: at most ten names; one without a point is left out.
+        outlined: (n,) bool.
+        outline: what an outline means.
+    """
+    figure, axes = _empty(4.2 + 0.2 * (len(groups) // 3))
+    for g, name in enumerate(groups):
+        own = points[(group == g) & ~outlined]
+        axes.scatter(*own.T.tolist(), s=9, c=COLORS[g], label=readable(name, 18), linewidths=0, alpha=0.55)
+    for g in range(len(groups)):
+        own = points[(group == g) & outlined]
+        axes.scatter(*own.T.tolist(), s=22, c=COLORS[g], edgecolors=INK, linewidths=1.1)
+    axes.scatter([], [], s=22, c="none", edgecolors=INK, linewidths=1.1, label=outline)
+    axes.set_xlabel("first principal component")
+    axes.set_ylabel("second")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    _legend(axes, 3)
+    return Chart(figure)
+
+
 def principal_plane(features: Tensor) -> Tensor:
     """(n, D) features to (n, 2): their two principal components (scikit-learn's PCA).
 
@@ -204,6 +220,25 @@ def heat(image: Tensor, saliency: Tensor, most: int = 96) -> Tensor:
     return (mixed * 255).round().to(torch.uint8).permute(2, 0, 1)
 
 
+def signed(difference: Tensor) -> Tensor:
+    """A mean difference as a picture: gray where there is none, lighter or darker where there is one, at full contrast.
+
+    Args:
+        difference: (C, H, W) float in [-1, 1].
+
+    Returns:
+        (C, H, W) uint8.
+    """
+    largest = difference.abs().max().clamp(min=1e-6)
+    return (127.5 + 127.5 * difference / largest).round().clamp(0, 255).to(torch.uint8)
+
+
+def enlarged(image: Tensor, least: int = 64) -> Tensor:
+    """A small (C, H, W) picture by a whole factor larger, so that nothing blurs it."""
+    factor = max(1, least // max(image.shape[1:]))
+    return image.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+
+
 def place(x: float, y: float) -> str:
     """Where a point of the unit square is, y downwards, in words.
 
@@ -211,11 +246,6 @@ def place(x: float, y: float) -> str:
     ('lower right', 'middle', 'left')
     """
     return _PLACES[min(2, int(3 * y))][min(2, int(3 * x))]
-
-
-def _written(character: str) -> str:
-    code = ord(character)
-    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else ascii(character)[1:-1]
 
 
 def _empty(height: float):  # type: ignore[no-untyped-def]  # matplotlib is loaded only here

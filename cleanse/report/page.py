@@ -1,15 +1,21 @@
 """The HTML page: one file that needs no network and no script, about one run or comparing several."""
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cleanse.report.charts import DONE, by_class, charts
 from cleanse.report.content import Attention, RunContent, gallery_rows
-from cleanse.report.figures import data_address, heat, place, readable
+from cleanse.report.figures import data_address, enlarged, heat, place, signed
+from cleanse.report.pattern import Pattern
+from cleanse.utils.text import readable
 from cleanse.verdict import DROP, KEEP, RELABEL
 from cleanse.version import __version__
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 FIGURES = {
     "sa": "clean test images classified as their true class",
@@ -21,8 +27,18 @@ DETECTION = {
     "tpr": "poisoned images that were relabeled or dropped",
     "fpr": "clean images that were relabeled or dropped",
     "auroc": "area under the ROC curve of the score, poisoned against clean",
+    "cover_flagged": "cover images (with the trigger and their own label) that were relabeled or dropped",
     "relabel_accuracy": "relabeled poisoned images that got their true label",
+    "relabel_accuracy_all": "relabeled images, poisoned or not, that got their true label",
 }
+
+
+SHORT = {
+    "relabel_accuracy": "Relabel acc.",
+    "relabel_accuracy_all": "Relabel acc., all",
+    "cover_flagged": "Cover flagged",
+}
+"""Headings of the figures that are not abbreviations."""
 
 
 def make_page(runs: Sequence[RunContent]) -> str:
@@ -42,12 +58,22 @@ def make_page(runs: Sequence[RunContent]) -> str:
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"readable": readable, "svg": Markup}
+    environment.filters |= {"readable": readable, "svg": Markup, "breakable": _breakable}
+    environment.finalize = _visible
     single = len(runs) == 1
     sections = [_section(run, f"r{i}", detailed=single) for i, run in enumerate(runs, 1)]
+    there = {
+        key
+        for section in sections
+        for row in (section["detection"], *dict(section["accuracy"]).values())
+        for key, text in row.items()
+        if text
+    }
     return environment.get_template("page.html.j2").render(
-        sections=sections, single=single, figures=FIGURES, detection=DETECTION, version=__version__, done=DONE
-    )
+        sections=sections, single=single, version=__version__, done=DONE, short=SHORT,
+        figures={key: text for key, text in FIGURES.items() if key in there},
+        detection={key: text for key, text in DETECTION.items() if key in there},
+    )  # fmt: skip
 
 
 def summary(run: RunContent) -> list[str]:
@@ -55,11 +81,13 @@ def summary(run: RunContent) -> list[str]:
     verdict, results = run.verdict, run.results
     n, unreadable = len(verdict), sum(reason.startswith("unreadable: ") for reason in verdict.reason)
     kept, relabeled, dropped = verdict.counts().values()
+    unusable = [readable(word) for word in run.words if word.startswith("THIS VERDICT")]
     said = [
+        *unusable,
         f"Of {n:,} training images, {kept:,} were kept, {relabeled:,} relabeled and {dropped:,} dropped"
-        + (f" ({unreadable:,} of them because the file cannot be read)." if unreadable else ".")
+        + (f" ({unreadable:,} of them because the file cannot be read)." if unreadable else "."),
     ]
-    said += [readable(line) for line in run.words]
+    said += [line for word in run.words if (line := readable(word)) not in unusable]
     counts = by_class(run)
     flagged, every = counts[:, 1:].sum(1), counts.sum(1)
     most = sorted((c for c in range(len(run.classes)) if flagged[c]), key=lambda c: -float(flagged[c] / every[c]))[:3]
@@ -108,7 +136,7 @@ def _section(run: RunContent, salt: str, detailed: bool) -> dict[str, Any]:
         for kind, names in (("class", ("classes",)), ("score", ("score", "role")), ("map", ("map", "truth")))
     }
     galleries = gallery_rows(verdict) if detailed else {}
-    name = run.directory.absolute().name
+    name = run.directory.path.absolute().name
     return {
         "id": salt,
         "name": name,
@@ -118,6 +146,7 @@ def _section(run: RunContent, salt: str, detailed: bool) -> dict[str, Any]:
         "results": results,
         "accuracy": [(name, _cells(row)) for name, row in compared if any(_is_number(v) for v in row.values())],
         "detection": _cells({k: results.get(k) for k in DETECTION}),
+        "pattern": None if run.pattern is None else _pattern(run, run.pattern),
         "detected": any(_is_number(results.get(k)) for k in DETECTION),
         "counts": verdict.counts(),
         "classes": [(run.classes[c], row) for c, row in enumerate(by_class(run).tolist())],
@@ -137,7 +166,7 @@ def _section(run: RunContent, salt: str, detailed: bool) -> dict[str, Any]:
             if key.startswith("seconds_") and _is_number(value)
         ],
         "total": results.get("seconds") if _is_number(results.get("seconds")) else None,
-        "command": readable(f"cleanse fit --config {shlex.quote(str(run.directory / 'config.yaml'))}"),
+        "command": readable(f"cleanse fit --config {shlex.quote(str(run.directory.config))}"),
         "config": "\n".join(readable(line) for line in run.config.split("\n")),
     }
 
@@ -151,6 +180,16 @@ def _picture(run: RunContent, i: int, most: int = 96) -> dict[str, str]:
         "src": data_address(run.images[i], most), "id": readable(verdict.id[i], 200), "old": readable(old, 60),
         "new": readable(new, 60) if what == "relabeled" else "", "what": what, "role": role,
         "reason": readable(verdict.reason[i], 120), "score": f"{float(verdict.score[i]):.3g}",
+    }  # fmt: skip
+
+
+def _pattern(run: RunContent, pattern: Pattern) -> dict[str, Any]:
+    """The mean difference, enlarged, beside some of the images."""
+    return {
+        "src": data_address(enlarged(signed(pattern.difference), 192), most=192),
+        "class": readable(run.classes[pattern.label], 60), "count": len(pattern.rows),
+        "words": readable(pattern.words), "largest": f"{100 * float(pattern.difference.abs().max()):.0f} %",
+        "images": [_picture(run, row) for row in pattern.rows[:8]],
     }  # fmt: skip
 
 
@@ -181,6 +220,22 @@ def _attention(run: RunContent, a: Attention) -> dict[str, Any]:
         "src": data_address(a.image), "id": readable(a.id, 100), "label": readable(run.classes[a.label], 60),
         "looks": looks, "changed": f"{100 * float(a.changed.float().mean()):.0f} %",
     }  # fmt: skip
+
+
+def _visible(value: object) -> object:
+    """What the template is about to write: no character in it can be invisible or turn the direction of writing."""
+    from markupsafe import Markup
+
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return "\n".join(readable(line) for line in value.split("\n"))
+
+
+def _breakable(text: str) -> "Markup":
+    """A name that a line may break after its separators, and nowhere else."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"([/_.\-])", r"\1<wbr>", str(escape(text))))
 
 
 def _is_number(value: object) -> bool:

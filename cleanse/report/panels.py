@@ -9,7 +9,8 @@ from torch import Tensor
 
 from cleanse.report.charts import DONE, by_class, charts
 from cleanse.report.content import RunContent, gallery_rows
-from cleanse.report.figures import heat, readable
+from cleanse.report.figures import enlarged, heat, signed
+from cleanse.utils.text import readable
 from cleanse.verdict import ACTIONS
 
 LISTED = 1000
@@ -37,13 +38,15 @@ def panels(run: RunContent) -> Panels:
     pictures |= {
         name: shown
         for name, rows in gallery_rows(run.verdict, PICTURED).items()
-        if (shown := [(_enlarged(run.images[i]), _caption(run, i)) for i in rows if i in run.images])
+        if (shown := [(enlarged(run.images[i]), _caption(run, i)) for i in rows if i in run.images])
     }
     if run.near:
         strips = {i: [i, *near] for i, near in run.near.items() if {i, *near} <= set(run.images)}
         pictures["neighbors"] = [
-            (_strip([_enlarged(run.images[j]) for j in row]), _near(run, row)) for row in strips.values()
+            (_strip([enlarged(run.images[j]) for j in row]), _near(run, row)) for row in strips.values()
         ]
+    if run.pattern is not None:
+        pictures["pattern"] = [(enlarged(signed(run.pattern.difference), 128), run.pattern.words or "mean difference")]
     if run.attention:
         pictures["saliency"] = [
             (
@@ -64,7 +67,7 @@ def _verdict(run: RunContent) -> tuple[Sequence[str], Sequence[Sequence[Any]]]:
     columns = ["image", "id", "label", "verdict", "new label", "score", "reason"]
     rows: list[list[Any]] = [
         [
-            None if i not in run.images else _enlarged(run.images[i]),
+            None if i not in run.images else enlarged(run.images[i]),
             readable(v.id[i], 200), _name(run, int(v.label[i])), ACTIONS[int(v.action[i])],
             _name(run, int(v.new_label[i])), float(v.score[i]), readable(v.reason[i], 200),
         ]
@@ -90,12 +93,6 @@ def _caption(run: RunContent, i: int) -> str:
 def _near(run: RunContent, row: Sequence[int]) -> str:
     first, *others = (_name(run, int(run.verdict.label[i])) or "no label" for i in row)
     return f"{first}; nearest: {', '.join(others)}"
-
-
-def _enlarged(image: Tensor, least: int = 64) -> Tensor:
-    """A small (C, H, W) picture by a whole factor larger, so that a dashboard does not blur it."""
-    factor = max(1, least // max(image.shape[1:]))
-    return image.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
 
 
 def _strip(images: Sequence[Tensor]) -> Tensor:

@@ -8,7 +8,8 @@ from torch.nn.functional import interpolate
 def grad_cam(network: nn.Module, image: Tensor) -> tuple[Tensor, Tensor]:
     """The saliency of a network's own decision on each image.
 
-    Selvaraju et al., ICCV 2017, arXiv 1610.02391, as in Appendix A of paper 002: the last convolution's map, its
+    Selvaraju et al., ICCV 2017, arXiv 1610.02391, as in Appendix A of Wang et al. 2022 (arXiv
+    2210.10272): the last convolution's map, its
     channels weighted by the mean gradient of the predicted class' logit, summed, and what is positive of the sum.
 
     Departures:

@@ -5,12 +5,20 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from cleanse.verdict import Verdict
+from cleanse.verdict import ACTIONS, Verdict
 
 STANDS_OUT = 5.0
 """Robust standard deviations above the median class. A convention, set before any verdict was looked at."""
 MOST_FLAGGED = 0.25
 """A larger share of flagged images is doubted. A convention: poison that frequent would be no backdoor any more."""
+UNUSABLE = 0.5
+"""With a larger share of flagged images, a verdict is not to be used at all. A convention."""
+LARGER = 1.25
+"""A class whose size stands out has at least so many times the images of the median class. A convention."""
+LISTED = 20
+"""Classes that get a line of their own at most."""
+NAMED = 5
+"""Classes that one kind of sentence is about at most."""
 FEWEST_CLASSES = 4
 """Fewer classes have no spread to speak of."""
 FEWEST_LABELED = 5
@@ -78,16 +86,42 @@ def flagged_rate(verdict: Verdict) -> float:
     return int((given & ~verdict.kept).sum()) / max(1, int(given.sum()))
 
 
-def summarize(verdict: Verdict, classes: Sequence[str], unreadable: int = 0, baseline: Verdict | None = None) -> str:
+def cannot_be_used(verdict: Verdict) -> str:
+    """Why a verdict cannot be used and what to do instead; empty where it can.
+
+    >>> label = torch.tensor([0, 0, 1, 1])
+    >>> cannot_be_used(Verdict.keep_mask("abcd", label, torch.tensor([True, False, False, False]))).split(":")[0]
+    'THIS VERDICT CANNOT BE USED'
+    """
+    rate = flagged_rate(verdict)
+    if rate <= UNUSABLE:
+        return ""
+    return (
+        f"THIS VERDICT CANNOT BE USED: it flags {rate:.1%} of the images, so it says more of the recipe than of the "
+        "data. The next step that takes minutes and no training: features of the images from a pretrained encoder, "
+        "and cleanse.verdict_from_embedding(features, labels, method='energy'). Or look at the images with the highest "
+        "scores, which may still be the right ones: cleanse export RUN --out DIR --short-list 100."
+    )
+
+
+def summarize(
+    verdict: Verdict,
+    classes: Sequence[str],
+    unreadable: int = 0,
+    baseline: Verdict | None = None,
+    pattern: str = "",
+) -> str:
     """A verdict in words, for a person who knows nothing about their data.
 
-    Class names are untrusted: they appear as ASCII literals, so none can steer a terminal.
+    Class names are untrusted: they appear as ASCII literals, so none can steer a terminal. However many classes there
+    are, the lines fit on a screen or two.
 
     Args:
         verdict: one row per image that was judged; files that could not be read say nothing about their class.
         classes: C class names.
         unreadable: how many such files there are.
         baseline: the verdict of the same recipe on the kept images alone; None if nobody asked for it.
+        pattern: a sentence about what the suspicious images of a class share; empty for none.
 
     Returns:
         Lines of ASCII text, the last without a line end.
@@ -102,19 +136,37 @@ def summarize(verdict: Verdict, classes: Sequence[str], unreadable: int = 0, bas
     if most >= len(classes):
         raise ValueError(f"classes has {len(classes)} names, but the verdict speaks of class {most}")
     names, n = [ascii(name) for name in classes], verdict.counts()
-    lines = [f"Of {len(verdict)} images, {n['kept']} are kept, {n['relabeled']} relabeled and {n['dropped']} dropped."]
     share, total = flagged_shares(verdict, len(classes))
-    for c, name in enumerate(names):
-        own = verdict.label == c
-        kept, moved, dropped = (int((own & mask).sum()) for mask in (verdict.kept, verdict.relabeled, verdict.dropped))
-        lines.append(f"  class {name}: {kept} kept, {moved} relabeled, {dropped} dropped ({share[c]:.1%} flagged)")
-    if unlabeled := int((verdict.label < 0).sum()):
-        lines.append(f"  without a label: {unlabeled}")
-    if unreadable:
-        lines.append(f"  could not be read, and are dropped too: {unreadable}")
-    return "\n".join(
-        [*lines, *_targets(verdict, names, share, total), *_doubt(verdict), *_sureness(baseline, len(classes))]
-    )
+    lines = [
+        cannot_be_used(verdict),
+        f"Of {len(verdict)} images, {n['kept']} are kept, {n['relabeled']} relabeled and {n['dropped']} dropped.",
+        *_by_class(verdict, names, share),
+        f"  without a label: {int((verdict.label < 0).sum())}" if (verdict.label < 0).any() else "",
+        f"  could not be read, and are dropped too: {unreadable}" if unreadable else "",
+        *_targets(verdict, names, share, total),
+        *_sizes(names, total),
+        *_left(verdict, names),
+        pattern,
+        *_doubt(verdict),
+        *_sureness(baseline, len(classes)),
+    ]
+    return "\n".join(line for line in lines if line)
+
+
+def _by_class(verdict: Verdict, names: Sequence[str], share: Tensor) -> list[str]:
+    """A line for each class, or for those with the largest shares where there are many."""
+    counts = torch.zeros(len(names), len(ACTIONS), dtype=torch.int64)
+    given = verdict.label >= 0
+    counts.index_put_((verdict.label[given], verdict.action[given].long()), torch.tensor(1), accumulate=True)
+    shown = range(len(names)) if len(names) <= LISTED else share.argsort(descending=True, stable=True)[:LISTED].tolist()
+    lines = []
+    for c in shown:
+        kept, moved, dropped = counts[c].tolist()
+        lines.append(f"  class {names[c]}: {kept} kept, {moved} relabeled, {dropped} dropped ({share[c]:.1%} flagged)")
+    if len(names) > LISTED:
+        rest = len(names) - LISTED
+        lines.append(f"  ... and {rest} more classes with smaller shares: the report and verdict.csv have all")
+    return lines
 
 
 def _targets(verdict: Verdict, names: Sequence[str], share: Tensor, total: Tensor) -> list[str]:
@@ -132,7 +184,8 @@ def _targets(verdict: Verdict, names: Sequence[str], share: Tensor, total: Tenso
     kinds = (standing_out(share, total), share, "flagged"), (standing_out(certain, total), certain, "relabeled")
     found = (torch.maximum(kinds[0][0], kinds[1][0]) >= STANDS_OUT).nonzero().flatten().tolist()
     lines = []
-    for c in sorted(found, key=lambda c: -max(float(z[c]) for z, _, _ in kinds)):
+    found.sort(key=lambda c: -max(float(z[c]) for z, _, _ in kinds))
+    for c in found[:NAMED]:
         _, of, what = kinds[0] if kinds[0][0][c] >= STANDS_OUT else kinds[1]
         others = of[comparable & (torch.arange(len(of)) != c)]
         sentence = (
@@ -146,6 +199,8 @@ def _targets(verdict: Verdict, names: Sequence[str], share: Tensor, total: Tenso
                 f"; of its {len(moved)} relabeled ones, {int(count.max())} look like {names[int(count.argmax())]}"
             )
         lines.append(sentence + ".")
+    if len(found) > NAMED:
+        lines.append(f"{len(found) - NAMED} more classes stand out less: the report shows every class.")
     if not found:
         highest = int(torch.where(comparable, share, -1.0).argmax())
         lines.append(
@@ -160,9 +215,43 @@ def _targets(verdict: Verdict, names: Sequence[str], share: Tensor, total: Tenso
     return lines
 
 
+def _sizes(names: Sequence[str], total: Tensor) -> list[str]:
+    """A sentence about classes with many more images than the others: poison adds to its target class."""
+    enough = total >= FEWEST_LABELED
+    if int(enough.sum()) < FEWEST_CLASSES:
+        return []
+    size = total.double()
+    middle = size[enough].quantile(0.5)
+    spread = 1.4826 * (size[enough] - middle).abs().quantile(0.5)
+    large = ((size - middle) / torch.maximum(spread, middle.sqrt()) >= STANDS_OUT) & (size >= LARGER * middle)
+    found = large.nonzero().flatten().tolist()
+    others = total[enough & ~large]
+    if not found or not len(others):
+        return []
+    found.sort(key=lambda c: -int(total[c]))
+    named = ", ".join(f"{names[c]} {int(total[c])}" for c in found[:NAMED])
+    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    return [
+        f"The size of a class stands out: {named}{more}, the other classes {others.min()} to {others.max()} images. "
+        "Poison adds images to its target class, but so may whoever collected them."
+    ]
+
+
+def _left(verdict: Verdict, names: Sequence[str]) -> list[str]:
+    """A sentence about the class that most relabels leave: they are the images that a recipe is surest of."""
+    moved = verdict.relabeled & (verdict.label >= 0)
+    if int(moved.sum()) < FEWEST_LABELED:
+        return []
+    count = verdict.label[moved].bincount(minlength=len(names))
+    c, every = int(count.argmax()), int(moved.sum())
+    if 2 * int(count[c]) <= every:
+        return []
+    return [f"Of the {every} relabeled images, {int(count[c])} leave class {names[c]}: look at these first."]
+
+
 def _doubt(verdict: Verdict) -> list[str]:
     """A warning where so much is flagged that it says more of the recipe than of the data."""
-    if flagged_rate(verdict) <= MOST_FLAGGED:
+    if not MOST_FLAGGED < flagged_rate(verdict) <= UNUSABLE:
         return []
     return [
         f"With {flagged_rate(verdict):.1%} of the images flagged, the recipe may not tell these classes apart: an "

@@ -6,7 +6,7 @@ COLUMNS = ("sa", "asr", "ra", "tmr", "tpr", "fpr", "auroc")
 
 
 def results_table(rows: Mapping[str, Mapping[str, object]], columns: Sequence[str] = COLUMNS) -> str:
-    """One line per recipe, figures in per cent, a dash where one does not apply.
+    """One line per recipe, figures in per cent, a dash where one does not apply; empty where none does.
 
     Args:
         rows: name to figures (fractions).
@@ -17,6 +17,8 @@ def results_table(rows: Mapping[str, Mapping[str, object]], columns: Sequence[st
     none  50.0
     """
     shown = [c for c in columns if any(isinstance(r.get(c), float) for r in rows.values())]
+    if not shown:
+        return ""
     width = max(len(name) for name in rows)
     lines = [" " * width + "".join(f"{c.upper():>7}" for c in shown)]
     for name, figures in rows.items():

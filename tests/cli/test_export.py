@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from lightning.pytorch import LightningModule
 from PIL import Image
 
 from cleanse.attacks import BadNets
@@ -22,8 +21,8 @@ from cleanse.cli.export import Names, export_run
 from cleanse.cli.main import main
 from cleanse.cli.poison import freeze
 from cleanse.data import Digits, ImageFolder
+from cleanse.engine.run_directory import RunDirectory
 from cleanse.experiments.parser import UsageError
-from cleanse.report import save_run
 from cleanse.verdict import DROP, KEEP, RELABEL, Verdict
 
 MODES = ("copy", "hardlink", "symlink", "csv")
@@ -57,7 +56,9 @@ def run_of(where: Path, data: ImageFolder | Digits | Any, config: Mapping[str, A
     verdict = Verdict(view.id, view.label, action, new, (action != KEEP).float(), tuple(reason))
     verdict = verdict.with_dropped(data.unreadable, "unreadable: ")
     text = yaml.safe_dump({"seed_everything": 0, "trainer": {"accelerator": "cpu"}, "data": dict(config)})
-    save_run(where, text, verdict, data.classes, {}, LightningModule(), [])
+    directory = RunDirectory(where)
+    directory.write_config(text)
+    directory.write_verdict(verdict, data.classes)
     return where
 
 

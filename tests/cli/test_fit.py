@@ -52,7 +52,7 @@ def test_a_run_leaves_what_the_design_says(finished: tuple[Path, "CompletedProce
     assert set(keys.split()) | {"recipe", "attack", "data", "seed", "oracle", "version"} <= set(results)
     assert results["baseline_flagged"] is None  # nobody asked
     assert all(v is None or isinstance(v, (bool, int, float, str)) for v in results.values())  # flat
-    assert results["recipe"] == "NoDefense" and results["data"] == "Digits" and results["oracle"] is False
+    assert results["recipe"] == "none" and results["data"] == "Digits" and results["oracle"] is False
     assert results["tpr"] == 0 and results["kept"] == 200 and results["relabel_accuracy"] is None
     of_the_data = {"data", "trainer", "seed_everything", "root"}
     assert set(yaml.safe_load((run / "config.yaml").read_text())) == {*OF_A_RUN, *of_the_data}
@@ -71,7 +71,7 @@ def test_standard_output_is_the_verdict_in_words_the_table_and_last_the_run(
     assert words.startswith("Of 200 images, 200 are kept") and words + "\n" == (run / "summary.txt").read_text()
     lines = table.splitlines()
     assert lines[0].split()[:4] == ["SA", "ASR", "RA", "TMR"]
-    assert [line.split("  ")[0] for line in lines[1:-1]] == ["no defense", "NoDefense", "clean images only (oracle)"]
+    assert [line.split()[0] for line in lines[1:-1]] == ["none", "oracle"]
     assert lines[-1] == f"runs/{run.name}"
 
 

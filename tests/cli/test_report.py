@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from cleanse.cli.main import main
-from cleanse.cli.report import read_run, report, report_runs
+from cleanse.cli.report import report
+from cleanse.experiments.pages import read_run, report_runs
 from cleanse.experiments.parser import UsageError
 
 
@@ -46,7 +47,7 @@ def test_the_classifiers_whose_saliency_is_shown_are_the_ones_that_were_evaluate
     own, none = (t["prediction"] for t in tables)  # the recipe is evaluated first, then what it is compared with
     rows = torch.linspace(0, len(own) - 1, 6).round().long()
     for row, shown in zip(rows.tolist(), found.attention, strict=True):
-        assert [look.model for look in shown.looks] == ["No defense", "kNN"]
+        assert [look.model for look in shown.looks] == ["No defense", "knn"]
         assert [look.predicted for look in shown.looks] == [none[row], own[row]]
         assert 0 < shown.changed.float().mean() < 0.25
 

@@ -23,3 +23,12 @@ def test_images_without_a_label_are_not_counted() -> None:
     assert figures["tpr"] == 2 / 3 and figures["fpr"] == 0 and figures["auroc"] == 1
     assert {k: figures[k] for k in ("tpr", "fpr", "auroc")} == {k: labeled[k] for k in ("tpr", "fpr", "auroc")}
     assert figures["relabel_accuracy"] == 1.0  # of all relabeled poison, labeled or not
+
+
+def test_relabel_accuracy_is_of_the_poison_and_of_all_that_is_relabeled() -> None:
+    """Two poisoned images are relabeled, one to its true class; so is a clean one, which was right before."""
+    given, new = torch.tensor([0, 0, 1, 2]), torch.tensor([1, 2, 0, 2])
+    truth = Truth(torch.tensor([1, 1, 1, 2]), torch.tensor([POISON, POISON, CLEAN, CLEAN]))
+    figures = judge(Verdict.from_labels("abcd", given, new), truth)
+    assert figures["relabel_accuracy"] == 1 / 2
+    assert figures["relabel_accuracy_all"] == 1 / 3

@@ -7,7 +7,7 @@ import torch
 from sklearn.metrics import confusion_matrix, roc_auc_score
 
 from cleanse.attacks.base import CLEAN, COVER, POISON
-from cleanse.metrics import Detection, detection_rates
+from cleanse.metrics import detection_rates
 
 
 def table(seed, n=600):
@@ -68,20 +68,6 @@ def test_what_does_not_apply_is_nan():
     assert math.isnan(covers["auroc"]) and covers["cover_flagged"].item() == 0.5
     none = detection_rates(flagged[:0], score[:0], torch.zeros(0, dtype=torch.int8))
     assert all(math.isnan(value) for value in none.values())
-
-
-def test_class_over_batches_and_processes():
-    """Two processes merged give the whole table's values, AUROC included (it is no mean of the parts')."""
-    columns = table(2)
-    expected = detection_rates(*columns)
-    whole, first, second = Detection(), Detection(), Detection()
-    for start, stop, part in ((0, 50, first), (50, 200, first), (200, 600, second)):
-        rows = tuple(column[start:stop] for column in columns)
-        whole.update(*rows)
-        part.update(*rows)
-    assert whole.compute() == expected
-    first.merge_state(second)
-    assert first.compute() == expected
 
 
 def test_refusals():

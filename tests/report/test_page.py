@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from cleanse.engine.run_directory import RunDirectory
 from cleanse.report.content import Attention, Look, RunContent
 from cleanse.report.figures import data_address, histogram, stacked_bars
 from cleanse.report.page import make_page
@@ -56,7 +57,7 @@ def content(n: int = 40, results: dict[str, object] = RESULTS) -> RunContent:
     looks = [Look("No defense", saliency, 0), Look(EVIL[0], torch.zeros(8, 8), 1)]
     attention = [Attention(torch.zeros(3, 8, 8, dtype=torch.uint8), corner, 1, EVIL[2], looks)]
     return RunContent(
-        Path("runs") / EVIL[1], results, f"a: '{EVIL[0]}'\nb: {EVIL[3]}", verdict, EVIL, features, role,
+        RunDirectory(Path("runs") / EVIL[1]), results, f"a: '{EVIL[0]}'\nb: {EVIL[3]}", verdict, EVIL, features, role,
         ("clean", "poison", "cover"), images, near=near, attention=attention,
     )  # fmt: skip
 
@@ -121,8 +122,8 @@ def test_figures_are_in_per_cent_before_and_after_and_the_summary_counts() -> No
 def test_the_summary_in_words_is_shown_as_text(tmp_path: Path) -> None:
     words = "Of 40 images, 20 are kept.\n  class 'owl': 3 kept\nClass '<script>' stands out.\nHow \x1bsure it is.\n"
     (tmp_path / "summary.txt").write_bytes(words.encode() + b"\xff\n")
-    run = replace(content(), directory=tmp_path)
-    assert run.words == ["Class '<script>' stands out.", "How \x1bsure it is.", "\ufffd"]
+    run = replace(content(), directory=RunDirectory(tmp_path))
+    assert run.words == ["Class '<script>' stands out.", "How \x1bsure it is.", "\udcff"]
     page = make_page([run])
     first = page.index("<p>Class &#39;&lt;script&gt;&#39; stands out.</p>")
     assert page.index("In words") < first < page.index('id="figures"') and "<p>How \\x1bsure it is.</p>" in page

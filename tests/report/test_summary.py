@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cleanse.report.summary import flagged_rate, flagged_shares, standing_out, summarize
+from cleanse.report.summary import cannot_be_used, flagged_rate, flagged_shares, standing_out, summarize
 from cleanse.verdict import Verdict
 
 NAMES = ["cat", "dog", "owl", "<b>\x1b[31m", "fox"]
@@ -70,6 +70,47 @@ def test_a_verdict_that_flags_too_much_is_doubted() -> None:
     """Without a truth table next to it, the words are all that a user has."""
     assert "may not tell these classes apart" in summarize(verdict([40, 30, 35, 50, 30]), NAMES)
     assert "may not tell" not in summarize(verdict([30, 3, 2, 4, 3]), NAMES)
+
+
+def test_a_verdict_that_flags_most_images_says_first_that_it_cannot_be_used_and_what_to_do() -> None:
+    lines = summarize(verdict([60, 55, 70, 50, 60]), NAMES).splitlines()
+    assert lines[0].startswith("THIS VERDICT CANNOT BE USED: it flags 59.0% of the images")
+    assert "verdict_from_embedding" in lines[0]
+    assert "--short-list" in lines[0]
+    assert lines[1].startswith("Of 500 images, 205 are kept")
+    assert cannot_be_used(verdict([50, 50, 50, 50, 50])) == ""
+
+
+def sized(*sizes: int) -> Verdict:
+    label = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    return Verdict.keep_all([str(i) for i in range(len(label))], label)
+
+
+def test_a_class_of_another_size_is_named_with_its_size() -> None:
+    text = summarize(sized(290, 300, 408, 285, 291), NAMES)
+    assert "The size of a class stands out: 'owl' 408, the other classes 285 to 300 images." in text
+
+
+@pytest.mark.parametrize("sizes", [(290, 300, 310, 285, 291), (50, 500, 90, 1000, 200), (10, 10, 10, 14, 10), (5, 900)])
+def test_classes_of_usual_or_of_all_sizes_are_not(sizes: tuple[int, ...]) -> None:
+    assert "The size of a class" not in summarize(sized(*sizes), NAMES)
+
+
+def test_the_class_that_relabels_leave_is_named() -> None:
+    assert "Of the 12 relabeled images, 9 leave class 'owl'" in summarize(verdict([1, 1, 9, 0, 1]), NAMES)
+    assert "leave class" not in summarize(verdict([3, 3, 2, 4, 3]), NAMES)
+
+
+def test_what_suspicious_images_share_is_said_once() -> None:
+    assert summarize(verdict([3, 3, 2, 4, 3]), NAMES, pattern="They share a patch.").count("They share a patch.") == 1
+
+
+def test_a_thousand_classes_fit_on_a_screen_and_the_rest_is_pointed_to() -> None:
+    flagged = [i % 7 for i in range(1000)]
+    lines = summarize(verdict(flagged, size=10), [f"class {i}" for i in range(1000)]).splitlines()
+    assert len(lines) < 40
+    assert "  ... and 980 more classes with smaller shares: the report and verdict.csv have all" in lines
+    assert "(60.0% flagged)" in lines[1]
 
 
 def test_a_class_stands_out_by_what_is_relabeled_too() -> None:

@@ -1,0 +1,128 @@
+"""What the suspicious images of one class share: their mean difference to their nearest neighbors."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cleanse.report.figures import place
+from cleanse.verdict import Verdict
+
+FEWEST, MOST = 5, 48
+"""Suspicious images that are compared, at least and at most."""
+TOLD = 10
+"""Fewer suspicious images are shown, but nothing is said about them."""
+BESIDE = 4
+"""Kept neighbors of each."""
+STRONG = 0.15
+"""A mean difference, of the range of a pixel, below which a pixel is not said to differ. A convention."""
+STEADY = 0.5
+"""A pixel is shared where its spread over the suspicious images is below this part of its spread over the others."""
+LARGEST = 0.5
+"""A larger part of the pixels is no pattern that words could place."""
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """The mean difference between suspicious images of a class and the kept images that are most like them.
+
+    Attributes:
+        label: their class, as given.
+        rows: of the verdict, the suspicious images.
+        difference: (C, H, W) float in [-1, 1].
+        shared: (H, W) bool: pixels that differ clearly and are nearly alike in all of them.
+        words: a sentence if there is such a pattern; empty if not.
+    """
+
+    label: int
+    rows: Sequence[int]
+    difference: Tensor
+    shared: Tensor
+    words: str
+
+
+def suspicious_rows(verdict: Verdict, num_classes: int) -> list[int]:
+    """The most suspicious flagged images of the class with the largest share of them; empty without enough."""
+    given = (verdict.label >= 0) & torch.tensor([not why.startswith("unreadable: ") for why in verdict.reason])
+    flagged = given & ~verdict.kept
+    count = verdict.label[flagged].bincount(minlength=num_classes)
+    share = count.double() / verdict.label[given].bincount(minlength=num_classes).clamp(min=1)
+    share[count < FEWEST] = 0
+    if not len(share) or not bool(share.max() > 0):
+        return []
+    own = (flagged & (verdict.label == int(share.argmax()))).nonzero().flatten()
+    order = torch.sort(verdict.score[own], descending=True, stable=True).indices
+    return own[order][:MOST].tolist()
+
+
+def kept_neighbors(features: Tensor, verdict: Verdict, rows: Sequence[int], k: int = BESIDE) -> dict[int, list[int]]:
+    """For each of some rows, the kept images that have the highest cosine similarity with it.
+
+    Args:
+        features: (m, D) float, of the first m rows of the verdict.
+        verdict: of n >= m images.
+        rows: of ``features``.
+        k: fewer where there are not as many.
+    """
+    kept = verdict.kept[: len(features)].nonzero().flatten()
+    unit = torch.nn.functional.normalize(features.float(), dim=1)
+    similar = unit[torch.tensor(rows)] @ unit[kept].T
+    found = torch.sort(similar, descending=True, stable=True).indices[:, : min(k, len(kept))]
+    return {row: kept[near].tolist() for row, near in zip(rows, found, strict=True)}
+
+
+def kept_peers(verdict: Verdict, label: int) -> list[int]:
+    """Some kept images of a class, evenly spaced over it."""
+    kept = (verdict.kept & (verdict.label == label)).nonzero().flatten()
+    return kept[torch.linspace(0, len(kept) - 1, min(MOST, len(kept))).round().long()].tolist()
+
+
+def shared_pattern(
+    images: Mapping[int, Tensor],
+    near: Mapping[int, Sequence[int]],
+    peers: Sequence[int],
+    verdict: Verdict,
+    classes: Sequence[str],
+) -> Pattern | None:
+    """Compare suspicious images with their kept neighbors; None where there are too few of either.
+
+    A pixel is shared where the suspicious images differ from their neighbors and from the kept images of their own
+    class, both in the same direction, and are nearly alike: a silhouette that tells two classes apart is not.
+
+    Args:
+        images: row of the verdict to (C, H, W) uint8.
+        near: suspicious row to kept rows.
+        peers: kept rows of the same class.
+        verdict: with those rows.
+        classes: names.
+    """
+    rows = [row for row, others in near.items() if others]
+    if len(rows) < FEWEST:
+        return None
+    own = torch.stack([images[row] for row in rows]).float() / 255
+    others = torch.stack([torch.stack([images[i] for i in near[row]]).float().mean(0) / 255 for row in rows])
+    beside = torch.stack([images[i] for row in rows for i in near[row]]).float() / 255
+    difference = (own - others).mean(0)
+    steady = own.std(0) <= STEADY * beside.std(0).clamp(min=1 / 255)
+    shared = (difference.abs() >= STRONG) & steady
+    if peers:
+        from_peers = own.mean(0) - torch.stack([images[i] for i in peers]).float().mean(0) / 255
+        shared &= from_peers * difference.sign() >= STRONG
+    shared = shared.any(0)
+    label = int(verdict.label[rows[0]])
+    return Pattern(label, rows, difference, shared, _words(shared, difference, len(rows), ascii(classes[label])))
+
+
+def _words(shared: Tensor, difference: Tensor, count: int, name: str) -> str:
+    part = float(shared.float().mean())
+    if count < TOLD or not 0 < part <= LARGEST:
+        return ""
+    weight = difference.abs().amax(0) * shared
+    height, width = shared.shape
+    y = float((weight.sum(1) * (torch.arange(height) + 0.5)).sum() / weight.sum()) / height
+    x = float((weight.sum(0) * (torch.arange(width) + 0.5)).sum() / weight.sum()) / width
+    return (
+        f"The {count} most suspicious images of class {name} share a pattern that the images most like them do not "
+        f"have: {int(shared.sum())} of {height * width} pixels, at the {place(x, y)}. The report shows it enlarged."
+    )
