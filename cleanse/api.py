@@ -41,9 +41,9 @@ def cleanse_folder(
         quick: put ``quick.yaml`` on top of the recipe: a small network and short schedules, to try things out.
 
     Returns:
-        What was found: ``verdict`` with one row per training image (without a test folder, a fifth of each class is
-        held out; ``id`` is the path within the folder and a label is the place of its class among the sorted class
-        folders), ``results``, ``model``, ``directory``, ``summary`` and ``report()``.
+        What was found: ``verdict`` with one row per training image (without a test folder, that is every image; ``id``
+        is the path within the folder and a label is the place of its class among the sorted class folders),
+        ``results``, ``model``, ``directory``, ``summary`` and ``report()``.
 
     Raises:
         ValueError: there is no such recipe, folder or argument, or the images cannot be used.

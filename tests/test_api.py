@@ -36,13 +36,13 @@ def test_a_folder_to_a_verdict(photos: Path, capsys: pytest.CaptureFixture[str])
     root = photos.parent / "runs"
     experiment = cleanse.cleanse_folder(photos, size=8, root=root, quick=True, overrides=TINY)
     verdict = experiment.verdict
-    assert len(verdict) == 32  # a fifth is held out
+    assert len(verdict) == 40
     assert set(verdict.label.tolist()) == {0, 1}
     assert all((photos / name).is_file() for name in verdict.id)
     out, err = capsys.readouterr()
     (run,) = root.glob("knn-imagefolder-*")
     assert out == ""
-    assert "Of 32 images, " in err
+    assert "Of 40 images, " in err
     assert err.splitlines()[-1] == str(run)
     assert experiment.directory == run
     assert experiment.results["kept"] == int(verdict.kept.sum())
