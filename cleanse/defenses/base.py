@@ -13,6 +13,7 @@ from cleanse.engine.runner import Runner
 from cleanse.modules.base import NetworkFactory
 from cleanse.modules.classifier import Classifier
 from cleanse.networks import PreActResNet18
+from cleanse.utils.check import at_least_one
 from cleanse.verdict import Verdict
 from cleanse.views import TrainingView
 
@@ -74,6 +75,7 @@ class Defense(Described, LightningModule):
         gamma: float = 0.1,
     ) -> None:
         super().__init__()
+        at_least_one(epochs=epochs)
         self.network = network
         self.epochs = epochs
         self.lr = lr

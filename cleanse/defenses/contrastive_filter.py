@@ -18,6 +18,7 @@ from cleanse.modules.linear_probe import LinearProbe
 from cleanse.modules.simclr import SimCLR
 from cleanse.modules.supcon import SupCon
 from cleanse.networks import ResNet18
+from cleanse.utils.check import at_least_one
 from cleanse.verdict import Verdict
 from cleanse.views import TrainingView
 
@@ -101,6 +102,7 @@ class ContrastiveFilter(EncodingDefense):
         )
         if method not in TITLES:
             raise ValueError(f"method is one of {', '.join(TITLES)}, not {method!r}")
+        at_least_one(probe_epochs=probe_epochs, probe_batch_size=probe_batch_size)
         self.method = method
         self.filter = filter
         self.relabel = relabel

@@ -14,6 +14,7 @@ from cleanse.modules.base import ImageModule, NetworkFactory
 from cleanse.modules.classifier import Classifier
 from cleanse.modules.embedding import Embedding
 from cleanse.modules.simclr import SimCLR
+from cleanse.utils.check import at_least_one
 from cleanse.views import TrainingView
 
 ENCODERS = ("simclr", "autoencoder", "supervised", "pretrained")
@@ -81,6 +82,7 @@ class EncodingDefense(Defense):
         self.pretrained = pretrained
         self.features = features
         self.contrastive_augment = contrastive_augment
+        at_least_one(pretrain_epochs=pretrain_epochs, ablation_epochs=ablation_epochs)
         self.pretrain_epochs = pretrain_epochs
         self.pretrain_batch_size = pretrain_batch_size
         self.pretrain_lr = pretrain_lr

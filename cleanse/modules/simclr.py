@@ -94,7 +94,8 @@ class SimCLR(ImageModule):
         self.make_layers()
 
     def adapt_to(self, view: ImageView) -> None:
-        self.augment = self.augment or view.contrastive_augment
+        if self.augment is None:
+            self.augment = view.contrastive_augment
         super().adapt_to(view)
 
     def build(self, images: ImageSpec) -> None:

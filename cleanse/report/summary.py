@@ -21,6 +21,10 @@ NAMED = 5
 """Classes that one kind of sentence is about at most."""
 FEWEST_CLASSES = 4
 """Fewer classes have no spread to speak of."""
+MOST_NAMED = 10
+"""Names in one sentence."""
+LOST = 10
+"""A class is nearly lost with a tenth of its images or fewer. A convention."""
 FEWEST_LABELED = 5
 """A class with fewer images has no share worth a comparison."""
 
@@ -147,6 +151,7 @@ def summarize(
         *_sizes(names, total),
         *_left(verdict, names),
         pattern,
+        *_lost(verdict, names, total),
         *_doubt(verdict),
         *_sureness(baseline, len(classes)),
     ]
@@ -247,6 +252,22 @@ def _left(verdict: Verdict, names: Sequence[str]) -> list[str]:
     if 2 * int(count[c]) <= every:
         return []
     return [f"Of the {every} relabeled images, {int(count[c])} leave class {names[c]}: look at these first."]
+
+
+def _lost(verdict: Verdict, names: Sequence[str], total: Tensor) -> list[str]:
+    """Sentences about classes that had images and have none, or next to none, to be trained on."""
+    left = verdict.new_label[~verdict.dropped & (verdict.new_label >= 0)].bincount(minlength=len(names))
+    kinds = {
+        "lost, as no image is left to learn them from": (total > 0) & (left == 0),
+        f"nearly lost, as no more than a {LOST}th of their images is left": (left > 0) & (LOST * left <= total),
+    }
+    lines = []
+    for what, those in kinds.items():
+        found = [f"{names[c]} ({left[c]} of {total[c]})" for c in those.nonzero().flatten().tolist()]
+        if found:
+            more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
+            lines.append(f"Classes that are {what}: {', '.join(found[:MOST_NAMED])}{more}.")
+    return lines
 
 
 def _doubt(verdict: Verdict) -> list[str]:

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from cleanse.engine.fingerprint import describe
 from cleanse.utils.batch import Batch
+from cleanse.utils.check import at_least_one
 from cleanse.utils.image_spec import ImageSpec
 from cleanse.views.epoch_batches import EpochBatches, RowNumbers
 from cleanse.views.image_source import ImageSource
@@ -50,6 +51,7 @@ class ImageView(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        at_least_one(batch_size=batch_size)
         self.source, self.rows, self.label = source, rows, label
         self.augment, self.batch_size, self.seed = tuple(augment), batch_size, seed
         self.drop_last = True
@@ -187,4 +189,5 @@ class ImageView(LightningDataModule):
         return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
 
     def _like(self, rows: Tensor, label: Tensor, batch_size: int | None = None) -> Self:
-        return type(self)(self.source, rows, label, self.augment, batch_size or self.batch_size, self.seed)
+        size = self.batch_size if batch_size is None else batch_size
+        return type(self)(self.source, rows, label, self.augment, size, self.seed)

@@ -39,6 +39,44 @@ def test_how_sure_it_is_comes_from_the_kept_images_alone() -> None:
     assert "flags 25.0%: flags" in few  # classes of two images have no rates
 
 
+GONE = "Classes that are lost, as no image is left to learn them from: "
+NEARLY = "Classes that are nearly lost, as no more than a 10th of their images is left: "
+
+
+@pytest.mark.parametrize(
+    ("had", "left", "sentence"),
+    [
+        (1, 0, f"{GONE}'owl' (0 of 1)."),
+        (40, 0, f"{GONE}'owl' (0 of 40)."),
+        (40, 4, f"{NEARLY}'owl' (4 of 40)."),
+        (40, 5, None),
+        (1, 1, None),
+        (0, 0, None),
+    ],
+)
+def test_a_class_that_loses_its_images_is_named(had: int, left: int, sentence: str | None) -> None:
+    label = torch.tensor([0] * 50 + [1] * 50 + [2] * had)
+    keep = torch.ones(100 + had, dtype=torch.bool)
+    keep[100 + left :] = False
+    text = summarize(Verdict.keep_mask([str(i) for i in range(len(label))], label, keep), NAMES[:3])
+    if sentence is None:
+        assert "lost" not in text
+    else:
+        assert sentence in text
+
+
+def test_no_more_than_ten_lost_classes_are_named() -> None:
+    label, names = torch.arange(30), [f"c{i}" for i in range(30)]
+    text = summarize(Verdict.keep_mask([str(i) for i in range(30)], label, label < 15), names)
+    assert "'c24' (0 of 1) and 5 more." in text
+
+
+def test_a_class_lives_on_in_images_that_are_relabeled_to_it() -> None:
+    label = torch.tensor([0] * 10 + [1] * 10)
+    new = torch.tensor([1] * 10 + [0] * 10)
+    assert "lost" not in summarize(Verdict.from_labels([str(i) for i in range(20)], label, new), NAMES[:2])
+
+
 def test_names_cannot_steer_a_terminal() -> None:
     assert "\x1b" not in summarize(verdict([30, 3, 2, 4, 3]), NAMES)
 
