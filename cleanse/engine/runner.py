@@ -22,6 +22,7 @@ from torch import Tensor
 from cleanse.engine.distributed import barrier, from_rank_zero, in_group, is_rank_zero, join_group
 from cleanse.engine.fingerprint import describe
 from cleanse.engine.lock import only_one
+from cleanse.engine.memory import memory_kept
 from cleanse.engine.progress import Screen
 from cleanse.engine.resume_point import ResumePoint, SeedEveryEpoch
 from cleanse.engine.shards import EqualRows
@@ -330,7 +331,7 @@ class Runner:
         trainer = self._trainer(stage.part, callbacks, self.loggers(stage.part, title), arguments)
         with _seeded(stage.seed):
             module = build()
-            with _interruptible():
+            with _interruptible(), memory_kept():
                 trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
         for logger in trainer.loggers:
             logger.finalize("success")
@@ -339,7 +340,7 @@ class Runner:
     def _tabulate(self, stage: Stage, module: LightningModule, data: Any) -> None:
         trainer = self._trainer(stage.part, [self.screen.started(self.prefix + stage.name)], False, {})
         begun = time.monotonic()
-        with _seeded(stage.seed), _interruptible():
+        with _seeded(stage.seed), _interruptible(), memory_kept():
             batches = trainer.predict(module, datamodule=data, return_predictions=True) or []
         columns = {k: torch.cat([b[k].cpu() for b in batches]) for k in batches[0]} if batches else {}
         if in_group():  # on a small set a process may have no batch at all
