@@ -34,8 +34,7 @@ class Count(Callback):
 
 
 def make(view: TrainingView, **changed: Any) -> "partial[Classifier]":
-    shape = (view.channels, view.num_classes, view.mean, view.std)
-    return partial(Classifier, partial(SmallCNN, width=4), *shape, **changed)
+    return partial(Classifier, partial(SmallCNN, width=4), view.image_spec, **changed)
 
 
 def cut(root: Path, view: TrainingView, **changed: Any) -> Path:

@@ -29,7 +29,7 @@ class Code:
 
 
 def make(view: TrainingView) -> "partial[Classifier]":
-    return partial(Classifier, partial(SmallCNN, width=4), view.channels, view.num_classes, view.mean, view.std)
+    return partial(Classifier, partial(SmallCNN, width=4), view.image_spec)
 
 
 def fit(root: Path, view: TrainingView) -> tuple[Runner, dict[str, torch.Tensor], torch.Tensor]:
