@@ -10,7 +10,7 @@ class MicronNet(Network):
 
     Source: Wong et al. 2018, "MicronNet: A Highly Compact Deep Convolutional Neural Network Architecture for
     Real-time Embedded Traffic Sign Classification" (https://arxiv.org/abs/1804.00497), in the PyTorch form known from
-    https://github.com/ppriyank/MicronNet, from which the Armory GTSRB scenario's network is adapted (SPEC A.3.22):
+    https://github.com/ppriyank/MicronNet, from which the Armory GTSRB scenario's network is adapted:
     a 1x1 convolution to one channel, convolutions to 29, 59 and 74 channels, linear layers of 300 and num_classes.
 
     Departures:

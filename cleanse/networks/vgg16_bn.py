@@ -9,8 +9,8 @@ class VGG16BN(Network):
     """VGG-16 with batch norm and two hidden linear layers; the features are the second one's activations.
 
     Source: Simonyan and Zisserman 2015 (https://arxiv.org/abs/1409.1556), as implemented and initialized by
-    torchvision. Paper 000 says "VGG-16"; batch norm, the 4096-wide head and the 7x7 pooling in front of it, which
-    repeats the one remaining cell of a 32x32 image 49 times, are its reference code's (SPEC B.3.12).
+    torchvision. Pal et al. 2023 say "VGG-16"; batch norm, the 4096-wide head and the 7x7 pooling in front of it, which
+    repeats the one remaining cell of a 32x32 image 49 times, are those of the code they build on.
 
     Shapes: images (B, in_channels, H, W) from 32x32 -> features (B, head_width) -> logits (B, num_classes).
 
