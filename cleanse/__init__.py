@@ -6,15 +6,20 @@ from cleanse.version import __version__
 
 if TYPE_CHECKING:
     from cleanse import functional
-    from cleanse.api import cleanse_folder
+    from cleanse.api import cleanse_folder, load_run
     from cleanse.defenses.embedding_verdict import verdict_from_embedding
+    from cleanse.experiments.experiment import Experiment
     from cleanse.verdict import Verdict
 
-__all__ = ["Verdict", "__version__", "cleanse_folder", "functional", "verdict_from_embedding"]
+__all__ = [
+    "Experiment", "Verdict", "__version__", "cleanse_folder", "functional", "load_run", "verdict_from_embedding"
+]  # fmt: skip
 
 _HOMES = {
     "Verdict": "cleanse.verdict",
     "cleanse_folder": "cleanse.api",
+    "load_run": "cleanse.api",
+    "Experiment": "cleanse.experiments.experiment",
     "verdict_from_embedding": "cleanse.defenses.embedding_verdict",
 }
 

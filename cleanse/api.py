@@ -1,4 +1,4 @@
-"""What ``cleanse fit`` does with a folder of images, as one function."""
+"""What ``cleanse fit`` does with a folder of images, as one function; and runs read back."""
 
 import logging
 from collections.abc import Mapping
@@ -59,6 +59,20 @@ def cleanse_folder(
     for text in (experiment.summary, experiment.table, experiment.directory):
         log.info("%s", text)
     return experiment
+
+
+def load_run(directory: str | PathLike[str]) -> Experiment:
+    """A run that was made before, by the command line or from Python.
+
+    Verdict, figures and summary are read now; the data and the classifier when ``model`` is asked for.
+
+    Args:
+        directory: of the run, such as ``runs/knn-imagefolder-0123456789ab``.
+
+    Raises:
+        ValueError: not the directory of a run, or a damaged one.
+    """
+    return Experiment.load(directory)
 
 
 def _recipes() -> list[str]:

@@ -30,7 +30,9 @@ from cleanse.engine.runner import Runner
 from cleanse.experiments.experiment import prepare
 from cleanse.experiments.messages import UsageError
 from cleanse.experiments.rebuild import data_of, open_run
+from cleanse.report.summary import cannot_be_used, flagged_rate
 from cleanse.utils.files import check_new_folder, new_folder
+from cleanse.utils.text import readable
 from cleanse.verdict import ACTIONS, DROP, RELABEL, Verdict, harmless
 
 log = logging.getLogger("cleanse")
@@ -111,18 +113,33 @@ def export(argv: Sequence[str]) -> None:
         "source is now), for folders; csv: the two tables only",
     )
     parser.add_argument("--with-held-out", action="store_true", help="also what the verdict does not speak of")
+    parser.add_argument(
+        "--short-list",
+        type=int,
+        metavar="N",
+        help="instead of the data set, a table of the N most suspicious images (short_list.csv), to look at",
+    )
+    parser.add_argument("--force", action="store_true", help="export although the verdict flags most of the images")
     parser.add_argument(TRUST, action="store_true", help=TRUST_HELP)
     trust, words = take_trust(list(argv))
     arguments = parser.parse_args(words)
     quiet()
-    export_run(Path(arguments.run), arguments.out, arguments.mode, arguments.with_held_out, trust)
+    if arguments.short_list is not None:
+        export_short_list(arguments.run, arguments.out, arguments.short_list)
+    else:
+        export_run(arguments.run, arguments.out, arguments.mode, arguments.with_held_out, trust, arguments.force)
     sys.stdout.flush()
     sys.stdout.buffer.write(os.fsencode(arguments.out) + b"\n")  # whatever bytes the name has
     sys.stdout.flush()
 
 
 def export_run(
-    run: str | Path, out: str | Path, mode: Mode = "copy", with_held_out: bool = False, trust: bool = False
+    run: str | Path,
+    out: str | Path,
+    mode: Mode = "copy",
+    with_held_out: bool = False,
+    trust: bool = False,
+    force: bool = False,
 ) -> None:
     """Write the cleansed data set of a run.
 
@@ -132,16 +149,24 @@ def export_run(
         mode: copy files, link to them, or write the tables only.
         with_held_out: also export the images that the verdict does not speak of.
         trust: import classes of the run's config that are not ours.
+        force: export although the verdict flags most of the images.
 
     Raises:
         UsageError: not a run, or a mode that its data do not have.
-        ValueError: the source is not what it was, or ``out`` is in use or inside the source.
+        ValueError: the source is not what it was, ``out`` is in use or inside the source, or the verdict cannot be
+            used.
     """
     source = open_run(run)
     data = data_of(source, trust)
     verdict = source.read_verdict()
     if not len(verdict):
         raise ValueError(f"{source.verdict} has no rows, so there is nothing to export")
+    if not force and cannot_be_used(verdict):
+        raise ValueError(
+            f"this verdict flags {flagged_rate(verdict):.1%} of the images, so that what is left is no cleansed data "
+            "set: --short-list 100 writes the most suspicious images as a table to look at first, --force exports all "
+            "the same"
+        )
     check_new_folder(out)
     if is_folder(data):
         check_outside(out, data.root)  # type: ignore[attr-defined]
@@ -178,6 +203,49 @@ def export_run(
             ((id, label, names[label], score, why) for id, label, score, why in plan.dropped),
         )
     _tell(plan)
+    for warning in _warnings(source):
+        log.warning("%s", warning)
+
+
+def export_short_list(run: str | Path, out: str | Path, most: int) -> None:
+    """Write the most suspicious images of a run as ``short_list.csv``, the most suspicious first.
+
+    Args:
+        run: directory of the run.
+        out: the folder to make, missing or empty.
+        most: rows of the table; fewer where the run has not as many images.
+
+    Raises:
+        UsageError: not a run, or no positive number of rows.
+        ValueError: a damaged verdict, or one of no rows.
+    """
+    if most < 1:
+        raise UsageError(f"--short-list is a number of images, at least 1, not {most}")
+    source = open_run(run)
+    verdict, names = source.read_verdict(), [*source.read_classes(), ""]
+    if not len(verdict):
+        raise ValueError(f"{source.verdict} has no rows, so there is nothing to list")
+    order = torch.sort(verdict.score, descending=True, stable=True).indices
+    there = [i for i in order.tolist() if verdict.label[i] >= 0 and not verdict.reason[i].startswith("unreadable: ")]
+    with new_folder(out) as folder:
+        write_table(
+            folder / "short_list.csv",
+            ("rank", "id", "label_name", "action", "new_label_name", "score", "reason"),
+            (
+                (
+                    rank, verdict.id[i], names[int(verdict.label[i])], ACTIONS[int(verdict.action[i])],
+                    names[int(verdict.new_label[i])], float(verdict.score[i]), verdict.reason[i],
+                )
+                for rank, i in enumerate(there[:most], 1)
+            ),
+        )  # fmt: skip
+    log.info("the %d most suspicious of %d images: %s", min(most, len(there)), len(verdict), source.path)
+
+
+def _warnings(run: RunDirectory) -> list[str]:
+    """What the summary of a run says besides counts, so that nobody exports without having read it."""
+    lines = run.read_summary().splitlines()
+    return [readable(line) for line in lines if line and not line.startswith((" ", "Of "))]
 
 
 def is_folder(data: ImageDataModule) -> bool:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,7 +57,7 @@ class Experiment:
     _model: Defense | Callable[[], Defense] = field(repr=False)
 
     @classmethod
-    def load(cls, directory: str | Path) -> "Experiment":
+    def load(cls, directory: str | PathLike[str]) -> "Experiment":
         """Read a finished run back. Its data and weights are read when `model` is asked for.
 
         Raises:

@@ -1,7 +1,8 @@
 """A run's data and recipe, made again from its config; a run directory may come from anybody."""
 
+import os
 from collections.abc import Mapping
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 from cleanse.data.base import ImageDataModule
@@ -14,14 +15,14 @@ from cleanse.experiments.parser import Parser
 from cleanse.utils.find_run import find_run
 
 
-def open_run(path: str | Path) -> RunDirectory:
+def open_run(path: str | PathLike[str]) -> RunDirectory:
     """The directory of a run, with a config that can be read.
 
     Raises:
         UsageError: it is none, or its config is damaged.
     """
     try:
-        run = RunDirectory(find_run(path))
+        run = RunDirectory(find_run(os.fspath(path)))
         run.read_config()
     except ValueError as error:
         raise UsageError(str(error)) from None

@@ -80,13 +80,14 @@ def standing_out(share: Tensor, total: Tensor) -> Tensor:
 
 
 def flagged_rate(verdict: Verdict) -> float:
-    """The share of all images with a label that are not kept; 0 without any.
+    """The share of all images with a label that are not kept; 0 without any. Unreadable files say nothing.
 
     >>> label, keep = torch.tensor([0, 0, 1, -1]), torch.tensor([True, False, True, False])
     >>> round(flagged_rate(Verdict.keep_mask("abcd", label, keep)), 3)
     0.333
     """
-    given = verdict.label >= 0
+    readable = torch.tensor([not why.startswith("unreadable: ") for why in verdict.reason], dtype=torch.bool)
+    given = (verdict.label >= 0) & readable
     return int((given & ~verdict.kept).sum()) / max(1, int(given.sum()))
 
 

@@ -7,22 +7,25 @@ import os
 import shutil
 import signal
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
 from PIL import Image
 
 from cleanse.attacks import BadNets
-from cleanse.cli.export import Names, export_run
+from cleanse.cli.export import Names, export_run, export_short_list
 from cleanse.cli.main import main
 from cleanse.cli.poison import freeze
 from cleanse.data import Digits, ImageFolder
 from cleanse.engine.run_directory import RunDirectory
-from cleanse.experiments.parser import UsageError
+from cleanse.experiments.messages import UsageError
+from cleanse.experiments.pages import read_run
 from cleanse.verdict import DROP, KEEP, RELABEL, Verdict
 
 MODES = ("copy", "hardlink", "symlink", "csv")
@@ -256,7 +259,7 @@ def test_a_verdict_cannot_lead_out(photos: Path, tmp_path: Path) -> None:
         assert not (tmp_path / "out").exists() and not (tmp_path / "out.part").exists()
     Verdict.from_labels(good.id, good.label, torch.full_like(good.label, 7)).save(run)
     with pytest.raises(ValueError, match="more than the 3 classes"):
-        export_run(run, tmp_path / "out")
+        export_run(run, tmp_path / "out", force=True)
     Verdict.keep_all(good.id, good.label.flip(0)).save(run)
     with pytest.raises(ValueError, match="has another class than then"):
         export_run(run, tmp_path / "out")
@@ -325,7 +328,7 @@ def test_a_folder_in_use_is_left_alone(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "dangling").symlink_to("nowhere")
     (tmp_path / "link").symlink_to("full")
     for name in ("full", "file", "dangling", "link"):
-        with pytest.raises(ValueError, match="not an empty folder"):
+        with pytest.raises(ValueError, match=r"not an empty folder|is a link"):
             export_run(run, tmp_path / name)
     for inside in (photos / "new", photos / "train" / "cat" / "deep" / "er"):
         with pytest.raises(ValueError, match="inside the source"):
@@ -541,6 +544,44 @@ def test_a_frozen_set_is_a_folder(tmp_path: Path, mode: Any) -> None:
 
 
 # --- the command line ---
+def test_a_verdict_that_flags_most_images_is_not_exported_without_force(
+    photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ids = sorted(Verdict.load(run_on(photos, {})).id)
+    run = run_on(photos, dict.fromkeys(ids[: len(ids) // 2 + 1], -1))
+    with pytest.raises(ValueError, match=r"flags \d+\.\d% of the images.*--short-list 100.*--force"):
+        export_run(run, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    (run / "summary.txt").write_text("Of 9 images, few are kept.\n  class 'a': 1\nClass '\u202ea' stands out.\n")
+    caplog.set_level("WARNING", "cleanse")
+    export_run(run, tmp_path / "out", force=True)
+    assert (tmp_path / "out" / "labels.csv").is_file()
+    assert [record.message for record in caplog.records][-1] == "Class '\\u202ea' stands out."
+
+
+def test_the_short_list_is_ranked_and_bounded(photos: Path, tmp_path: Path) -> None:
+    run = run_on(photos, {})
+    verdict = Verdict.load(run)
+    export_short_list(run, tmp_path / "list", 3)
+    table = pd.read_csv(tmp_path / "list" / "short_list.csv")
+    order = torch.sort(verdict.score, descending=True, stable=True).indices[:3]
+    assert table["id"].tolist() == [verdict.id[i] for i in order]
+    assert table["rank"].tolist() == [1, 2, 3]
+    with pytest.raises(UsageError, match="at least 1, not 0"):
+        export_short_list(run, tmp_path / "other", 0)
+
+
+def test_a_verdict_of_no_rows_is_said(photos: Path, tmp_path: Path) -> None:
+    run = run_on(photos, {})
+    Verdict.keep_all((), torch.zeros(0, dtype=torch.long)).save(run)
+    for export in (export_run, partial(export_short_list, most=3)):
+        with pytest.raises(ValueError, match="has no rows"):
+            export(run, tmp_path / "out")
+    (run / "results.json").write_text("{}")
+    with pytest.raises(ValueError, match="has no rows"):
+        read_run(run)
+
+
 def test_mistakes_are_one_sentence(photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     run = str(run_on(photos, {}))
     (tmp_path / "bare").mkdir()
