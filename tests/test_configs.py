@@ -64,9 +64,9 @@ def test_every_attack_runs_on_top_of_another(cleanse: Cleanse, attack: str, tmp_
     meant = yaml.safe_load((CONFIGS / attack).read_text())["data"]["init_args"]["attack"]
     assert made["class_path"] == meant["class_path"]
     changed = {word.rsplit(".", 1)[-1] for word in SHORT.get(attack, ())}
-    quick = CONFIGS / "quick" / f"{meant['class_path'].rsplit('.', 1)[-1]}.yaml"
-    if quick.is_file():
-        changed |= yaml.safe_load(quick.read_text())["data"]["init_args"]["attack"]["init_args"].keys()
+    quick = yaml.safe_load((CONFIGS / "quick.yaml").read_text())["for_class"]
+    if own := quick.get(meant["class_path"].rsplit(".", 1)[-1]):
+        changed |= own["data"]["init_args"]["attack"]["init_args"].keys()
     for name in meant["init_args"].keys() - changed:
         assert made["init_args"][name] == meant["init_args"][name], name
     shared = {"source", "target", "count", "poison_rate", "class_rate", "unlabeled_count", "unlabeled_rate"}

@@ -1,26 +1,23 @@
 """``cleanse fit``, ``test`` and ``predict``: parse, run, and say what came out."""
 
-import csv
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from cleanse.cli.load_run import load_run, test_part
 from cleanse.cli.own_classes import add_working_directory, take_trust
+from cleanse.cli.predict import predict, take_options
 from cleanse.data.base import ImageDataModule
 from cleanse.defenses import Defense
-from cleanse.engine.fingerprint import hash_of
-from cleanse.engine.run_directory import RunDirectory, check_checkpoint
-from cleanse.engine.runner import Runner, is_rank_zero
+from cleanse.engine.runner import is_rank_zero
 from cleanse.experiments.augmentation_study import AugmentationStudy
 from cleanse.experiments.build import CleanseCLI, parse
 from cleanse.experiments.evaluation import evaluate
 from cleanse.experiments.experiment import prepare, run_experiment
 from cleanse.experiments.messages import UsageError
-from cleanse.experiments.rebuild import load_classifier
 from cleanse.experiments.recipe_name import recipe_name
 from cleanse.report import results_table
-from cleanse.utils.files import atomic_write
 from cleanse.utils.suggest import did_you_mean
 
 COMMANDS = ("check", "fit", "export", "report", "predict", "test", "poison", "configs")
@@ -33,8 +30,7 @@ def run(argv: Sequence[str]) -> None:
         UsageError: the arguments or a config are wrong.
         ValueError: the data or a combination of arguments cannot work.
     """
-    commands = {"fit": _fit, "test": _test, "predict": _predict}
-    if argv[0] not in commands:
+    if argv[0] not in ("fit", "test", "predict"):
         if Path(argv[0]).is_dir():
             raise UsageError(_of_folder(argv[0]))
         raise UsageError(
@@ -43,10 +39,14 @@ def run(argv: Sequence[str]) -> None:
     if argv[0] == "fit":
         add_working_directory()
         cli = parse(argv)
-    else:
-        trust, words = take_trust(list(argv))
-        cli = parse(words, trust)
-    commands[argv[0]](cli)
+        _fit(cli)
+        return
+    trust, words = take_trust(list(argv))
+    if argv[0] == "test":
+        _test(parse(words, trust))
+        return
+    images, out, words = take_options(words)
+    _predict(parse(words, trust), images, out)
 
 
 def _of_folder(name: str) -> str:
@@ -77,50 +77,15 @@ def _test(cli: CleanseCLI) -> None:
     if not isinstance(cli.model, Defense):
         cli.trainer.test(cli.model, datamodule=cli.datamodule, **cli.passed)
         return
-    run = _load(cli)
+    run = load_run(cli)
+    test_part(cli)
     figures = evaluate(cli.model.model, cli.datamodule, run)  # type: ignore[arg-type]
     _say(results_table({recipe_name(cli.model): figures}) + "\n" + json.dumps(figures))
 
 
-def _predict(cli: CleanseCLI) -> None:
-    if not isinstance(cli.model, Defense):
-        cli.trainer.predict(cli.model, datamodule=cli.datamodule, **{**cli.passed, "return_predictions": False})
-        return
-    run = _load(cli)
-    view = cli.datamodule.clean_test()
-    table = run.predict("test", cli.model.model, view)  # type: ignore[arg-type]
-    path = RunDirectory(Path(cli.passed["ckpt_path"]).parent).predictions
-    if is_rank_zero():
-        write_predictions(
-            path, view.id, [view.classes[c] for c in table.prediction.tolist()], table.confidence.tolist()
-        )
-    _say(str(path))
-
-
-def _load(cli: CleanseCLI) -> Runner:
-    """Give a recipe the classifier of a checkpoint; a runner that keeps its tables beside the run."""
-    checkpoint, model = cli.passed.get("ckpt_path"), cli.model
-    if checkpoint is None:
-        raise ValueError(
-            f"say which run: cleanse {cli.subcommand} RUN, or --config RUN/config.yaml --ckpt_path RUN/model.ckpt"
-        )
-    if not isinstance(cli.datamodule, ImageDataModule):
-        raise ValueError("the config names no data: use the config.yaml of the run")
-    path = Path(checkpoint)
-    content = check_checkpoint(path)
-    run = cli.runner(path.absolute().parent.parent)
-    prepare(cli.datamodule, run, cli.settings.threads)
-    load_classifier(model, cli.datamodule, content, str(path))
-    model.model.stage_key = hash_of(dict(content["state_dict"]))
-    return run
-
-
-def write_predictions(path: Path, ids: Sequence[str], names: Sequence[str], confidence: Sequence[float]) -> None:
-    """A CSV file with a line per image."""
-    with atomic_write(path, "w", newline="", errors="surrogateescape") as file:
-        writer = csv.writer(file)
-        writer.writerow(("id", "prediction", "confidence"))
-        writer.writerows(zip(ids, names, (f"{c:.6f}" for c in confidence), strict=True))
+def _predict(cli: CleanseCLI, images: str | None = None, out: str | None = None) -> None:
+    if (path := predict(cli, images, out)) is not None:
+        _say(str(path))
 
 
 def _say(text: str) -> None:

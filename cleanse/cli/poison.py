@@ -26,7 +26,7 @@ from cleanse.engine.progress import Screen, quiet
 from cleanse.engine.runner import Runner
 from cleanse.experiments.arguments import read_arguments
 from cleanse.experiments.build import best_precision
-from cleanse.experiments.classes import check_classes, importing
+from cleanse.experiments.classes import check_classes, check_trusts_nobody, importing, prepare_classes
 from cleanse.experiments.experiment import prepare
 from cleanse.experiments.messages import UsageError, explain
 from cleanse.experiments.parser import Parser
@@ -115,6 +115,10 @@ def poison(argv: Sequence[str]) -> None:
     parser.add_class_arguments(Trainer, "trainer", fail_untyped=False, instantiate=False, sub_configs=True)
     with importing(everything=trust):
         try:
+            if trust:
+                prepare_classes(arguments.merged.config.get("data"))
+            else:
+                check_trusts_nobody(arguments.merged.config)
             config = parser.parse_args(arguments.words[1:])
             check_classes(config.data)
             data = parser.instantiate(config).data

@@ -136,7 +136,7 @@ class ImageFolder(ImageDataModule):
         if self._color is None:
             self._color = any(bool((part != part[:, :1]).any()) for part in torch.split(image, per_chunk(image)))
         if not self._color:
-            image = self._some(image, torch.arange(len(image)), _gray)
+            image = self._some(image, torch.arange(len(image)), gray)
         place = {i: row for row, i in enumerate(kept)}
         transparent = tuple(place[i] for i in decoded.transparent if i in place)
         self._note(decoded, len(files), unreadable, train)
@@ -191,7 +191,7 @@ class ImageFolder(ImageDataModule):
                 if decoded.why:
                     row, reason = next(iter(decoded.why.items()))
                     raise ValueError(f"root: {some[row]!r} could be read before and cannot any more ({reason})")
-                return decoded.image if self._color else _gray(decoded.image)
+                return decoded.image if self._color else gray(decoded.image)
 
             assert self._train is not None
             spec = self.spec()
@@ -260,7 +260,7 @@ class ImageFolder(ImageDataModule):
         return decoded
 
 
-def _gray(image: Tensor) -> Tensor:
+def gray(image: Tensor) -> Tensor:
     """Luminance (ITU-R 601, in Pillow's integers) of (N, 3, H, W) uint8, (N, 1, H, W); gray levels stay as they are."""
     red, green, blue = (image[:, c : c + 1].int() for c in range(3))
     return ((19595 * red + 38470 * green + 7471 * blue + 32768) >> 16).to(torch.uint8)

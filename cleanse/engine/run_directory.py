@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cleanse.utils.configs import read_config
 from cleanse.utils.files import atomic_write, atomic_write_text
+from cleanse.utils.image_spec import ImageSpec
 from cleanse.verdict import Verdict
 from cleanse.version import __version__
 
@@ -71,9 +72,20 @@ class RunDirectory:
         """The web page."""
         atomic_write_text(self.report, page)
 
-    def write_checkpoint(self, model: LightningModule) -> None:
-        """The recipe with its classifier: for ``cleanse test``, and as a plain state dict."""
+    def write_checkpoint(self, model: LightningModule, classes: Sequence[str], images: ImageSpec) -> None:
+        """The recipe with its classifier, for ``cleanse test`` and ``predict``, and as a plain state dict.
+
+        Args:
+            model: the recipe.
+            classes: names, in label order.
+            images: what the classifier knows of its images.
+        """
         content = {
+            "classes": list(classes),
+            "images": {
+                "channels": images.channels, "size": list(images.size),
+                "mean": list(images.mean), "std": list(images.std),
+            },
             "state_dict": model.state_dict(), "pytorch-lightning_version": lightning_version, MARK: __version__,
             "epoch": 0, "global_step": 0,
         }  # fmt: skip

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from cleanse.data.base import ImageDataModule
+from cleanse.experiments.classes import hint_of
 from cleanse.experiments.messages import UsageError
 from cleanse.utils.configs import ATTACK, Layer, Merged, Place, find_config, merge, read_config, shipped
 from cleanse.utils.find_run import find_run
@@ -142,22 +143,30 @@ def _as_layer(files: Merged, place: Place, value: str) -> dict[str, Any] | None:
     """
     named = place[-1] == "class_path"
     spot = place[:-1] if named else place
-    content: Any
-    if not named and not files.is_class(spot) and _is_text(files.config, place, value):
-        content = value
-    elif not (named or files.is_class(spot)):
-        if value not in NULLS or len(place) <= len(ATTACK) - 1:
+    content: Any = None
+    if named or files.is_class(spot):
+        if value.lstrip().startswith("{"):
+            content = _mapping(value)
+        elif all(part.isidentifier() for part in value.split(".")) and value not in NULLS:
+            content = {"class_path": value}
+        if content is None and value not in NULLS:
             return None
-        content = None  # jsonargparse reads a null so deep inside as the text "None"
-    elif value in NULLS:
-        content = None
-    elif all(part.isidentifier() for part in value.split(".")):
-        content = {"class_path": value}
-    else:
-        return None
+    elif _is_text(files.config, place, value):
+        content = value
+    elif value not in NULLS or len(place) < len(ATTACK):
+        return None  # (jsonargparse reads a null deeper inside as the text "None")
     for part in reversed(spot):
         content = {part: content}
     return content  # type: ignore[no-any-return]
+
+
+def _mapping(value: str) -> Mapping[str, Any] | None:
+    """A class with its arguments, as one writes them in yaml on one line; None for anything else."""
+    try:
+        content = yaml.safe_load(value)
+    except yaml.YAMLError:
+        return None
+    return content if isinstance(content, Mapping) and {"class_path", "init_args"} & set(content) else None
 
 
 def _is_text(config: Mapping[str, Any], place: Place, value: str) -> bool:
@@ -171,14 +180,10 @@ def _is_text(config: Mapping[str, Any], place: Place, value: str) -> bool:
     for part in place[:-2]:
         at = at.get(part) if isinstance(at, Mapping) else None
     found = _class(str(at.get("class_path"))) if isinstance(at, Mapping) and place[-2:-1] == ("init_args",) else None
-    for base in found.__mro__ if inspect.isclass(found) else ():
-        start = base.__dict__.get("__init__")
-        hint = typing.get_type_hints(start).get(place[-1]) if inspect.isfunction(start) else None
-        if hint is not None:
-            kinds = set(typing.get_args(hint)) or {hint}
-            none = type(None) in kinds
-            return str in kinds and kinds <= {str, type(None)} and not (none and value in NULLS)
-    return False
+    hint = hint_of(found, place[-1]) if inspect.isclass(found) else None
+    kinds = typing.get_args(hint) or (hint,)
+    takes_null = type(None) in kinds and value in NULLS
+    return str in kinds and all(kind in (str, type(None)) for kind in kinds) and not takes_null
 
 
 def _class(name: str) -> Any:

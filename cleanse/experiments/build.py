@@ -19,7 +19,7 @@ from cleanse.engine.loggers import StageLoggers
 from cleanse.engine.progress import Screen, quiet
 from cleanse.engine.runner import Runner
 from cleanse.experiments.arguments import Arguments, read_arguments
-from cleanse.experiments.classes import check_classes, importing, prepare_classes
+from cleanse.experiments.classes import check_classes, check_trusts_nobody, importing, prepare_classes
 from cleanse.experiments.experiment import Comparison, Setup
 from cleanse.experiments.messages import UsageError, explain
 from cleanse.experiments.parser import Parser
@@ -67,6 +67,8 @@ def parse(argv: Sequence[str], trust: bool = True) -> "CleanseCLI":
         try:
             if trust:
                 prepare_classes(arguments.merged.config)
+            else:
+                check_trusts_nobody(arguments.merged.config)
             cli = CleanseCLI(
                 LightningModule, LightningDataModule, subclass_mode_model=True, subclass_mode_data=True,
                 args=arguments.words, seed_everything_default=0, save_config_callback=None,

@@ -1,5 +1,6 @@
 """Which classes a config may name, and that they are classes."""
 
+import collections.abc
 import inspect
 import sys
 import typing
@@ -38,23 +39,72 @@ def importing(everything: bool) -> Iterator[None]:
         yield
 
 
-def check_classes(config: object, keys: tuple[str, ...] = ()) -> None:
-    """See that everything that a parsed config would call is a class.
+def check_classes(config: object, keys: tuple[str, ...] = (), hint: object = None) -> None:
+    """See that what a parsed config would make objects with are classes.
+
+    Args:
+        config: any part of it.
+        keys: that lead to it.
+        hint: the type that is asked for there, where that is known.
 
     Raises:
         UsageError: it names a function, or something else that can be called.
     """
     if isinstance(config, (Namespace, Mapping)):
         items = config.__dict__ if isinstance(config, Namespace) else config
-        if isinstance(path := items.get("class_path"), str) and not inspect.isclass(imported(path)):
+        path = items.get("class_path")
+        found = imported(path) if isinstance(path, str) else None
+        if isinstance(path, str) and not inspect.isclass(found):
             raise _no_class(path, keys)
         for key, value in items.items():
-            check_classes(value, keys if key in ("init_args", "class_path") else (*keys, str(key)))
+            if key == "init_args" and inspect.isclass(found):
+                arguments = value.__dict__ if isinstance(value, Namespace) else value or {}
+                for name, given in arguments.items():
+                    check_classes(given, (*keys, name), hint_of(found, name))
+            else:
+                check_classes(value, keys if key == "class_path" else (*keys, str(key)))
     elif isinstance(config, (list, tuple)):
         for value in config:
-            check_classes(value, keys)
-    elif callable(config) and not inspect.isclass(config):
+            check_classes(value, keys, hint)
+    elif callable(config) and not inspect.isclass(config) and _makes_objects(hint):
         raise _no_class(f"{getattr(config, '__module__', '')}.{getattr(config, '__qualname__', config)}", keys)
+
+
+def hint_of(found: type, name: str) -> Any:
+    """The type of a constructor's argument, of the class or of the base that it is handed on to; None without one."""
+    for base in found.__mro__:
+        start = base.__dict__.get("__init__")
+        try:
+            hints = typing.get_type_hints(start) if inspect.isfunction(start) else {}
+        except Exception:  # names in quotes that cannot be resolved
+            hints = {}
+        if name in hints:
+            return hints[name]
+    return None
+
+
+def _makes_objects(hint: object) -> bool:
+    """Whether a type asks for something that makes objects of a class, as ``Callable[[int, int], nn.Module]`` does."""
+    for part in (hint, *typing.get_args(hint)):
+        made = typing.get_args(part)[-1:] if typing.get_origin(part) is collections.abc.Callable else ()
+        if made and inspect.isclass(made[0]) and made[0].__module__ != "builtins":
+            return True
+    return False
+
+
+def check_trusts_nobody(config: object) -> None:
+    """See that a config does not say of itself that the classes in a frozen data set can be trusted.
+
+    Raises:
+        UsageError: it does.
+    """
+    if isinstance(config, Mapping):
+        if config.get("trust"):
+            raise UsageError(
+                "trust: the config wants classes imported that are not ours: add --trust if they are yours"
+            )
+        for value in config.values():
+            check_trusts_nobody(value)
 
 
 def imported(path: str) -> Any:
@@ -106,14 +156,8 @@ def _complete(found: type) -> None:
     if not inspect.isfunction(made):
         return
     for name in list(inspect.signature(made).parameters)[1:]:
-        if name in made.__annotations__:
-            continue
-        for base in found.__mro__[1:]:
-            start = base.__dict__.get("__init__")
-            hints = typing.get_type_hints(start) if inspect.isfunction(start) else {}
-            if name in hints:
-                made.__annotations__[name] = hints[name]
-                break
-        else:
-            if name in ("network", "encoder"):  # as every recipe and module of ours takes it
-                made.__annotations__[name] = Callable[..., nn.Module]
+        if name not in made.__annotations__:
+            # without a base that takes it: as every recipe and module of ours does
+            own = Callable[..., nn.Module] if name in ("network", "encoder") else None
+            if (hint := hint_of(found, name) or own) is not None:
+                made.__annotations__[name] = hint

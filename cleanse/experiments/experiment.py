@@ -67,7 +67,7 @@ class Experiment:
 
         def model() -> Defense:
             content, defense = run.read_checkpoint(), defense_of(run)
-            load_classifier(defense, attacked_data_of(run), content, str(run.checkpoint))
+            load_classifier(defense, attacked_data_of(run).training_view(), content, str(run.checkpoint))
             return defense
 
         return cls(run.path, run.read_results(), run.read_verdict(), run.read_classes(), run.read_summary(), model)
@@ -286,7 +286,7 @@ def _write(setup: Setup, found: Found) -> Experiment:
     experiment = _save(setup, found)
     if is_rank_zero():
         if not setup.verdict_only:
-            found.directory.write_checkpoint(setup.defense)
+            found.directory.write_checkpoint(setup.defense, setup.data.classes, setup.data.training_view().image_spec)
         if setup.loggers is not None:
             _show(setup, experiment)
             setup.loggers.summarize(experiment.results)

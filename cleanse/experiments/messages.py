@@ -114,6 +114,8 @@ def _no_module(found: "re.Match[str]", known: Collection[str]) -> str:
 
 
 def _denied(found: "re.Match[str]", known: Collection[str]) -> str:
+    if found[2] == "*":
+        return f"{found[1]} does not come with cleanse: it is not imported; add --trust if it is yours"
     return f"{found[1]} is nothing that a config may name: it is not imported"
 
 
@@ -141,7 +143,7 @@ REASONS: tuple[tuple[str, Reason], ...] = (
     (r"does not accept option '(\w+)", _no_section),
     (r"unrecognized arguments: --?([\w.]+)", _unrecognized),
     (r"unrecognized arguments: (\S+)", _no_word),
-    (r"Importing '([\w.]+)' is not allowed", _denied),
+    (r"Importing '([\w.]+)' is not allowed, denied by the '([\w.*]+)' entry", _denied),
     (r"Expected a dot import path string: (\S+)", _no_class),
     (r"module '([\w.]+)' has no attribute '(\w+)'", _no_attribute),
     (r"No module named '([\w.]+)'", _no_module),

@@ -9,10 +9,11 @@ from cleanse.data.base import ImageDataModule
 from cleanse.defenses import Defense
 from cleanse.engine.run_directory import RunDirectory
 from cleanse.engine.runner import Runner
-from cleanse.experiments.classes import check_classes, importing
+from cleanse.experiments.classes import check_classes, check_trusts_nobody, importing
 from cleanse.experiments.messages import UsageError, explain
 from cleanse.experiments.parser import Parser
 from cleanse.utils.find_run import find_run
+from cleanse.views import TrainingView
 
 
 def open_run(path: str | PathLike[str]) -> RunDirectory:
@@ -40,7 +41,6 @@ def data_of(run: RunDirectory, trust: bool = False) -> ImageDataModule:
         UsageError: its classes or arguments cannot be used.
     """
     config = run.read_config()
-    _check_trust(run, config["data"], trust)
     data: ImageDataModule = _made(run, ImageDataModule, "data", config, trust)
     data.seed = int(config.get("seed_everything") or 0) if data.seed is None else data.seed
     return data
@@ -61,13 +61,19 @@ def defense_of(run: RunDirectory, trust: bool = False) -> Defense:
     return made
 
 
-def load_classifier(defense: Defense, data: ImageDataModule, content: Mapping[str, Any], where: str = "it") -> None:
+def load_classifier(defense: Defense, view: TrainingView, content: Mapping[str, Any], where: str = "it") -> None:
     """Give a recipe the classifier of a checkpoint's content.
+
+    Args:
+        defense: the recipe.
+        view: images like those that it was trained on, as far as channels, size and classes go.
+        content: of the checkpoint.
+        where: what messages call it.
 
     Raises:
         ValueError: the weights are those of another recipe, network or number of classes.
     """
-    defense.model = defense.final_classifier(data.training_view())()
+    defense.model = defense.final_classifier(view)()
     try:
         defense.load_state_dict(content["state_dict"])
     except RuntimeError:
@@ -82,22 +88,14 @@ def _made(run: RunDirectory, base: type, section: str, config: Mapping[str, Any]
     parser.add_subclass_arguments(base, section, required=True)
     with importing(everything=trust):
         try:
+            if not trust:
+                check_trusts_nobody(config.get(section))
             parsed = parser.parse_object({section: config.get(section)})
             check_classes(parsed)
             return parser.instantiate(parsed)[section]
         except UsageError as error:
-            hint = "" if trust else "; --trust imports classes of your own"
-            raise UsageError(f"{run.config}: {error}{hint if 'is not imported' in str(error) else ''}") from None
+            raise UsageError(f"{run.config}: {error}", error.keys) from None
         except ValueError as error:
             if "Errors:" not in str(error):
                 raise
             raise explain(str(error)) from None
-
-
-def _check_trust(run: RunDirectory, value: object, trust: bool) -> None:
-    """Raises: UsageError if a config says of itself that the classes in a frozen set can be trusted."""
-    if not trust and isinstance(value, dict):
-        if value.get("trust"):
-            raise UsageError(f"{run.config} wants classes imported that are not ours: add --trust if they are yours")
-        for inner in value.values():
-            _check_trust(run, inner, trust)

@@ -1,4 +1,4 @@
-"""What somebody who wrote a name that does not exist may have meant."""
+"""The name that may be meant by one that does not exist."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches

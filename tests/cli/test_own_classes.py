@@ -1,6 +1,7 @@
 """Own classes in the working directory are for `cleanse fit`; the run of a stranger imports nothing of his."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -55,6 +56,23 @@ def test_the_printed_attack_and_defense_run(mine: Path, cleanse: Cleanse, quick:
     assert network["init_args"]["width"] == (64 if quick else 32)
 
 
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "extending.md").read_text()
+COMMANDS = re.findall(r"^cleanse (fit --config .*)$", DOCUMENT, re.M)
+TINY = {
+    "knn.yaml": ("--model.pretrain_epochs", "1", "--model.probe_epochs", "1", "--model.pretrain_batch_size", "50"),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_commands_of_the_documentation_run_as_printed(tmp_path: Path, cleanse: Cleanse, command: str) -> None:
+    for name, text in re.findall(r'```\w+ title="([\w.]+)"\n(.*?)```', DOCUMENT, re.S):
+        (tmp_path / name).write_text(text)
+    words = command.split("#")[0].split()
+    short = [word for config in words for word in TINY.get(config, ())]
+    done = cleanse(*words, *SHORT, *short)
+    assert (tmp_path / done.stdout.splitlines()[-1] / "results.json").is_file()
+
+
 @pytest.fixture
 def stranger(tmp_path: Path) -> Path:
     """A run directory whose config names a package that is beside it and writes a file when it is imported."""
@@ -84,9 +102,16 @@ def test_only_fit_imports_from_the_working_directory(
 ) -> None:
     done = cleanse(*command, check=False)
     assert done.returncode in (1, 2)
-    assert "evilpkg.M is nothing that" in done.stderr.splitlines()[-1]
+    assert "evilpkg.M does not come with cleanse: it is not imported; add --trust" in done.stderr.splitlines()[-1]
     assert not (stranger / "imported").exists()
     assert not (stranger / "out").exists()
+
+
+def test_a_config_cannot_trust_itself(stranger: Path, cleanse: Cleanse) -> None:
+    config = {"data": {"class_path": "cleanse.data.Frozen", "init_args": {"root": "frozen", "trust": True}}}
+    (stranger / "runs" / "theirs" / "config.yaml").write_text(yaml.safe_dump(config))
+    done = cleanse("export", "runs/theirs", "--out", "out", check=False)
+    assert "add --trust if they are yours" in done.stderr.splitlines()[-1]
 
 
 def test_trust_imports_it(stranger: Path, cleanse: Cleanse) -> None:

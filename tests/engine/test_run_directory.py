@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from cleanse.engine.run_directory import RunDirectory, check_checkpoint
+from cleanse.utils.image_spec import ImageSpec
 from cleanse.verdict import Verdict
 
 
@@ -18,7 +19,8 @@ def run(tmp_path: Path) -> RunDirectory:
     run.write_verdict(Verdict.keep_all("ab", torch.tensor([0, 1])), ["cat", "dog"])
     run.write_results({"sa": 0.5, "asr": None, "recipe": "knn", "oracle": False, "seed": 3})
     run.write_summary("Of 2 images, 2 are kept.")
-    run.write_checkpoint(torch.nn.Linear(1, 1))  # type: ignore[arg-type]
+    images = ImageSpec(1, 2, (0.5,), (0.5,), (8, 8))
+    run.write_checkpoint(torch.nn.Linear(1, 1), ("cat", "dog"), images)  # type: ignore[arg-type]
     return run
 
 
@@ -75,7 +77,7 @@ CONFIGS = {"no yaml": "data: [", "no data": "model: {}", "a list": "- 1", "neste
 @pytest.mark.parametrize("name", CONFIGS)
 def test_configs_of_strangers_are_refused(run: RunDirectory, name: str) -> None:
     run.config.write_text(CONFIGS[name])
-    with pytest.raises(ValueError, match=r"config\.yaml (is not valid yaml|names no data)"):
+    with pytest.raises(ValueError, match=r"config\.yaml (is not valid yaml|names no data|is a list)"):
         run.read_config()
 
 

@@ -47,6 +47,12 @@ def test_a_class_on_the_command_line_inherits_nothing() -> None:
     assert made["data"]["init_args"]["attack"] == {"class_path": "cleanse.attacks.WaNet"}
 
 
+def test_a_class_with_its_arguments_in_one_word_inherits_nothing_either() -> None:
+    spec = "{class_path: cleanse.attacks.WaNet, init_args: {target: 3}}"
+    made = config(*KNN, f"--data.attack={spec}")
+    assert made["data"]["init_args"]["attack"] == yaml.safe_load(spec)
+
+
 def test_a_model_on_the_command_line_gets_what_quick_has_for_it() -> None:
     made = config("fit", "--config=quick.yaml", "--model", "cleanse.defenses.ContrastiveFilter")
     assert made["model"]["init_args"]["pretrain_epochs"] == 200

@@ -62,6 +62,11 @@ CASES = {
         "os.system is nothing that a config may name: it is not imported",
         (),
     ),
+    "a class of others where only ours are imported": (
+        "Importing 'mine.Stripe' is not allowed, denied by the '*' entry of the import path denylist.",
+        "mine.Stripe does not come with cleanse: it is not imported; add --trust if it is yours",
+        (),
+    ),
     "one of some": (
         "Parser key \"profile\":\n  Expected a typing.Literal['v1', 'iclr23']. Got value: x",
         "profile: 'x' is none of 'v1', 'iclr23'",
