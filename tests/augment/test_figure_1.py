@@ -7,6 +7,7 @@ import torch
 from kornia.augmentation import RandomGaussianNoise, RandomHorizontalFlip, RandomVerticalFlip
 from kornia.geometry.transform import hflip, vflip
 from torch import Tensor, nn
+from torchvision.transforms import ColorJitter as TorchvisionJitter
 from torchvision.transforms import functional as tv
 
 from cleanse.augment import YOCO, ColorJitter, RandomCropScaled, named, variants
@@ -108,12 +109,31 @@ def test_noise_is_clipped(end: int) -> None:
     assert (clipped == end).float().mean().item() == pytest.approx(expected, abs=0.01)
 
 
-def test_jitter_draws_each_factor_from_its_range() -> None:
-    one, zero = (1, 1), (0, 0)
-    dark = ColorJitter(contrast=one, saturation=one, hue=zero)(torch.ones(4000, 3, 1, 1))[:, 0, 0, 0]
-    assert dark.min() == pytest.approx(0.4, abs=0.01)
-    assert dark.max() == pytest.approx(0.8, abs=0.01)
-    assert dark.mean().item() == pytest.approx(0.6, abs=0.01)
+def test_jitter_draws_its_strength_and_then_a_factor_around_one() -> None:
+    """Of gray 0.5, the brightness is the factor's half: 1 + x u with x in 0.4 to 0.8 and u in -1 to 1."""
+    nothing = (0.0, 0.0)
+    half = torch.full((20_000, 3, 1, 1), 0.5)
+    factor = 2 * ColorJitter(contrast=nothing, saturation=nothing, hue=nothing)(half)[:, 0, 0, 0]
+    assert factor.min() == pytest.approx(0.2, abs=0.01)
+    assert factor.max() == pytest.approx(1.8, abs=0.01)
+    assert factor.mean().item() == pytest.approx(1.0, abs=0.01)
+    assert factor.var().item() == pytest.approx((0.8**3 - 0.4**3) / (3 * 0.4) / 3, rel=0.04)
+
+
+@pytest.mark.parametrize("strength", [0.4, 0.8])
+def test_jitter_leaves_the_contrast_of_images_as_torchvision_does(strength: float) -> None:
+    image = torch.rand(2000, 3, 8, 8)
+    fixed = (strength, strength)
+    ours = ColorJitter(fixed, fixed, fixed, (strength / 4, strength / 4))(image).std((1, 2, 3)).mean()
+    torchvision = TorchvisionJitter(strength, strength, strength, strength / 4)
+    theirs = torch.stack([torchvision(one) for one in image]).std((1, 2, 3)).mean()
+    assert ours.item() == pytest.approx(theirs.item(), rel=0.03)
+
+
+def test_jitter_changes_brightness_and_contrast_of_gray_images_only() -> None:
+    nothing = (0.0, 0.0)
+    image = torch.rand(4, 1, 8, 8)
+    torch.testing.assert_close(ColorJitter(nothing, nothing)(image), image)
 
 
 def test_cutout_covers_half_the_side_and_stays_inside() -> None:
@@ -238,8 +258,8 @@ def test_refuses_other_names(name: str, why: str) -> None:
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [
-        (lambda: ColorJitter(brightness=(0.8, 0.4)), "brightness is two factors"),
-        (lambda: ColorJitter(hue=(0.4, 0.6)), "hue is two shifts"),
+        (lambda: ColorJitter(brightness=(0.8, 0.4)), "brightness is two strengths"),
+        (lambda: ColorJitter(hue=(0.4, 0.6)), "hue is two strengths"),
         (lambda: ColorJitter()(torch.rand(1, 2, 4, 4)), r"1 channel \(gray\) or 3"),
         (lambda: YOCO(nn.Identity(), "depth"), "axis is height or width"),  # type: ignore[arg-type]
         (lambda: RandomCropScaled(0.5, "edge"), "reading is area or side"),  # type: ignore[arg-type]
