@@ -77,7 +77,8 @@ class AugmentationStudy(Described, LightningModule):
 
     The models are trained on the labeled part of the data (``labeled``; all of it without that argument). Every
     augmentation is applied to the clean test set (SA) and to the fully triggered one (ASR). This is no defense: it
-    reads the truth. `cleanse fit` runs it and writes a table and two box plots over attacks and draws.
+    reads the truth. `cleanse fit` runs it and writes a table and two box plots over the attacks, of the means over
+    the draws.
 
     It also settles how "cropping 0.5 part of the image" is to be read (D160): the SA under RCS0.5+VFlip for
     both readings, and which one is closer to the paper's 20 % for CIFAR-10.
@@ -211,14 +212,7 @@ class AugmentationStudy(Described, LightningModule):
         self, directory: Path, config: str, found: Mapping[str, Any], rows: Sequence[Row], names: Sequence[str]
     ) -> None:
         order = self._sorted(rows)
-        panels = {
-            title: {
-                a: {n: [getattr(r, key) for r in rows if (r.augmentation, r.attack) == (a, n)] for n in names}
-                for a in order
-            }
-            for title, key in (("Standard accuracy (SA)", "sa"), ("Attack success rate (ASR)", "asr"))
-        }
-        pictures = box_plots(panels, names)
+        pictures = box_plots(box_values(rows, order, names), names)
         table = io.StringIO()
         writer = csv.writer(table)
         writer.writerow(Row._fields)
@@ -277,6 +271,24 @@ def attack_names(attacks: Sequence[Attack]) -> list[str]:
     if len(set(names)) < len(names):
         raise ValueError(f"an attack is there twice: {', '.join(names)}")
     return names
+
+
+def box_values(
+    rows: Sequence[Row], augmentations: Sequence[str], attacks: Sequence[str]
+) -> dict[str, dict[str, dict[str, list[float]]]]:
+    """What Figure 1 draws a box of: one value for each attack, the mean over its draws and variants (D171).
+
+    Returns:
+        title of the panel to augmentation to attack to its value, alone in a list.
+
+    >>> rows = [Row("Blend", "CJ", "CJ", draw, sa=0.5 + draw / 10, asr=1.0) for draw in (0, 1)]
+    >>> box_values(rows, ["CJ"], ["Blend"])["Standard accuracy (SA)"]
+    {'CJ': {'Blend': [0.55]}}
+    """
+    return {
+        title: {a: {n: [_mean(rows, a, key, n)] for n in attacks} for a in augmentations}
+        for title, key in (("Standard accuracy (SA)", "sa"), ("Attack success rate (ASR)", "asr"))
+    }
 
 
 def _mean(rows: Sequence[Row], augmentation: str, figure: str, attack: str | None = None) -> float:

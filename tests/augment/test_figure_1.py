@@ -114,8 +114,8 @@ def test_jitter_draws_its_strength_and_then_a_factor_around_one() -> None:
     nothing = (0.0, 0.0)
     half = torch.full((20_000, 3, 1, 1), 0.5)
     factor = 2 * ColorJitter(contrast=nothing, saturation=nothing, hue=nothing)(half)[:, 0, 0, 0]
-    assert factor.min() == pytest.approx(0.2, abs=0.01)
-    assert factor.max() == pytest.approx(1.8, abs=0.01)
+    assert factor.min() == pytest.approx(0.2, abs=0.03)
+    assert factor.max() == pytest.approx(1.8, abs=0.03)
     assert factor.mean().item() == pytest.approx(1.0, abs=0.01)
     assert factor.var().item() == pytest.approx((0.8**3 - 0.4**3) / (3 * 0.4) / 3, rel=0.04)
 

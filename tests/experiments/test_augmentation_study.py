@@ -13,7 +13,7 @@ import torch
 from cleanse.attacks import BadNets
 from cleanse.data import Digits
 from cleanse.engine.runner import Runner
-from cleanse.experiments.augmentation_study import AugmentationStudy, Draws, Row, attack_names
+from cleanse.experiments.augmentation_study import AugmentationStudy, Draws, Row, attack_names, box_values
 from cleanse.networks import SmallCNN
 
 
@@ -66,6 +66,16 @@ def test_the_numbers_are_those_of_a_loop_and_nothing_is_computed_twice(runner: R
     same = small().study(digits(), again, "config: yaml\n")
     assert again.computed == 0 and same == found
     assert before == {p.name: p.read_bytes() for p in found.directory.iterdir()}
+
+
+def test_a_box_is_over_attacks_of_the_means_over_draws_and_variants() -> None:
+    """As in the paper: "we average the results of 6 independent runs"."""
+    values = {"A": [0.1, 0.3], "B": [0.5, 0.9]}
+    rows = [Row(n, "GNoise", f"GNoise{d}", d, sa, 1 - sa) for n, drawn in values.items() for d, sa in enumerate(drawn)]
+    boxes = box_values(rows, ["GNoise"], ["A", "B"])
+    assert boxes["Standard accuracy (SA)"]["GNoise"]["A"] == pytest.approx([0.2])
+    assert boxes["Standard accuracy (SA)"]["GNoise"]["B"] == pytest.approx([0.7])
+    assert boxes["Attack success rate (ASR)"]["GNoise"]["A"] == pytest.approx([0.8])
 
 
 def test_draws_of_one_augmentation_differ_and_belong_to_the_key(runner: Runner) -> None:
