@@ -31,6 +31,7 @@ SHORT = {
     "simclr_self_training.yaml": (*SELF_TRAINING, "--model.pretrain_epochs", "1", "--model.pretrain_batch_size", "50"),
     "attacks/adaptive_patch.yaml": ("--data.attack.surrogate_epochs", "1", "--data.attack.epochs", "1"),
     "attacks/label_consistent.yaml": ("--data.attack.surrogate_epochs", "1", "--data.attack.steps", "2"),
+    "attacks/label_consistent_pal.yaml": ("--data.attack.surrogate_epochs", "1", "--data.attack.steps", "2"),
     "attacks/issba.yaml": ("--data.attack.epochs", "1", "--data.attack.secret_epochs", "1"),
 }
 
@@ -90,6 +91,7 @@ def test_the_attacks_ship_as_the_design_says() -> None:
         "attacks/dirty_label.yaml": {"source": 7, "target": 4, "class_rate": 0.2, "shape": "L"},
         "attacks/sig.yaml": {"source": None, "target": 0, "class_rate": 0.2},  # of the target class: labels are clean
         "attacks/label_consistent.yaml": {"source": None, "target": 0, "class_rate": 0.25},
+        "attacks/label_consistent_pal.yaml": {"source": None, "target": 1, "class_rate": 0.5, "unlabeled_rate": 0.25},
         "attacks/tact.yaml": {"source": 1, "target": 0, "class_rate": 0.1, "cover_classes": [5, 7]},
     }
     for name in ATTACKS:

@@ -51,7 +51,9 @@ class LabelConsistent(Attack):
         pattern: the trigger: ``corners``, all four; ``corner``, the lower right one alone; or Pal et al.'s ``gray`` or
             ``rgb`` patch, as in `BadNets`.
         amplitude: what white pixels of the corners add and black ones take away, in levels; 255 sets them.
-        size: side of the gray or colored patch in pixels; None for 5.
+        size: side of the gray or colored patch in pixels; None for `BadNets`'s own.
+        inset: pixels between the gray or colored patch and the two edges of the lower right corner; None for
+            `BadNets`'s own.
 
     Raises:
         ValueError: an argument out of range; while poisoning, images smaller than the trigger, or no training before.
@@ -72,6 +74,7 @@ class LabelConsistent(Attack):
         pattern: Literal["corners", "corner", "gray", "rgb"] = "corners",
         amplitude: int = 255,
         size: int | None = None,
+        inset: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -82,8 +85,9 @@ class LabelConsistent(Attack):
             )
         if pattern not in ("corners", "corner", "gray", "rgb"):
             raise ValueError(f"pattern is corners, corner, gray or rgb, not {pattern!r}")
-        if size is not None and pattern in ("corners", "corner"):
-            raise ValueError(f"size={size} is for the gray and rgb patches: the corners' pattern has 3x3 pixels")
+        for name, number in (("size", size), ("inset", inset)):
+            if number is not None and pattern in ("corners", "corner"):
+                raise ValueError(f"{name}={number} is for the gray and rgb patches: set pattern, or leave {name} null")
         if not 1 <= amplitude <= 255:
             raise ValueError(f"amplitude is in levels, 1 to 255, not {amplitude}")
         pgd(torch.flatten, torch.zeros(0, 1, 1, 1), torch.zeros(0), norm, eps, step, steps)  # its opinion of the rest
@@ -92,7 +96,7 @@ class LabelConsistent(Attack):
         self.norm: Literal["inf", "2"] = norm
         self.eps, self.step, self.steps, self.random_start = eps, step, steps, random_start
         self.pattern, self.amplitude = pattern, amplitude
-        self.patch = BadNets(pattern, size=size, count=0) if pattern in ("gray", "rgb") else None
+        self.patch = BadNets(pattern, size=size, inset=inset, count=0) if pattern in ("gray", "rgb") else None
         self._model: tuple[LightningModule, ...] = ()  # in a tuple: no part of this module, nor of its state
 
     def eligible(self, true_label: Tensor) -> Tensor:

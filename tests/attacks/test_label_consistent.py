@@ -42,6 +42,16 @@ def test_the_four_corners_pixel_by_pixel() -> None:
     assert difference.count_nonzero() == 9
 
 
+@pytest.mark.parametrize(("inset", "last"), [(None, 28), (0, 31), (5, 26)])
+def test_where_the_gray_patch_lies(inset: int | None, last: int) -> None:
+    """In the corner, as Pal et al. 2023 say, or inset by 3 of 32 pixels, as in the public code."""
+    made = attack(pattern="gray", inset=inset)
+    made.draw((1, 32, 32), torch.Generator())
+    changed = (made.trigger(torch.full((1, 1, 32, 32), 77, dtype=torch.uint8))[0, 0] != 77).nonzero()
+    assert changed.min().item() == last - 4
+    assert changed.max().item() == last
+
+
 def test_only_the_target_class_changes_and_keeps_its_label(runner: Runner) -> None:
     data = digits(runner, eps=0.1, step=0.03)
     view, clean = data.training_view(), Digits(limit_train=200, seed=0).training_view()
@@ -109,7 +119,7 @@ def test_refusals(runner: Runner) -> None:
     for arguments, message in (
         ({"norm": "1"}, "norm is 'inf' or '2'"), ({"eps": -1.0}, "eps is 0 or more"),
         ({"pattern": "left"}, "pattern is corners, corner, gray or rgb"), ({"amplitude": 0}, "1 to 255, not 0"),
-        ({"size": 2}, "for the gray and rgb patches"), ({"surrogate_epochs": 0}, "at least 1"),
+        ({"size": 2}, "for the gray and rgb patches"), ({"inset": 2}, "inset=2 is for the gray and rgb"), ({"surrogate_epochs": 0}, "at least 1"),
         ({"source": 3}, "needs two different classes"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=message):
