@@ -65,7 +65,7 @@ class AdaptivePatch(Attack):
         self.size, self.epochs, self.batch_size, self.lr = size, epochs, batch_size, lr
         self._found: Tensor | None = None
 
-    def learn(self, clean: TrainingView, run: Runner) -> None:
+    def learn(self, clean: TrainingView, role: Tensor, seed: int, run: Runner) -> None:
         self._fits(clean.size)
         encoder = run.fit(
             "surrogate",

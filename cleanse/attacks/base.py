@@ -103,11 +103,13 @@ class Attack(Described, nn.Module):
         if source == target:
             raise ValueError(f"source and target are both class {target}: an attack needs two different classes")
 
-    def learn(self, clean: TrainingView, run: Runner) -> None:
+    def learn(self, clean: TrainingView, role: Tensor, seed: int, run: Runner) -> None:
         """Train whatever the trigger needs (a surrogate model), before anything is poisoned; most attacks need nothing.
 
         Args:
             clean: the training view without any attack, all labels true.
+            role: (N,) int8, of `roles`: what will be poisoned.
+            seed: of `poison`.
             run: makes each training a stage of the run.
         """
 
@@ -165,10 +167,38 @@ class Attack(Described, nn.Module):
         for name, number in (("target", self.target), ("source", self.source)):
             if number is not None and not 0 <= number < num_classes:
                 raise ValueError(f"{name} class {number} is out of range: the data has classes 0 to {num_classes - 1}")
-        generator = torch.Generator().manual_seed(seed)
-        rows_generator = torch.Generator().manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
+        generator, rows_generator = streams(seed)
         self.draw((image.shape[1], image.shape[2], image.shape[3]), generator)
-        role = torch.full((len(image),), CLEAN, dtype=torch.int8)
+        role = self._roles(true_label, labeled, rows_generator)
+        poisoned, label = image if in_place else image.clone(), torch.where(labeled, true_label, -1)
+        most = max(1, PER_CALL // image[0].numel())
+        for kind in (POISON, COVER):
+            rows = (role == kind).nonzero().flatten()
+            for some in torch.split(rows, most) if len(rows) else ():
+                poisoned[some] = self._change(image[some], some, kind, generator)
+        label[(role == POISON) & labeled] = self.target
+        result = Poisoned(poisoned, label, true_label, role)
+        log.info(self.describe_counts(result))
+        return result
+
+    def roles(self, true_label: Tensor, labeled: Tensor, seed: int) -> Tensor:
+        """Which rows `poison` will change, given the same arguments.
+
+        Args:
+            true_label: (N,) int64.
+            labeled: (N,) bool, False where the defender gets no label.
+            seed: of `poison`.
+
+        Returns:
+            (N,) int8, an index into ``ROLES``.
+
+        Raises:
+            ValueError: more poison than eligible images.
+        """
+        return self._roles(true_label, labeled, streams(seed)[1])
+
+    def _roles(self, true_label: Tensor, labeled: Tensor, generator: torch.Generator) -> Tensor:
+        role = torch.full((len(true_label),), CLEAN, dtype=torch.int8)
         for part, is_labeled in ((labeled, True), (~labeled, False)):
             rows = (self.eligible(true_label) & part).nonzero().flatten()
             n, why = self._how_many(len(rows), int(part.sum()), is_labeled)
@@ -178,18 +208,9 @@ class Attack(Described, nn.Module):
                     f"{why} asks for {n} poisoned {where} images, but only {len(rows)} are eligible"
                     f" ({self._eligible_name()}): lower it to at most what is there"
                 )
-            role[self._choose(rows, n, rows_generator)] = POISON
-        self._add_covers(role, true_label, labeled, rows_generator)
-        poisoned, label = image if in_place else image.clone(), torch.where(labeled, true_label, -1)
-        most = max(1, PER_CALL // image[0].numel())
-        for kind in (POISON, COVER):
-            rows = (role == kind).nonzero().flatten()
-            for some in torch.split(rows, most) if len(rows) else ():
-                poisoned[some] = self._change(image[some], kind, generator)
-        label[(role == POISON) & labeled] = self.target
-        result = Poisoned(poisoned, label, true_label, role)
-        log.info(self.describe_counts(result))
-        return result
+            role[self._choose(rows, n, generator)] = POISON
+        self._add_covers(role, true_label, labeled, generator)
+        return role
 
     def counts(self, poisoned: Poisoned, part: Tensor | None = None) -> dict[str, int]:
         """How many training images are ``poisoned``, ``eligible``, ``all`` and ``cover``.
@@ -243,7 +264,8 @@ class Attack(Described, nn.Module):
     def _add_covers(self, role: Tensor, true_label: Tensor, labeled: Tensor, generator: torch.Generator) -> None:
         """Mark cover rows (trigger, true label) in ``role``; most attacks have none."""
 
-    def _change(self, image: Tensor, kind: int, generator: torch.Generator) -> Tensor:
+    def _change(self, image: Tensor, rows: Tensor, kind: int, generator: torch.Generator) -> Tensor:
+        """The images (B, C, H, W) of these rows (B,) of the training set, all of one kind, with the trigger."""
         return self.poison_image(image, generator)
 
     def _require_drawn(self) -> None:
@@ -265,6 +287,12 @@ class Attack(Described, nn.Module):
             if fresh or (mine is not None and (mine.shape, mine.dtype) != (value.shape, value.dtype)):
                 self.register_buffer(name, torch.empty_like(value))
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def streams(seed: int) -> tuple[torch.Generator, torch.Generator]:
+    """Random numbers of the trigger and of the rows: neither depends on how many the other draws."""
+    generator = torch.Generator().manual_seed(seed)
+    return generator, torch.Generator().manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
 
 
 def fraction(rate: float, total: int) -> int:

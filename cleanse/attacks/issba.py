@@ -122,7 +122,7 @@ class ISSBA(Attack):
         self.weights = (image_weight, perceptual_weight, secret_weight)
         self._found: Tensor | None = None
 
-    def learn(self, clean: TrainingView, run: Runner) -> None:
+    def learn(self, clean: TrainingView, role: Tensor, seed: int, run: Runner) -> None:
         if self.perceptual is None and self.weights[1] > 0:
             log.info("ISSBA: no perceptual module is given, so the perceptual loss (LPIPS) is left out")
         shape = (clean.channels, *clean.size)

@@ -9,10 +9,11 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from cleanse.attacks.badnets import BadNets
-from cleanse.attacks.base import Attack, build_for
+from cleanse.attacks.base import POISON, Attack, build_for, streams
+from cleanse.engine.fingerprint import hash_of
 from cleanse.engine.runner import Runner
-from cleanse.functional.pgd import pgd
-from cleanse.views import TrainingView
+from cleanse.functional.pgd import pgd, random_start
+from cleanse.views import Batch, TrainingView
 
 # Rows from top to bottom of Turner's trigger: 1 is white, 0 black; the left corners are the mirror image.
 RIGHT = ((0, 0, 1), (0, 1, 0), (1, 0, 1))
@@ -97,27 +98,39 @@ class LabelConsistent(Attack):
         self.eps, self.step, self.steps, self.random_start = eps, step, steps, random_start
         self.pattern, self.amplitude = pattern, amplitude
         self.patch = BadNets(pattern, size=size, inset=inset, count=0) if pattern in ("gray", "rgb") else None
-        self._model: tuple[LightningModule, ...] = ()  # in a tuple: no part of this module, nor of its state
+        # What `learn` finds; no buffers, since the trigger does without.
+        self._weights: Tensor | None = None
+        self._hard: Tensor | None = None  # (n, C, H, W) uint8
+        self._rows: Tensor | None = None  # (n,) the rows of the training set that these are of
 
     def eligible(self, true_label: Tensor) -> Tensor:
         """(N,) bool: the images of the target class."""
         return true_label == self.target
 
-    def learn(self, clean: TrainingView, run: Runner) -> None:
+    def learn(self, clean: TrainingView, role: Tensor, seed: int, run: Runner) -> None:
         model = run.fit(
             "surrogate",
             partial(build_for, self.surrogate, clean),
             clean.with_batch_size(self.surrogate_batch_size),
             max_epochs=self.surrogate_epochs,
         )
-        self._model = (model.eval().requires_grad_(False),)
+        rows = (role == POISON).nonzero().flatten()
+        self._weights = torch.cat([p.detach().flatten().float() for p in model.state_dict().values()])
+        self._hard = clean.images(rows[:0])
+        if len(rows):
+            chosen = clean.plain().subset(role == POISON)
+            start = None
+            if self.random_start:
+                shape = (len(rows), chosen.channels, *chosen.size)
+                start = random_start(shape, self.norm, self.eps, streams(seed)[0])
+            search = HardImages(model, self.norm, self.eps, self.step, self.steps, start)
+            self._hard = run.predict("pgd", search, chosen).image
+        self._rows = rows
 
     @property
     def learned(self) -> Tensor | None:
         """(P,) the weights of the attacker's classifier, one after the other."""
-        if not self._model:
-            return None
-        return torch.cat([p.detach().flatten().float() for p in self._model[0].state_dict().values()])
+        return self._weights
 
     def draw(self, shape: tuple[int, int, int], generator: torch.Generator) -> None:
         if self.patch is not None:
@@ -144,16 +157,59 @@ class LabelConsistent(Attack):
             raise ValueError(f"the trigger was drawn for images of {drawn} (height, width), not of {given}")
         return (image.short() + self.added.to(image.device)).clamp(0, 255).to(torch.uint8)
 
-    def poison_image(self, image: Tensor, generator: torch.Generator) -> Tensor:
-        """Make images hard to recognize, then trigger them."""
-        if not self._model:
+    def _change(self, image: Tensor, rows: Tensor, kind: int, generator: torch.Generator) -> Tensor:
+        """The images that are hard to recognize, triggered."""
+        if self._hard is None or self._rows is None:
             raise ValueError(
                 "LabelConsistent trains a classifier before it poisons: let `cleanse fit` prepare the data"
             )
-        start = generator if self.random_start else None
-        label = torch.full((len(image),), self.target)
-        hard = pgd(self._model[0], image.float() / 255, label, self.norm, self.eps, self.step, self.steps, start)
-        return self.trigger((hard * 255).round().to(torch.uint8))
+        place = torch.searchsorted(self._rows, rows).clamp(max=max(0, len(self._rows) - 1))
+        if not len(self._rows) or not torch.equal(self._rows[place], rows):
+            raise ValueError("LabelConsistent is asked for other images than those that it made hard to recognize")
+        return self.trigger(self._hard[place])
 
     def _eligible_name(self) -> str:
         return f"class {self.target}, labels kept"
+
+
+class HardImages(LightningModule):
+    """Move images away from their class, each as far as `cleanse.functional.pgd` gets; a stage like any other.
+
+    In single precision, whatever the run's.
+
+    Args:
+        model: fitted by a runner, images (B, C, H, W) in [0, 1] to logits.
+        norm: of the ball, as for all that follow.
+        eps: its radius.
+        step: of PGD.
+        steps: of PGD.
+        start: (n, C, H, W) float, the changes to begin with, of all images that will be predicted; None for none.
+    """
+
+    def __init__(
+        self,
+        model: LightningModule,
+        norm: Literal["inf", "2"],
+        eps: float,
+        step: float,
+        steps: int,
+        start: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model.requires_grad_(False)
+        self.norm: Literal["inf", "2"] = norm
+        self.eps = eps
+        self.step = step
+        self.steps = steps
+        self.start = start
+        self.stage_key = hash_of({"pgd": [norm, eps, step, steps, start], "of": model})
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """``image`` is (B, C, H, W) uint8."""
+        self.model.eval()
+        # Lightning predicts in inference mode, where nothing has a gradient
+        with torch.inference_mode(False), torch.autocast(self.device.type, enabled=False):
+            image, label = batch["image"].clone().float(), batch["label"].clone()
+            start = None if self.start is None else self.start[batch["index"].cpu()]
+            hard = pgd(self.model, image, label, self.norm, self.eps, self.step, self.steps, start)
+        return {"index": batch["index"], "image": (hard * 255).round().to(torch.uint8)}

@@ -147,9 +147,9 @@ class WaNet(Attack):
     def _add_covers(self, role: Tensor, true_label: Tensor, labeled: Tensor, generator: torch.Generator) -> None:
         draw_covers(role, torch.ones_like(labeled), labeled, self.cover_rate, generator)
 
-    def _change(self, image: Tensor, kind: int, generator: torch.Generator) -> Tensor:
+    def _change(self, image: Tensor, rows: Tensor, kind: int, generator: torch.Generator) -> Tensor:
         if kind != COVER:
-            return super()._change(image, kind, generator)
+            return super()._change(image, rows, kind, generator)
         if self.noise == "shared":
             shared = jitter(self.warping_grid, 1, generator)[0]
             return torch.cat([warp(part, shared) for part in torch.split(image, CHUNK)])

@@ -182,18 +182,17 @@ class ImageDataModule(Described, LightningDataModule):
     def learn_attack(self, run: Runner) -> None:
         """Let an attack that trains something do so, on the clean training set and before anything else happens."""
         if self.attack is not None and self._train is None:
-            self.attack.learn(self._view(self._clean(), None), run)
+            clean = self._clean()
+            seed = self.seed or 0
+            role = self.attack.roles(clean.label, self._given(clean), seed)
+            self.attack.learn(self._view(clean, None), role, seed, run)
 
     def setup(self, stage: str | None = None) -> None:
         """Read and poison, once."""
         if self._train is not None:
             return
         seed, clean = self.seed or 0, self._clean()
-        given = torch.ones(len(clean.label), dtype=torch.bool)
-        if self.labeled is not None:
-            given = torch.arange(len(given)) % 10 < round(10 * self.labeled)
-        if clean.labeled is not None:
-            given &= clean.labeled
+        given = self._given(clean)
         image, label = clean.image, torch.where(given, clean.label, -1)
         role = torch.full((len(label),), CLEAN, dtype=torch.int8)
         if self.attack is not None:
@@ -206,6 +205,15 @@ class ImageDataModule(Described, LightningDataModule):
         self._train = self._view(replace(clean, image=image, label=label), self.attack)
         self._read = None
         self._test: ImageView | None = None
+
+    def _given(self, clean: Images) -> Tensor:
+        """(N,) bool: which labels the defender gets."""
+        given = torch.ones(len(clean.label), dtype=torch.bool)
+        if self.labeled is not None:
+            given = torch.arange(len(given)) % 10 < round(10 * self.labeled)
+        if clean.labeled is not None:
+            given &= clean.labeled
+        return given
 
     def _clean(self) -> Images:
         """The chosen training images as they are in the files, read once."""
@@ -253,7 +261,10 @@ class ImageDataModule(Described, LightningDataModule):
 
     def _view(self, images: Images, attack: Attack | None) -> TrainingView:
         mean, std = (self.mean, self.std) if self.mean else _statistics(images.image)
-        spec = self.spec() if attack is self.attack else {**self.spec(), "attack": None}
+        spec = self.spec()
+        if attack is not self.attack:  # as of data without it: what an attack trains is shared by all its settings
+            spec = {**spec, "with": {**spec["with"], "attack": None}}
+            spec.pop("learned", None)
         source = ImageSource(
             images.image,
             images.id,

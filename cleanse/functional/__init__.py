@@ -11,7 +11,7 @@ from cleanse.functional.margin import margin
 from cleanse.functional.momentum import smooth
 from cleanse.functional.nondisruptive_score import nondisruptive_score
 from cleanse.functional.outlying_low import outlying_low
-from cleanse.functional.pgd import pgd
+from cleanse.functional.pgd import pgd, random_start
 from cleanse.functional.poisoning_score import poisoning_score
 from cleanse.functional.relabel_confident import Relabeling, relabel_confident
 from cleanse.functional.schedule import (
@@ -57,6 +57,7 @@ __all__ = [
     "num_iterations",
     "outlying_low",
     "pgd",
+    "random_start",
     "poisoning_score",
     "relabel_confident",
     "select_confident",

@@ -1,7 +1,7 @@
 """Projected gradient descent against a classifier, on its input."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -17,7 +17,7 @@ def pgd(
     eps: float = 16 / 255,
     step: float = 1.5 / 255,
     steps: int = 30,
-    generator: torch.Generator | None = None,
+    start: Tensor | None = None,
     batch_size: int = 256,
 ) -> Tensor:
     """Move images uphill on the cross-entropy of their own labels, within a ball (untargeted PGD).
@@ -34,8 +34,7 @@ def pgd(
         eps: its radius, of images in [0, 1]; with ``2``, of a whole image.
         step: length of a step, in the same unit.
         steps: how many.
-        generator: draws a start, uniform in the cube of side 2 eps (``inf``) or in the ball (``2``); None starts at the
-            image.
+        start: (N, C, H, W) float, the change to begin with, such as `random_start`'s; None begins at the image.
         batch_size: images at a time.
 
     Returns:
@@ -57,9 +56,8 @@ def pgd(
         raise ValueError(f"steps is 0 or more and batch_size 1 or more, not {steps} and {batch_size}")
     if len(image) != len(label):
         raise ValueError(f"{len(image)} images but {len(label)} labels")
-    parts = []
-    for clean, y in zip(torch.split(image, batch_size), torch.split(label, batch_size), strict=True):
-        change = torch.zeros_like(clean) if generator is None else _start(clean, norm, eps, generator)
+    parts, begin = [], torch.zeros_like(image) if start is None else start.to(image)
+    for clean, change, y in zip(*(torch.split(t, batch_size) for t in (image, begin, label)), strict=True):
         for _ in range(steps):
             x = (clean + change).clamp(0, 1).requires_grad_()
             with torch.enable_grad():
@@ -71,13 +69,34 @@ def pgd(
     return torch.cat(parts) if parts else image.clone()
 
 
-def _start(clean: Tensor, norm: str, eps: float, generator: torch.Generator) -> Tensor:
-    if norm == "inf":
-        uniform = torch.rand(clean.shape, generator=generator) * 2 - 1
-        return (eps * uniform).to(clean)
-    direction = torch.randn(clean.shape, generator=generator)
-    radius = torch.rand(len(clean), 1, 1, 1, generator=generator) ** (1 / clean[0].numel())
-    return (eps * radius * direction / _length(direction)).to(clean)
+def random_start(
+    shape: Sequence[int], norm: Literal["inf", "2"], eps: float, generator: torch.Generator, batch_size: int = 256
+) -> Tensor:
+    """Changes to begin with: uniform in the cube of side 2 eps (``inf``) or in the ball (``2``).
+
+    Args:
+        shape: (N, C, H, W) of the images.
+        norm: of the ball.
+        eps: its radius.
+        generator: the changes come from it.
+        batch_size: images that are drawn at a time.
+
+    Returns:
+        (N, C, H, W) float32.
+
+    >>> random_start((1, 1, 1, 2), "2", 0.1, torch.Generator().manual_seed(0)).norm() <= 0.1
+    tensor(True)
+    """
+    parts = []
+    for rows in torch.arange(shape[0]).split(batch_size):  # type: ignore[no-untyped-call]
+        size = (len(rows), *shape[1:])
+        if norm == "inf":
+            parts.append(eps * (torch.rand(size, generator=generator) * 2 - 1))
+        else:
+            direction = torch.randn(size, generator=generator)
+            radius = torch.rand(len(rows), 1, 1, 1, generator=generator) ** (1 / math.prod(shape[1:]))
+            parts.append(eps * radius * direction / _length(direction))
+    return torch.cat(parts) if parts else torch.zeros(tuple(shape))
 
 
 def _project(change: Tensor, norm: str, eps: float) -> Tensor:

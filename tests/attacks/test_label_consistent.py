@@ -7,9 +7,12 @@ import pytest
 import torch
 
 from cleanse.attacks import LabelConsistent
+from cleanse.attacks.base import build_for
+from cleanse.attacks.label_consistent import HardImages
 from cleanse.cli.poison import freeze
 from cleanse.data import Digits, Frozen
 from cleanse.engine.runner import Runner
+from cleanse.functional.pgd import pgd, random_start
 from cleanse.modules import Classifier
 from cleanse.networks import SmallCNN
 
@@ -62,6 +65,31 @@ def test_only_the_target_class_changes_and_keeps_its_label(runner: Runner) -> No
     assert 0 < moved.abs().max() <= round(0.1 * 255)
 
 
+def test_the_hard_images_are_a_stage_that_is_made_once(runner: Runner) -> None:
+    data = digits(runner, random_start=True)
+    assert [name for name, _ in runner.stages] == ["surrogate", "pgd"]
+    again = Runner(runner.root, arguments=runner.arguments)
+    same = digits(again, random_start=True)
+    assert again.computed == 0
+    assert torch.equal(same.training_view().source.image, data.training_view().source.image)
+
+
+def test_a_start_at_another_place_is_another_stage(runner: Runner) -> None:
+    changed = [digits(runner, random_start=r, eps=0.3, step=0.1).training_view().source.image for r in (False, True)]
+    assert runner.computed == 3  # one classifier, two searches
+    assert not torch.equal(*changed)
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_the_hard_images_are_those_of_pgd(started: bool, runner: Runner) -> None:
+    view = Digits(limit_train=40, seed=0).training_view()
+    model = runner.fit("model", partial(build_for, SURROGATE, view), view, max_epochs=1)
+    begin = random_start((40, 1, 8, 8), "inf", 0.2, torch.Generator().manual_seed(1)) if started else None
+    found = runner.predict("pgd", HardImages(model, "inf", 0.2, 0.05, 4, begin), view).image
+    expected = pgd(model, view.images(torch.arange(40)).float() / 255, view.label, "inf", 0.2, 0.05, 4, begin)
+    assert torch.equal(found, (expected * 255).round().to(torch.uint8))
+
+
 def test_test_images_get_the_trigger_alone(runner: Runner) -> None:
     data = digits(runner)
     clean, triggered = data.clean_test(), data.triggered_test()
@@ -75,7 +103,8 @@ def test_hard_images_are_hard(runner: Runner) -> None:
     """The attacker's classifier no longer knows them."""
     data = digits(runner, eps=0.3, step=0.1, amplitude=1, surrogate_epochs=20)
     view, clean = data.training_view(), Digits(limit_train=200, seed=0).training_view()
-    model, rows = data.attack._model[0], data.truth.poisoned  # type: ignore[union-attr]
+    model, rows = build_for(SURROGATE, clean).eval(), data.truth.poisoned
+    model.load_state_dict(torch.load(dict(runner.stages)["surrogate"] / "model.ckpt", weights_only=True)["state_dict"])
     right = [(model(v.source.image[rows].float() / 255).argmax(1) == 3).float().mean() for v in (clean, view)]
     assert right[0] > 0.6 and right[1] < right[0] / 2
 
@@ -119,7 +148,8 @@ def test_refusals(runner: Runner) -> None:
     for arguments, message in (
         ({"norm": "1"}, "norm is 'inf' or '2'"), ({"eps": -1.0}, "eps is 0 or more"),
         ({"pattern": "left"}, "pattern is corners, corner, gray or rgb"), ({"amplitude": 0}, "1 to 255, not 0"),
-        ({"size": 2}, "for the gray and rgb patches"), ({"inset": 2}, "inset=2 is for the gray and rgb"), ({"surrogate_epochs": 0}, "at least 1"),
+        ({"size": 2}, "for the gray and rgb patches"), ({"inset": 2}, "inset=2 is for the gray and rgb"),
+        ({"surrogate_epochs": 0}, "at least 1"),
         ({"source": 3}, "needs two different classes"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=message):

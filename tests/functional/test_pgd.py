@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from cleanse.functional import pgd
+from cleanse.functional.pgd import pgd, random_start
 
 
 def images(n: int = 6, seed: int = 0) -> torch.Tensor:
@@ -35,8 +35,10 @@ def test_a_linear_model_is_left_along_the_sign_of_its_weights() -> None:
 def test_it_stays_in_the_ball_and_the_loss_rises(norm: str, start: int | None) -> None:
     model, image, label = net(), images(40), torch.arange(40) % 3
     eps = 0.1 if norm == "inf" else 0.5
-    generator = None if start is None else torch.Generator().manual_seed(start)
-    moved = pgd(model, image, label, norm, eps, eps / 4, 10, generator, batch_size=7)  # type: ignore[arg-type]
+    begin = None
+    if start is not None:
+        begin = random_start(image.shape, norm, eps, torch.Generator().manual_seed(start))  # type: ignore[arg-type]
+    moved = pgd(model, image, label, norm, eps, eps / 4, 10, begin, batch_size=7)  # type: ignore[arg-type]
     change = (moved - image).flatten(1)
     length = change.abs().amax(1) if norm == "inf" else change.norm(dim=1)
     assert (length <= eps + 1e-6).all() and length.max() > 0.9 * eps
