@@ -6,23 +6,18 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from cleanse.cli.load_run import checkpoint_of, give_classifier, load_run, pictured, runner_beside, test_part
-from cleanse.data.decode import Background, decode_files
-from cleanse.data.folder_reader import FolderReader
-from cleanse.data.image_folder import ImageFolder, gray
+from cleanse.data import ImageFolder, pictures
 from cleanse.defenses import Defense
-from cleanse.engine.fingerprint import describe
 from cleanse.engine.run_directory import RunDirectory
 from cleanse.engine.runner import is_rank_zero
 from cleanse.experiments.build import CleanseCLI
 from cleanse.experiments.messages import UsageError
 from cleanse.utils.files import atomic_write
-from cleanse.utils.image_spec import ImageSpec
 from cleanse.verdict import harmless
-from cleanse.views import ImageSource, ImageView, TrainingView
+from cleanse.views import ImageView
 
 log = logging.getLogger("cleanse")
 
@@ -82,10 +77,13 @@ def predict(cli: CleanseCLI, images: str | None, out: str | None) -> Path | None
     else:
         classes, spec = pictured(content, path)
         background = cli.datamodule.background if isinstance(cli.datamodule, ImageFolder) else "black"
-        new, left_out = pictures(images, classes, spec, background)
-        view = new
+        try:
+            found = pictures(images, spec, classes, background=background)
+        except ValueError as error:
+            raise ValueError(f"--images: {error}") from error
+        view, left_out = found.view, dict(found.unreadable)
         run = runner_beside(cli, path)
-        give_classifier(model, new, content, path)
+        give_classifier(model, found.view, content, path)
         name = re.sub(r"[^\w.-]+", "_", Path(images).resolve().name)
         default = directory.predictions.with_name(f"predictions-{name}.csv")
     target = default if out is None else Path(out)
@@ -99,42 +97,6 @@ def predict(cli: CleanseCLI, images: str | None, out: str | None) -> Path | None
             log.warning("... and %d more files that cannot be read", len(left_out) - MOST_NAMED)
         write_predictions(target, view, table.prediction, table.confidence, left_out)
     return target
-
-
-def pictures(
-    folder: str, classes: tuple[str, ...], images: ImageSpec, background: Background = "black"
-) -> tuple[TrainingView, dict[str, str]]:
-    """New pictures without labels, as the classifier of a run takes them.
-
-    Args:
-        folder: with image files, right in it or in its folders.
-        classes: names of the classifier's classes.
-        images: channels, size and normalization that it was trained with.
-        background: what shows through transparent pixels.
-
-    Returns:
-        The view, in the order of the files' names, and why other files could not be read, by name.
-
-    Raises:
-        ValueError: there is no such folder, or nothing in it that can be read.
-    """
-    if not Path(folder).is_dir():
-        raise ValueError(f"--images: there is no folder {folder!r}; give one with image files")
-    files = FolderReader(folder, follow_links=False).images(folder, -1)
-    if not files:
-        raise ValueError(f"--images: {folder!r} has no image files")
-    usable = [file for file in files if not file.refused]
-    decoded = decode_files([file.path for file in usable], images.size[0], background=background)
-    left_out = {file.id: file.refused for file in files if file.refused}
-    left_out |= {usable[i].id: why for i, why in decoded.why.items()}
-    kept = [i for i in range(len(usable)) if i not in decoded.why]
-    if not kept:
-        raise ValueError(f"--images: none of the {len(files)} image files in {folder!r} can be read")
-    image = decoded.image[kept]
-    image = gray(image) if images.channels == 1 else image
-    ids = tuple(usable[i].id for i in kept)
-    source = ImageSource(image, ids, classes, images.mean, images.std, {"pictures": describe(image)})
-    return TrainingView(source, torch.arange(len(kept)), torch.full((len(kept),), -1)), left_out
 
 
 def write_predictions(

@@ -196,11 +196,39 @@ def _decode(
         raise
     except Exception as error:  # a damaged file makes Pillow's decoders raise about anything
         raise ValueError(_said(error) or type(error).__name__) from error
+    return np.asarray(_square(image, size, crop)), transparent
+
+
+def of_pillow(image: "Image", size: int | None, background: Background = "black") -> NDArray[np.uint8]:
+    """An image that Pillow holds already, as `decode` has those of files.
+
+    Args:
+        image: of any mode.
+        size: side of the result, cut from the middle; None for the image's own height and width.
+        background: see `decode`.
+
+    Returns:
+        (H, W, 3).
+
+    Raises:
+        ValueError: why the image cannot be used.
+    """
+    image = _upright(image)
+    try:
+        rgb, _ = _rgb(image, background, {})
+    except _Wide as wide:
+        rgb, _ = _rgb(image, background, levels_of([(wide.kind, wide.low, wide.high)]))
+    return np.asarray(rgb if size is None else _square(rgb, size, crop=True))
+
+
+def _square(image: "Image", size: int, crop: bool) -> "Image":
+    from PIL.Image import Resampling
+
     width, height = image.size
     side = min(width, height)
     left, top = (width - side) / 2, (height - side) / 2
     box = (left, top, left + side, top + side) if crop else (0, 0, width, height)
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=box)), transparent
+    return image.resize((size, size), Resampling.BILINEAR, box=box)
 
 
 def _in_threads(work: Callable[[Sequence[int]], int], rows: Sequence[int]) -> None:

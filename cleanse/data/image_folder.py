@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from cleanse.data.base import ImageDataModule, Images
 from cleanse.data.decode import Background, Decoded, Levels, decode_files
 from cleanse.data.folder_reader import ImageFile
+from cleanse.data.gray import has_color, to_gray
 from cleanse.data.labeled_listing import list_labeled
 from cleanse.data.listing import Layout, Listing, list_images
-from cleanse.data.mapped import cache_folder, made_once, per_chunk
+from cleanse.data.mapped import cache_folder, made_once
 from cleanse.engine.fingerprint import hash_of
 from cleanse.views import ImageSource
 
@@ -134,9 +135,9 @@ class ImageFolder(ImageDataModule):
             self._check_classes(label, unreadable)
             self._decided = True
         if self._color is None:
-            self._color = any(bool((part != part[:, :1]).any()) for part in torch.split(image, per_chunk(image)))
+            self._color = has_color(image)
         if not self._color:
-            image = self._some(image, torch.arange(len(image)), gray)
+            image = self._some(image, torch.arange(len(image)), to_gray)
         place = {i: row for row, i in enumerate(kept)}
         transparent = tuple(place[i] for i in decoded.transparent if i in place)
         self._note(decoded, len(files), unreadable, train)
@@ -191,7 +192,7 @@ class ImageFolder(ImageDataModule):
                 if decoded.why:
                     row, reason = next(iter(decoded.why.items()))
                     raise ValueError(f"root: {some[row]!r} could be read before and cannot any more ({reason})")
-                return decoded.image if self._color else gray(decoded.image)
+                return decoded.image if self._color else to_gray(decoded.image)
 
             assert self._train is not None
             spec = self.spec()
@@ -258,9 +259,3 @@ class ImageFolder(ImageDataModule):
         if train:
             self._levels = decoded.levels
         return decoded
-
-
-def gray(image: Tensor) -> Tensor:
-    """Luminance (ITU-R 601, in Pillow's integers) of (N, 3, H, W) uint8, (N, 1, H, W); gray levels stay as they are."""
-    red, green, blue = (image[:, c : c + 1].int() for c in range(3))
-    return ((19595 * red + 38470 * green + 7471 * blue + 32768) >> 16).to(torch.uint8)

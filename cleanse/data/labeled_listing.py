@@ -95,6 +95,8 @@ class _Index:
 
     def __init__(self, reader: FolderReader) -> None:
         self.reader, self.files = reader, reader.images(reader.root, -1)
+        for extension in TABLES:
+            reader.skipped.pop(extension, None)
         self.by_path = {file.id: file for file in self.files}
         self.by_name: defaultdict[str, list[ImageFile]] = defaultdict(list)
         for file in self.files:
@@ -113,6 +115,8 @@ class _Index:
             ValueError: there are several.
         """
         name = name.replace("\\", "/")
+        if posixpath.normpath(posixpath.join(folder, name)).startswith("../") and ".." in name.split("/"):
+            return None
         for path in (posixpath.join(folder, name), name):
             if (file := self.by_path.get(posixpath.normpath(path))) is not None:
                 return file

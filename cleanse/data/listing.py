@@ -331,9 +331,9 @@ def _too_few(reader: FolderReader, names: Sequence[str], train: _Files) -> str:
         beside += f"; {_list(empty)} {'has' if len(empty) == 1 else 'have'} no image"
     if deeper := _deeper(reader, root):
         return f"root: {root!r} has {found}{beside}, and the classes seem to be in {deeper!r}: set root to that"
-    if loose:
-        tables = _tables(reader, [root]) or _name_a_table()
-        return f"root: {root!r} has {found}{beside}, and at least two are needed: {tables}"
+    tables = _tables(reader, [root])
+    if loose or tables:
+        return f"root: {root!r} has {found}{beside}, and at least two are needed: {tables or _name_a_table()}"
     return f"root: {root!r} has {found}{beside}, and at least two are needed: lay it out as {LAYOUT}"
 
 
