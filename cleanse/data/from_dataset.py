@@ -105,9 +105,11 @@ class FromDataset(ImageDataModule):
         return "the data set given as test" if self.holdout is None else f"{self.holdout:.0%} of each class, held out"
 
     def default_augment(self) -> list[nn.Module]:
-        from cleanse.augment import Flip, PadCrop
+        from kornia.augmentation import RandomHorizontalFlip  # slow to import, so only when it is used
 
-        return [PadCrop(padding=max(1, self._all().image.shape[-1] // 8)), Flip()]
+        from cleanse.augment import PadCrop
+
+        return [PadCrop(padding=max(1, self._all().image.shape[-1] // 8)), RandomHorizontalFlip()]
 
     def fingerprint(self) -> str:
         """Hash of all images and labels."""
