@@ -17,6 +17,7 @@ commands:
   fit       run a recipe, or fit a single module:          cleanse fit --config knn.yaml
   export    the cleansed data set, as files:               cleanse export RUN --out DIR
   report    a web page about a run, or comparing several:  cleanse report RUN... [--out FILE]
+  table     many runs, mean and deviation over seeds:      cleanse table runs/* [--csv FILE]
   predict   classes of images, as a CSV file:              cleanse predict RUN [--images DIR] [--out FILE]
   test      SA, ASR, RA and TMR of a run's classifier:     cleanse test RUN
   poison    freeze a poisoned data set, as files:          cleanse poison --config ... --out DIR
@@ -84,6 +85,10 @@ def _command(argv: list[str]) -> None:
         from cleanse.cli.report import report
 
         report(argv[1:])
+    elif argv[0] == "table":
+        from cleanse.cli.table import table
+
+        table(argv[1:])
     else:
         from cleanse.cli.fit import run
 
@@ -91,6 +96,9 @@ def _command(argv: list[str]) -> None:
 
 
 def _stop(sentence: str, status: int) -> None:
-    sys.stderr.write(f"cleanse: {sentence}\n")
+    from cleanse.utils.text import readable
+
+    shown = "\n".join(readable(line) for line in sentence.split("\n"))  # it may quote a stranger's file
+    sys.stderr.write(f"cleanse: {shown}\n")
     sys.stderr.flush()
     sys.exit(status)

@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
 from cleanse.engine.slurm import rank
+from cleanse.utils.text import readable
 
 EVERY = 30.0
 """Seconds between two lines about a long training where there is no terminal for a bar."""
@@ -37,7 +38,13 @@ SILENCED = (  # third parties' remarks about things that this package decides, b
 
 
 class _ToStandardError(logging.StreamHandler):  # type: ignore[type-arg]
-    """To whatever standard error is at the moment: a notebook or a test may have exchanged it."""
+    """To whatever standard error is at the moment: a notebook or a test may have exchanged it.
+
+    Names of a stranger's files and classes are among what is said: no character of them steers the terminal.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(readable(line) for line in super().format(record).split("\n"))
 
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr

@@ -160,7 +160,7 @@ BAD = {
         ("fit", "--config", "ispl.yaml", "--model.profile", "x"),
         "model.profile: 'x' is none of 'v1', 'iclr23'",
     ),
-    "command misspelt": (("fitt",), "did you mean fit\\? there are check, fit, export, report, predict, test"),
+    "command misspelt": (("fitt",), "did you mean fit\\? there are check, fit, export, report, table, predict"),
     "threads": ((*NONE, "--threads", "0"), "threads is a number of CPU threads, at least 1, not 0"),
     "epochs": ((*NONE, "--model.epochs", "-5"), "classifier is to be trained for -5 epochs: give it at least one"),
     "no attack": ((*NONE, "--data.attack=null", "--data.attack.target", "1"), "there is no attack: name one"),
