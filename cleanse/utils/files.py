@@ -143,6 +143,6 @@ def new_folder(out: str | Path) -> Iterator[Path]:
 def check_new_folder(out: str | Path) -> None:
     """Raises: ValueError if ``out`` is neither missing nor an empty folder, or is a link to one."""
     if os.path.islink(out):
-        raise ValueError(f"out: {str(out)!r} is a link, to {os.path.realpath(out)!r}: name a folder itself")
+        raise ValueError(f"out: {str(out)!r} is a link, not an empty folder: name a new one")
     if os.path.lexists(out) and not (os.path.isdir(out) and not os.listdir(out)):
         raise ValueError(f"out: {str(out)!r} is there already and not an empty folder: name a new one")

@@ -606,7 +606,7 @@ def test_mistakes_are_one_sentence(photos: Path, tmp_path: Path, capfd: pytest.C
         "os.system": (2, (str(tmp_path / "other"), *new)),
         "there is no verdict": (1, (str(tmp_path / "half"), *new)),
         "not an empty folder": (1, (run, "--out", str(photos))),
-        "linked' is a link, to": (1, (run, "--out", str(tmp_path / "linked"))),
+        "linked' is a link, not an empty folder": (1, (run, "--out", str(tmp_path / "linked"))),
     }
     for sentence, (status, arguments) in wrong.items():
         with pytest.raises(SystemExit) as stopped:

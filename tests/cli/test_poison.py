@@ -116,7 +116,7 @@ def test_mistakes_are_one_sentence(capfd: pytest.CaptureFixture[str]) -> None:
     out = ("--out", "out")
     assert refused(capfd, *BADNETS) == (2, "cleanse: say which folder to make: --out DIR")
     status, said = refused(capfd, *DIGITS, *out)
-    assert status == 2 and "there is no attack: add --config attacks/badnets.yaml" in said
+    assert status == 2 and "there is no attack: name one after the data" in said
     status, said = refused(capfd, "poison", *out)
     assert status == 2 and "data is missing" in said
     status, said = refused(capfd, "poison", "--config", "nope.yaml", *out)
