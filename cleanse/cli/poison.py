@@ -22,10 +22,10 @@ from cleanse.data import ImageFolder
 from cleanse.data.base import ImageDataModule
 from cleanse.data.frozen import COLUMNS, Frozen, folder_names, in_blocks
 from cleanse.engine.fingerprint import describe
+from cleanse.engine.precision import best_precision
 from cleanse.engine.progress import Screen, quiet
 from cleanse.engine.runner import Runner
 from cleanse.experiments.arguments import read_arguments
-from cleanse.experiments.build import best_precision
 from cleanse.experiments.classes import check_classes, check_trusts_nobody, importing, prepare_classes
 from cleanse.experiments.experiment import prepare
 from cleanse.experiments.messages import UsageError, explain
@@ -135,7 +135,7 @@ def poison(argv: Sequence[str]) -> None:
         raise UsageError("there is no attack: name one after the data, for example with --config attacks/badnets.yaml")
     check_new_folder(config.out)
     trainer = config.trainer.as_dict()
-    trainer["precision"] = trainer["precision"] or best_precision(trainer["accelerator"])  # as fit does
+    trainer["precision"] = trainer["precision"] or best_precision(trainer["accelerator"], config.root)  # as fit does
     prepare(data, Runner(config.root, config.seed_everything, arguments=one_device(trainer), screen=Screen()))
     out = freeze(data, config.out)
     log.info("the answer key is %a: who must not know gets train, unlabeled and test only", str(out / "rows.csv"))

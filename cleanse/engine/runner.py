@@ -113,8 +113,8 @@ class Runner:
         self.stages: list[tuple[str, Path]] = []
         self.seconds: dict[str, float] = {}
         self.computed = 0
-        self.watchers: list[Callback] = []  # in every fit; they look on and change nothing, so no key has them
-        self.prefix = ""  # of names on the screen and of metrics, where a stage's own name would occur twice
+        self._watchers: list[Callback] = []
+        self._prefix = ""
         self._scratch: Path | None = None
 
     # --- what a recipe calls ---
@@ -198,22 +198,22 @@ class Runner:
     @contextmanager
     def scope(self, name: str) -> Iterator[None]:
         """Inside the block, stages are shown and logged as ``name/<stage>``: the same recipe runs more than once."""
-        before = self.prefix
-        self.prefix = f"{before}{name}/"
+        before = self._prefix
+        self._prefix = f"{before}{name}/"
         try:
             yield
         finally:
-            self.prefix = before
+            self._prefix = before
 
     @contextmanager
     def watching(self, callbacks: Sequence[Callback]) -> Iterator[None]:
         """Inside the block, these callbacks are in every fit; they look on and change nothing, so no key has them."""
-        before = self.watchers
-        self.watchers = [*before, *callbacks]
+        before = self._watchers
+        self._watchers = [*before, *callbacks]
         try:
             yield
         finally:
-            self.watchers = before
+            self._watchers = before
 
     def expect(self, total: int) -> None:
         """Say how many stages there will be in all, as far as one can say; 0 if one cannot."""
@@ -244,7 +244,7 @@ class Runner:
             result = read()
         if computed:
             self.computed += 1
-            self.screen.finished(self.prefix + stage.name, stage.seconds)
+            self.screen.finished(self._prefix + stage.name, stage.seconds)
         else:
             self.screen.skipped(stage.name)
         self.stages.append((stage.name, stage.directory))
@@ -326,8 +326,8 @@ class Runner:
         last: Path | None,
     ) -> LightningModule:
         """One Trainer's fit, from the resume point ``last`` or from the start."""
-        title = self.prefix + stage.name
-        callbacks = [SeedEveryEpoch(stage.seed), EqualRows(), *self.watchers, resume, self.screen.started(title)]
+        title = self._prefix + stage.name
+        callbacks = [SeedEveryEpoch(stage.seed), EqualRows(), *self._watchers, resume, self.screen.started(title)]
         trainer = self._trainer(stage.part, callbacks, self.loggers(stage.part, title), arguments)
         with _seeded(stage.seed):
             module = build()
@@ -338,7 +338,7 @@ class Runner:
         return module
 
     def _tabulate(self, stage: Stage, module: LightningModule, data: Any) -> None:
-        trainer = self._trainer(stage.part, [self.screen.started(self.prefix + stage.name)], False, {})
+        trainer = self._trainer(stage.part, [self.screen.started(self._prefix + stage.name)], False, {})
         begun = time.monotonic()
         with _seeded(stage.seed), _interruptible(), memory_kept():
             batches = trainer.predict(module, datamodule=data, return_predictions=True) or []

@@ -139,7 +139,7 @@ class AugmentationStudy(Described, LightningModule):
             raise ValueError("there is no attack to study: set --model.attacks, or add --config attacks/badnets.yaml")
         names = attack_names(attacks)
         asked = dict.fromkeys([*self.augmentations, *CALIBRATION.values()])
-        run.screen.total = len(attacks) * (1 + 2 * len(asked))
+        run.expect(len(attacks) * (1 + 2 * len(asked)))
         rows: list[Row] = []
         made: list[Any] = []
         for name, attack in zip(names, attacks, strict=True):

@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from jsonargparse import ActionConfigFile, Namespace  # type: ignore[attr-defined]
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
@@ -16,6 +15,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from cleanse.data.base import ImageDataModule
 from cleanse.defenses import Defense
 from cleanse.engine.loggers import StageLoggers
+from cleanse.engine.precision import best_precision
 from cleanse.engine.progress import Screen, quiet
 from cleanse.engine.runner import Runner
 from cleanse.experiments.arguments import Arguments, read_arguments
@@ -160,7 +160,7 @@ class CleanseCLI(LightningCLI):
         if config.threads is not None and config.threads < 1:
             raise UsageError(f"threads is a number of CPU threads, at least 1, not {config.threads}")
         if config.trainer.precision is None:
-            config.trainer.precision = best_precision(config.trainer.accelerator)
+            config.trainer.precision = best_precision(config.trainer.accelerator, config.root)
         if config.trainer.default_root_dir is None:
             config.trainer.default_root_dir = config.root
 
@@ -252,11 +252,3 @@ class CleanseCLI(LightningCLI):
 def _text(value: object) -> str:
     """A value as jsonargparse reads it."""
     return value if isinstance(value, str) else json.dumps(value, default=str)
-
-
-def best_precision(accelerator: object) -> str:
-    """``bf16-mixed`` where the device computes in it faster, otherwise ``32-true``."""
-    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
-    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.backends.mps.is_available())
-    return "bf16-mixed" if on_cpu and getattr(torch.cpu, "_is_amx_tile_supported", bool)() else "32-true"

@@ -23,13 +23,11 @@ def data() -> Digits:
     return Digits(BadNets(class_rate=0.1), limit_train=120, limit_test=60, batch_size=32, augment=[PadCrop(1)], seed=0)
 
 
-def runner(root: Path, *watchers: EpochEvaluation) -> Runner:
-    run = Runner(
+def runner(root: Path) -> Runner:
+    return Runner(
         root, arguments={"accelerator": "cpu", "devices": 1},
         loggers=lambda directory, name: [CSVLogger(directory, name="", version="metrics")],
     )  # fmt: skip
-    run.watchers = list(watchers)
-    return run
 
 
 def test_the_weights_are_bit_for_bit_the_same_and_the_curve_ends_at_the_evaluation(
@@ -38,8 +36,9 @@ def test_the_weights_are_bit_for_bit_the_same_and_the_curve_ends_at_the_evaluati
     view = data.training_view()
     build = partial(Classifier, partial(SmallResNet, width=4), view.image_spec)
     plain = runner(tmp_path / "plain").fit("classifier", build, view, max_epochs=3)
-    run = runner(tmp_path / "watched", EpochEvaluation(data))
-    watched = run.fit("classifier", build, view, max_epochs=3)
+    run = runner(tmp_path / "watched")
+    with run.watching([EpochEvaluation(data)]):
+        watched = run.fit("classifier", build, view, max_epochs=3)
     assert plain.stage_key == watched.stage_key
     for (name, a), (_, b) in zip(plain.state_dict().items(), watched.state_dict().items(), strict=True):
         assert torch.equal(a, b), name
@@ -56,7 +55,8 @@ def test_the_weights_are_bit_for_bit_the_same_and_the_curve_ends_at_the_evaluati
 
 def test_what_is_no_classifier_is_left_alone(data: Digits, tmp_path: Path) -> None:
     view = data.training_view()
-    run = runner(tmp_path, EpochEvaluation(data))
+    run = runner(tmp_path)
     build = partial(SimCLR, partial(SmallResNet, width=4), view.image_spec, view.contrastive_augment)
-    run.fit("simclr", build, view.plain(), max_epochs=1)
+    with run.watching([EpochEvaluation(data)]):
+        run.fit("simclr", build, view.plain(), max_epochs=1)
     assert "sa" not in (run.stages[0][1] / "metrics" / "metrics.csv").read_text().splitlines()[0].split(",")
