@@ -13,7 +13,7 @@ from cleanse.defenses import Defense
 from cleanse.engine.runner import is_rank_zero
 from cleanse.experiments.augmentation_study import AugmentationStudy
 from cleanse.experiments.build import CleanseCLI, parse
-from cleanse.experiments.evaluation import evaluate
+from cleanse.experiments.evaluation import evaluate_classifier
 from cleanse.experiments.experiment import prepare, run_experiment
 from cleanse.experiments.messages import UsageError
 from cleanse.experiments.recipe_name import recipe_name
@@ -79,7 +79,7 @@ def _test(cli: CleanseCLI) -> None:
         return
     run = load_run(cli)
     test_part(cli)
-    figures = evaluate(cli.model.model, cli.datamodule, run)  # type: ignore[arg-type]
+    figures = evaluate_classifier(cli.model.model, cli.datamodule, run)  # type: ignore[arg-type]
     _say(results_table({recipe_name(cli.model): figures}) + "\n" + json.dumps(figures))
 
 

@@ -22,7 +22,7 @@ DETECTION = ("tpr", "fpr", "auroc", "cover_flagged", "relabel_accuracy", "relabe
 """The figures of a verdict, where the truth is known."""
 
 
-def evaluate(model: LightningModule, data: ImageDataModule, run: Runner) -> Figures:
+def evaluate_classifier(model: LightningModule, data: ImageDataModule, run: Runner) -> Figures:
     """SA on all test images; ASR, RA and TMR on the eligible ones, triggered.
 
     None for all of them where the data has no test part. Exact: every image is predicted once, whatever the number of
@@ -50,7 +50,7 @@ def evaluate(model: LightningModule, data: ImageDataModule, run: Runner) -> Figu
     return figures
 
 
-def judge(verdict: Verdict, truth: Truth) -> Figures:
+def evaluate_verdict(verdict: Verdict, truth: Truth) -> Figures:
     """The figures of a verdict against the truth, by the names in `DETECTION`.
 
     An image that is dropped or relabeled counts as flagged. Cover images are counted apart, and images without a label

@@ -18,7 +18,7 @@ from cleanse.engine.run_directory import RunDirectory
 from cleanse.engine.runner import Runner, is_rank_zero
 from cleanse.experiments.check_root import check_root
 from cleanse.experiments.epoch_evaluation import EpochEvaluation
-from cleanse.experiments.evaluation import CLASSIFIER, DETECTION, Figures, evaluate, judge
+from cleanse.experiments.evaluation import CLASSIFIER, DETECTION, Figures, evaluate_classifier, evaluate_verdict
 from cleanse.experiments.pages import illustrate, report_runs
 from cleanse.experiments.rebuild import attacked_data_of, defense_of, load_classifier, open_run
 from cleanse.experiments.recipe_name import recipe_name
@@ -234,13 +234,13 @@ def _defend(setup: Setup, train: TrainingView) -> Found:
     before = set(run.seconds)  # what the attack trained
     outcome = _judge(setup, train)
     figures: Figures = dict.fromkeys((*CLASSIFIER, *DETECTION))
-    figures |= {} if data.attack is None else judge(outcome.verdict, data.truth)
+    figures |= {} if data.attack is None else evaluate_verdict(outcome.verdict, data.truth)
     found = Found(_directory(setup, train), train, outcome.verdict, figures, _since(run, before))
     _save(setup, found)
     if not setup.verdict_only:
         defense.model = outcome.model
         found.seconds = _since(run, before)  # of the recipe: evaluation follows
-        found.figures |= evaluate(outcome.model, data, run)
+        found.figures |= evaluate_classifier(outcome.model, data, run)
     return found
 
 
@@ -264,7 +264,7 @@ def _compare(setup: Setup, found: Found) -> None:
         truth = oracle_verdict(train, data.truth) if name == "oracle" else Verdict.keep_all(train.id, train.label)
         with run.scope(name):
             model = defense.classify(train.with_verdict(truth), run)
-        found.compared[name] = evaluate(model, data, run)
+        found.compared[name] = evaluate_classifier(model, data, run)
     if setup.baseline:
         found.again = _baseline(setup, train.subset(found.verdict.kept))
 

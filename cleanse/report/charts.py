@@ -28,7 +28,7 @@ DONE = ("kept", "relabeled", "dropped")
 
 
 @dataclass(frozen=True)
-class Described:
+class Drawn:
     """A chart in a picture and in words.
 
     Attributes:
@@ -42,9 +42,7 @@ class Described:
     caption: str
 
 
-def charts(
-    run: RunContent, only: Collection[str] = ("classes", "score", "role", "map", "truth")
-) -> dict[str, Described]:
+def charts(run: RunContent, only: Collection[str] = ("classes", "score", "role", "map", "truth")) -> dict[str, Drawn]:
     """By name; one that the run has nothing for is left out."""
     makers = (("classes", _classes), ("score", _score), ("role", _role), ("map", _map), ("truth", _truth))
     return {name: drawn for name, make in makers if name in only and (drawn := make(run)) is not None}
@@ -58,13 +56,13 @@ def by_class(run: RunContent) -> Tensor:
     return counts.index_put(index, torch.ones(int(known.sum()), dtype=torch.int64), accumulate=True)
 
 
-def _classes(run: RunContent) -> Described | None:
+def _classes(run: RunContent) -> Drawn | None:
     counts = by_class(run)
     bars = counts[:, 1:].sum(1).argsort(descending=True, stable=True)[:BARS].sort().values
     if not len(bars):
         return None
     totals = ", ".join(f"{n:,} {name}" for name, n in run.verdict.counts().items())
-    return Described(
+    return Drawn(
         stacked_bars(counts[bars], [run.classes[c] for c in bars.tolist()], DONE),
         f"Bar chart of the verdict for each class; in total {totals}. The table has the numbers.",
         "Images of each given class by what the verdict does with them"
@@ -72,7 +70,7 @@ def _classes(run: RunContent) -> Described | None:
     )
 
 
-def _score(run: RunContent) -> Described | None:
+def _score(run: RunContent) -> Drawn | None:
     if not len(run.verdict):
         return None
     action, limit = run.verdict.action.long(), threshold(run.verdict)
@@ -80,26 +78,26 @@ def _score(run: RunContent) -> Described | None:
     parts = len(torch.unique(action)) > 1
     line = f" Above {limit:.3g}, images are relabeled or dropped." if limit is not None else ""
     none = " The verdict is not a threshold on this score." if limit is None and parts else ""
-    return Described(
+    return Drawn(
         histogram(run.verdict.score, action, DONE, limit),
         f"Histogram of the score. {medians}{line}",
         f"Score by what the verdict does. {medians}{line}{none}",
     )
 
 
-def _role(run: RunContent) -> Described | None:
+def _role(run: RunContent) -> Drawn | None:
     if run.role is None or not (known := run.role >= 0).any():
         return None
     score, role = run.verdict.score[known], run.role[known]
     medians = _medians(score, role, run.roles)
-    return Described(
+    return Drawn(
         histogram(score, role, run.roles, threshold(run.verdict)),
         f"Histogram of the score by true role. {medians}",
         f"Score by true role (simulation). {medians}",
     )
 
 
-def _map(run: RunContent) -> Described | None:
+def _map(run: RunContent) -> Drawn | None:
     """Colored by class, with the verdict as outline."""
     if (shown := _on_the_map(run)) is None:
         return None
@@ -116,25 +114,25 @@ def _map(run: RunContent) -> Described | None:
     about = "Principal components of the embedding, one point per image, colored by class; an outline is around images "
     about += "that are relabeled or dropped."
     where = _places(points, group, names)
-    return Described(
+    return Drawn(
         outlined_scatter(points, group, names, flagged, "relabeled or dropped"),
         f"Scatter plot. {about} {int(flagged.sum()):,} are outlined. {where}",
         about + part,
     )
 
 
-def _truth(run: RunContent) -> Described | None:
+def _truth(run: RunContent) -> Drawn | None:
     return None if run.role is None else _mapped(run, run.role, run.roles, "by true role (simulation)")
 
 
-def _mapped(run: RunContent, group: Tensor, names: Sequence[str], what: str) -> Described | None:
+def _mapped(run: RunContent, group: Tensor, names: Sequence[str], what: str) -> Drawn | None:
     if (shown := _on_the_map(run)) is None:
         return None
     points, rows, part = shown
     if not (group[rows] >= 0).any():
         return None
     about = f"Principal components of the embedding, one point per image, {what}."
-    return Described(
+    return Drawn(
         scatter(points, group[rows], names),
         f"Scatter plot. {about} {_places(points, group[rows], names)}",
         about + part,

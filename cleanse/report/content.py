@@ -1,7 +1,6 @@
 """What a page and a W&B run show of an experiment, from its directory and its data."""
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,13 +14,13 @@ from torch import Tensor
 from cleanse.engine.run_directory import RunDirectory
 from cleanse.report.pattern import Pattern, kept_neighbors, kept_peers, shared_pattern, suspicious_rows
 from cleanse.report.saliency import grad_cam
+from cleanse.report.summary import summarize
 from cleanse.verdict import RELABEL, Verdict
 
 GALLERY = 24
 """Images in a gallery at most."""
 NEIGHBORED, NEAR = 8, 8
 """How many suspicious images are shown with their neighbors, and how many of those."""
-_TOTALS = re.compile(r"Of \d+ images, \d+ are kept")
 ATTENDED = 6
 """Triggered test images with saliency maps."""
 
@@ -103,12 +102,15 @@ class RunContent:
 
     @property
     def words(self) -> list[str]:
-        """What summary.txt says about classes that stand out and how sure that is; empty without the file.
+        """The run's summary without its lines about each class, which a page shows itself.
 
-        The line of totals and the indented ones count images, which a page shows itself.
+        A run without summary.txt has one made for it.
         """
-        lines = self.directory.read_summary().splitlines()
-        return [line for line in lines if line and not line.startswith(" ") and not _TOTALS.match(line)]
+        text = self.directory.read_summary()
+        if not text:
+            unreadable = sum(why.startswith("unreadable: ") for why in self.verdict.reason)
+            text = summarize(self.verdict, self.classes, unreadable)
+        return [line for line in text.splitlines() if line and not line.startswith(" ")]
 
 
 class View(Protocol):

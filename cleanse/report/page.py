@@ -76,28 +76,10 @@ def make_page(runs: Sequence[RunContent]) -> str:
     )  # fmt: skip
 
 
-def summary(run: RunContent) -> list[str]:
-    """What came out, in sentences."""
-    verdict, results = run.verdict, run.results
-    n, unreadable = len(verdict), sum(reason.startswith("unreadable: ") for reason in verdict.reason)
-    kept, relabeled, dropped = verdict.counts().values()
-    unusable = [readable(word) for word in run.words if word.startswith("THIS VERDICT")]
-    said = [
-        *unusable,
-        f"Of {n:,} training images, {kept:,} were kept, {relabeled:,} relabeled and {dropped:,} dropped"
-        + (f" ({unreadable:,} of them because the file cannot be read)." if unreadable else "."),
-    ]
-    said += [line for word in run.words if (line := readable(word)) not in unusable]
-    counts = by_class(run)
-    flagged, every = counts[:, 1:].sum(1), counts.sum(1)
-    most = sorted((c for c in range(len(run.classes)) if flagged[c]), key=lambda c: -float(flagged[c] / every[c]))[:3]
-    if most:
-        each = "; ".join(
-            f"\u201c{readable(run.classes[c], 60)}\u201d ({int(flagged[c]):,} of {int(every[c]):,} images, "
-            f"{100 * float(flagged[c] / every[c]):.1f} %)"
-            for c in most
-        )
-        said.append(f"Relabeled or dropped most, by share of the class: {each}.")
+def sentences(run: RunContent) -> list[str]:
+    """What came out: the summary, and what was simulated."""
+    results = run.results
+    said = [readable(line) for line in run.words]
     if results.get("attack"):
         text = f"The attack {results['attack']} was simulated"
         if isinstance(results.get("poisoned"), int):
@@ -142,7 +124,7 @@ def _section(run: RunContent, salt: str, detailed: bool) -> dict[str, Any]:
         "name": name,
         "title": f"{results.get('recipe', name)} on {results.get('data', 'data')}"
         + (f" with {results['attack']}" if results.get("attack") else ""),
-        "summary": summary(run),
+        "summary": sentences(run),
         "results": results,
         "accuracy": [(name, _cells(row)) for name, row in compared if any(_is_number(v) for v in row.values())],
         "detection": _cells({k: results.get(k) for k in DETECTION}),

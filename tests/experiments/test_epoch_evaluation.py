@@ -13,7 +13,7 @@ from cleanse.augment import PadCrop
 from cleanse.data import Digits
 from cleanse.engine.runner import Runner
 from cleanse.experiments.epoch_evaluation import EpochEvaluation
-from cleanse.experiments.evaluation import evaluate
+from cleanse.experiments.evaluation import evaluate_classifier
 from cleanse.modules import Classifier, SimCLR
 from cleanse.networks import SmallResNet
 
@@ -44,7 +44,7 @@ def test_the_weights_are_bit_for_bit_the_same_and_the_curve_ends_at_the_evaluati
         assert torch.equal(a, b), name
     with (run.stages[0][1] / "metrics" / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
-    figures = evaluate(watched, data, run)
+    figures = evaluate_classifier(watched, data, run)
     assert [row["epoch"] for row in rows] == ["0", "1", "2"] and all(row["train/loss"] for row in rows)
     assert float(rows[-1]["sa"]) == pytest.approx(figures["sa"]) and float(rows[-1]["asr"]) == pytest.approx(
         figures["asr"]

@@ -111,7 +111,7 @@ def test_the_histogram_shows_the_threshold_where_there_is_one() -> None:
 
 def test_figures_are_in_per_cent_before_and_after_and_the_summary_counts() -> None:
     page = make_page([content()])
-    for text in (">12.5<", ">95.0<", ">100.0<", "20 were kept, 10 relabeled and 10 dropped", "25.0 % of the clean"):
+    for text in (">12.5<", ">95.0<", ">100.0<", "20 are kept, 10 relabeled and 10 dropped", "25.0 % of the clean"):
         assert text in page
     unknown = make_page([content(results={"recipe": "kNN", "attack": None})])
     assert "need a simulated attack" in unknown.replace("\n", " ")
@@ -123,12 +123,12 @@ def test_the_summary_in_words_is_shown_as_text(tmp_path: Path) -> None:
     words = "Of 40 images, 20 are kept.\n  class 'owl': 3 kept\nClass '<script>' stands out.\nHow \x1bsure it is.\n"
     (tmp_path / "summary.txt").write_bytes(words.encode() + b"\xff\n")
     run = replace(content(), directory=RunDirectory(tmp_path))
-    assert run.words == ["Class '<script>' stands out.", "How \x1bsure it is.", "\udcff"]
+    assert run.words == ["Of 40 images, 20 are kept.", "Class '<script>' stands out.", "How \x1bsure it is.", "\udcff"]
     page = make_page([run])
     first = page.index("<p>Class &#39;&lt;script&gt;&#39; stands out.</p>")
     assert page.index("In words") < first < page.index('id="figures"') and "<p>How \\x1bsure it is.</p>" in page
     assert "class &#39;owl&#39;" not in page  # the table has it
-    assert content().words == []
+    assert content().words[0] == "Of 40 images, 20 are kept, 10 relabeled and 10 dropped."  # there is no file
 
 
 def test_the_page_is_deterministic_and_small_with_many_images() -> None:
