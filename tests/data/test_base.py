@@ -42,7 +42,7 @@ def test_a_subset_keeps_the_shares_of_the_classes(limit: int) -> None:
 
 
 def test_the_labeled_part_is_the_first_rows_of_every_ten() -> None:
-    """SPEC B.3.20: fixed folds, the same for every seed; each part has its own poison count."""
+    """The same part for every seed (D20); each part has its own poison count."""
     attack = BadNets(count=3, unlabeled_count=7)
     data = Digits(attack=attack, limit_train=100, labeled=0.2, seed=0)
     view = data.training_view()
