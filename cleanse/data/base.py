@@ -379,22 +379,22 @@ class ImageDataModule(Described, LightningDataModule):
         return gathered(image, rows, folder, change)
 
     # --- Lightning: a plain module given as `model` is fitted on the training view ---
-    def _lent(self, view: ImageView) -> ImageView:
+    def _with_trainer(self, view: ImageView) -> ImageView:
         view.trainer = self.trainer
         return view
 
     def train_dataloader(self) -> DataLoader[Tensor]:
-        return self._lent(self.training_view()).train_dataloader()
+        return self._with_trainer(self.training_view()).train_dataloader()
 
     def test_dataloader(self) -> DataLoader[Tensor]:
-        return self._lent(self._tested()).predict_dataloader()
+        return self._with_trainer(self._tested()).predict_dataloader()
 
     def predict_dataloader(self) -> DataLoader[Tensor]:
-        return self._lent(self._tested()).predict_dataloader()
+        return self._with_trainer(self._tested()).predict_dataloader()
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:
         training = self.trainer is not None and self.trainer.training
-        return self._lent(self.training_view() if training else self._tested()).on_after_batch_transfer(
+        return self._with_trainer(self.training_view() if training else self._tested()).on_after_batch_transfer(
             batch, dataloader_idx
         )
 

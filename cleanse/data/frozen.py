@@ -26,6 +26,8 @@ from cleanse.attacks.base import ROLES, Attack
 from cleanse.data.base import ImageDataModule, Images, Truth, no_trigger
 from cleanse.data.decode import BLOCK, MAX_PIXELS
 from cleanse.data.folder_reader import ImageFile
+from cleanse.data.from_dataset import FromDataset
+from cleanse.data.image_folder import ImageFolder
 from cleanse.data.listing import Listing
 from cleanse.engine.fingerprint import hash_of
 from cleanse.views import ImageView
@@ -104,7 +106,7 @@ class Frozen(ImageDataModule):
     def attack(self) -> Attack | None:
         """The attack that poisoned the set, with its trigger; read from the files when it is first asked for."""
         if self._attack is None:
-            self._attack = self._thaw()
+            self._attack = self._read_attack()
         return self._attack
 
     @attack.setter
@@ -223,6 +225,8 @@ class Frozen(ImageDataModule):
     def _origin(self) -> ImageDataModule:
         """The data set that was poisoned, for what it says about its images; its own files are not read."""
         found = self._class("data", self._card["data"], "cleanse.data", ImageDataModule)
+        if found is FromDataset:  # which cannot be made again without its images; it says the same of them
+            found = ImageFolder
         known = {"root": ".", "size": self._shape[1]}
         made: ImageDataModule = found(**{k: v for k, v in known.items() if k in inspect.signature(found).parameters})
         return made
@@ -311,7 +315,7 @@ class Frozen(ImageDataModule):
         refused = "" if stat.S_ISREG(status.st_mode) else "not a regular file"
         return ImageFile(file, path, label, (status.st_size, status.st_mtime_ns), refused)
 
-    def _thaw(self) -> Attack:
+    def _read_attack(self) -> Attack:
         """The attack of attack.yaml, with the buffers of trigger.pt."""
         card, path = self._card, self._answer("trigger.pt")
         found = self._class("attack", card["class_path"], "cleanse.attacks", Attack)

@@ -12,7 +12,8 @@ from torch.utils.data import Dataset, Subset, TensorDataset
 from torchvision import datasets
 
 from cleanse.attacks import BadNets
-from cleanse.data import FromDataset
+from cleanse.cli.poison import freeze
+from cleanse.data import FromDataset, Frozen
 
 PIXELS = np.random.default_rng(0).integers(256, size=(6, 8, 8, 3), dtype=np.uint8)
 EXPECTED = torch.from_numpy(PIXELS).permute(0, 3, 1, 2)
@@ -146,6 +147,15 @@ def test_an_attack_can_be_simulated() -> None:
     data = FromDataset((PIXELS, ["a", "b"] * 3), attack=BadNets(count=1, target=0, size=2), seed=0)
     data.training_view()
     assert data.truth.poisoned.sum() == 1
+
+
+def test_it_can_be_frozen_and_loaded_again(tmp_path: Path) -> None:
+    data = FromDataset(
+        (PIXELS, ["a", "b"] * 3), attack=BadNets(count=1, target=0, size=2), test=(PIXELS, ["b", "a"] * 3), seed=0
+    )
+    freeze(data, tmp_path / "out")
+    frozen = Frozen(str(tmp_path / "out"))
+    assert torch.equal(frozen.training_view().source.image, data.training_view().source.image)
 
 
 def test_images_of_different_sizes_need_one() -> None:

@@ -478,6 +478,21 @@ def test_a_table_that_cannot_be_used_is_one_sentence(text: str, said: str, tmp_p
     assert said in refusal(tmp_path, labels="t.csv")
 
 
+def test_a_parquet_file_with_its_images_inside_is_refused(tmp_path: Path) -> None:
+    fill(tmp_path, [""])
+    table(tmp_path, "t.parquet", [{"image": {"bytes": b"x", "path": "0.png"}, "label": 0}] * 2)
+    assert "no column of" in refusal(tmp_path, labels="t.parquet")
+    (tmp_path / "t.parquet").write_bytes(b"PAR1 no")
+    assert "cannot be read as a table" in refusal(tmp_path, labels="t.parquet")
+
+
+@pytest.mark.parametrize("text", ['{"file_name": "0.png"', "[1, 2]\n", '"' + "[" * 100_000])
+def test_json_lines_that_cannot_be_read_are_refused(text: str, tmp_path: Path) -> None:
+    fill(tmp_path, [""])
+    (tmp_path / "t.jsonl").write_text(text)
+    assert "cannot be read as a table" in refusal(tmp_path, labels="t.jsonl")
+
+
 def test_a_table_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:
     fill(tmp_path, [""])
     (tmp_path / "labels.csv").touch()
