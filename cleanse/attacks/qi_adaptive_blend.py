@@ -81,7 +81,9 @@ class QiAdaptiveBlend(Blend):
         image: str | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(scope="whole", pattern=pattern, alpha=alpha, image=image, size=None, **kwargs)
+        super().__init__(pattern=pattern, alpha=alpha, image=image, **kwargs)
+        if self.scope != "whole":
+            raise ValueError(f"scope: the picture lies over the whole image, so leave scope out, not {self.scope!r}")
         if not 0 < test_alpha <= 1:
             raise ValueError(f"test_alpha is the picture's share, above 0 and at most 1, not {test_alpha}")
         if grid < 1:
