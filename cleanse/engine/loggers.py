@@ -2,6 +2,8 @@
 
 import netrc
 import os
+import re
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,8 @@ from urllib.parse import urlsplit
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
+
+from cleanse.utils.files import atomic_write_text, read_small
 
 Tables = Mapping[str, tuple[Sequence[str], Sequence[Sequence[Any]]]]
 """Columns and rows by name; a tensor in a cell is a (C, H, W) uint8 picture."""
@@ -22,15 +26,20 @@ class StageLoggers:
 
     Args:
         chosen: what the trainer section's ``logger`` came to: a logger, a list of them, a bool or None.
+        record: a file that holds the id of the W&B run until the command has ended, so that a killed one is gone on
+            with under the same id; None for a new run every time.
     """
 
-    def __init__(self, chosen: Any) -> None:
+    def __init__(self, chosen: Any, record: Path | None = None) -> None:
         listed = chosen if isinstance(chosen, (list, tuple)) else [chosen]
         self.chosen = [logger for logger in listed if isinstance(logger, Logger)]
         for logger in self.chosen:
             if isinstance(logger, WandbLogger):
                 logger._wandb_init.pop("anonymous", None)  # W&B warns about it, and Lightning always passes it
                 _never_ask()
+        self.record = record if self.has_wandb else None
+        if self.record is not None:
+            self._same_run(self.record)
 
     def for_stage(self, directory: Path, name: str) -> list[Logger]:
         """Fresh loggers for one stage; a resumed stage goes on in a file of its own, so that nothing is overwritten."""
@@ -44,6 +53,22 @@ class StageLoggers:
     def has_wandb(self) -> bool:
         """Whether there is a dashboard to fill."""
         return any(isinstance(logger, WandbLogger) for logger in self.chosen)
+
+    @rank_zero_only
+    def _same_run(self, record: Path) -> None:
+        """Give W&B the id of the run that a killed command has begun, or a new one, which is written down."""
+        try:
+            id = read_small(record, 100).decode("ascii").strip()
+        except (OSError, ValueError):
+            id = ""
+        if not re.fullmatch("[0-9a-f]{8}", id):
+            id = secrets.token_hex(4)
+            record.parent.mkdir(parents=True, exist_ok=True)
+            atomic_write_text(record, id + "\n")
+        for logger in self.chosen:
+            if isinstance(logger, WandbLogger) and logger._wandb_init.get("id") is None:
+                logger._wandb_init.update(id=id, resume="allow")
+                logger._id = id
 
     @rank_zero_only
     def show(self, tables: Tables, pictures: Pictures) -> None:
@@ -75,6 +100,8 @@ class StageLoggers:
             else:
                 logger.log_metrics({k: float(v) for k, v in figures.items() if not isinstance(v, str)})
                 logger.finalize("success")
+        if self.record is not None:
+            self.record.unlink(missing_ok=True)
 
 
 class Prefixed(Logger):

@@ -14,6 +14,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from cleanse.data.base import ImageDataModule
 from cleanse.defenses import Defense
+from cleanse.engine.fingerprint import hash_of
 from cleanse.engine.loggers import StageLoggers
 from cleanse.engine.precision import best_precision
 from cleanse.engine.progress import Screen, quiet
@@ -213,7 +214,8 @@ class CleanseCLI(LightningCLI):
     @cached_property
     def loggers(self) -> StageLoggers:
         """The loggers the config asks for, made once per command."""
-        return StageLoggers(self._instantiate("logger")["logger"])
+        record = Path(self.settings.root) / f".wandb-{hash_of(self.config_text())}"
+        return StageLoggers(self._instantiate("logger")["logger"], record)
 
     def runner(self, root: Path | None = None) -> Runner:
         """A runner whose every stage gets a Trainer, callbacks and plugins built anew from the parsed config."""

@@ -9,6 +9,9 @@ from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
+from lightning.pytorch.loggers import WandbLogger
+
+from cleanse.engine.loggers import StageLoggers
 
 Cleanse = Callable[..., "CompletedProcess[str]"]
 TINY = (
@@ -89,3 +92,20 @@ def test_csv_is_always_there(cleanse: Cleanse, tmp_path: Path) -> None:
     (file,) = (run / "stages").glob("*-classifier/metrics-1/metrics.csv")
     rows = list(csv.DictReader(file.open()))
     assert len(rows) == 2 and all(float(row["train/loss"]) > 0 for row in rows)
+
+
+def test_a_killed_wandb_run_is_gone_on_with_and_a_finished_one_is_not(tmp_path: Path) -> None:
+    pytest.importorskip("wandb")
+    record = tmp_path / "runs" / ".wandb-0123"
+
+    def begin(**arguments: str) -> StageLoggers:
+        return StageLoggers(WandbLogger(offline=True, save_dir=str(tmp_path), **arguments), record)
+
+    first, again = begin(), begin()
+    assert first.chosen[0].version == again.chosen[0].version
+    assert begin(id="mine").chosen[0].version == "mine"
+    again.summarize({"sa": 0.5})
+    assert not record.exists()
+    assert begin().chosen[0].version != first.chosen[0].version
+    record.write_text("../../x\n")
+    assert begin().chosen[0].version not in (None, "../../x")
