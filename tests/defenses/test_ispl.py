@@ -147,7 +147,8 @@ def test_the_code_s_profile_exchanges_images_for_twenty_rounds(scripted: Any) ->
         second.append([row for row in range(3) if first[row] > 0.5])
     assert trained == [list(range(9)), *second[:-1]]
     assert outcome.verdict.kept.nonzero().flatten().tolist() == second[-1]
-    assert [0, 1] in trained and [0, 2] in trained  # so images did come and go
+    assert [0, 1] in trained, "images come"
+    assert [0, 2] in trained, "and go"
     assert {fit.trainer["max_epochs"] for fit in run.fits("self_training")} == {6}
     for before, fit in zip(run.fits("self_training"), run.fits("self_training")[1:], strict=False):
         assert fit.built["start"]["stage"].startswith(f"{before.name} is")

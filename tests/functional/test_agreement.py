@@ -32,7 +32,8 @@ def test_code_can_drop():
     assert keep_by_agreement(start_agreement(2)).tolist() == [False, False]
     up = update_agreement(start_agreement(1), torch.tensor([1]), torch.tensor([1]))
     down = update_agreement(up, torch.tensor([0]), torch.tensor([1]))
-    assert keep_by_agreement(up).item() and not keep_by_agreement(down).item()
+    assert keep_by_agreement(up).item()
+    assert not keep_by_agreement(down).item()
 
 
 def test_refusal():

@@ -45,7 +45,8 @@ def test_the_names_of_the_clusters_and_the_scale_of_the_features_do_not_matter()
     feature, center, label = example()
     order = torch.tensor([3, 0, 4, 2, 1])
     first, second = cluster_vote(feature, center, label), cluster_vote(7 * feature, center[order], label[order])
-    assert torch.equal(first[0], second[0]) and torch.allclose(first[1], second[1])
+    assert torch.equal(first[0], second[0])
+    assert torch.allclose(first[1], second[1])
     cluster = torch.arange(5).repeat(4)
     given = torch.arange(20) % 3
     assert torch.equal(

@@ -29,7 +29,8 @@ def test_no_memory_of_its_own():
     """Starting again from zero is a reset, and the arguments stay as they are."""
     previous, loss = torch.zeros(3), torch.tensor([1.0, 2.0, 3.0])
     first = smooth(previous, loss)
-    assert smooth(previous, loss).equal(first) and previous.eq(0).all()
+    assert smooth(previous, loss).equal(first)
+    assert previous.eq(0).all()
     assert smooth(first, loss, eta=0.0).equal(loss)
 
 

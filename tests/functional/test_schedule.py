@@ -70,7 +70,9 @@ def test_beta_in_the_seventh_of_eight_rounds(profile, betas):
 def test_annealing(p, profile):
     """Algorithm 2's schedule: 1 >= beta_0 >= ... >= beta_N = p."""
     q = [trimmed_fraction(t, p, profile) for t in range(num_iterations(p))]
-    assert q == sorted(q, reverse=True) and q[-1] == p and q[0] <= 1
+    assert q == sorted(q, reverse=True)
+    assert q[-1] == p
+    assert q[0] <= 1
 
 
 def test_class_fraction():

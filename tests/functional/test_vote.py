@@ -17,14 +17,16 @@ def test_hand_matrix():
     votes = torch.tensor([[0, 5, 2], [0, 5, 1], [3, 1, 1]])
     for seed in range(5):
         label, count = modal_vote(votes, seeded(seed))
-        assert label.tolist() == [0, 5, 1] and count.tolist() == [2, 2, 2]
+        assert label.tolist() == [0, 5, 1]
+        assert count.tolist() == [2, 2, 2]
 
 
 def test_ties_are_broken_evenly():
     """Both outcomes of a tie appear, each about half the time, and nothing else does."""
     votes = torch.tensor([[4], [1], [4], [1], [2]]).expand(5, 4000)
     label, count = modal_vote(votes, seeded())
-    assert set(label.tolist()) == {1, 4} and count.eq(2).all()
+    assert set(label.tolist()) == {1, 4}
+    assert count.eq(2).all()
     assert int((label == 1).sum()) == pytest.approx(2000, abs=150)
     outcomes = {int(modal_vote(votes[:, :1], seeded(seed))[0]) for seed in range(20)}
     assert outcomes == {1, 4}
