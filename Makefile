@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test check
+.PHONY: demo test check mutate
 
 demo: .venv/installed
 	$(BIN)/cleanse fit --config ispl.yaml --config quick.yaml
@@ -16,6 +16,11 @@ check: .venv/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# Which wrong lines would the fast tests let pass? NAMES="cleanse.functional.trim*" for a part; docs/mutation-testing.md.
+mutate: .venv/installed
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/mutmut run --max-children 2 $(NAMES)
+	$(BIN)/mutmut results
 
 # The stamp is newer than pyproject.toml when what it asks for is installed.
 .venv/installed: pyproject.toml
