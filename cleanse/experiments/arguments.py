@@ -5,6 +5,7 @@ arguments that name a class or say null. All other arguments are the parser's, a
 """
 
 import inspect
+import re
 import typing
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,10 +32,12 @@ class Arguments:
     Attributes:
         words: the command, one config with what all files say, and the other arguments.
         merged: what the files say, and where each value comes from.
+        given: names of the arguments that the parser reads, which win over every file, without ``init_args``.
     """
 
     words: list[str]
     merged: Merged
+    given: frozenset[Place] = frozenset()
 
     def origin(self, keys: Sequence[str]) -> str:
         """The file that brought the value that some keys lead to; empty if none did, or the command line.
@@ -42,18 +45,35 @@ class Arguments:
         Args:
             keys: names from the outside in, without ``init_args``.
         """
-        wanted = tuple(key for key in keys if key != "init_args")
-        found = set()
-        for place, name in self.merged.origin.items():
-            plain = tuple(key for key in place if key not in ("init_args", "class_path"))
-            if wanted and plain[: len(wanted)] == wanted:
-                found.add(name)
+        wanted = _plain(keys)
+        if not wanted or wanted in self.given:
+            return ""
+        found = {name for place, name in self.merged.origin.items() if _plain(place)[: len(wanted)] == wanted}
         return found.pop() if len(found) == 1 and found != {COMMAND_LINE} else ""
 
     def with_origin(self, error: UsageError) -> UsageError:
         """The same error, naming the file that brought the offending value."""
-        name = self.origin(error.keys)
-        return UsageError(f"{error} ({'.'.join(error.keys)} is from {name})", error.keys) if name else error
+        found = {".".join(error.keys): self.origin(error.keys)} if error.keys else {}
+        if not any(found.values()):  # a constructor names its arguments, as in poison_rate=0.02
+            found = {
+                key: self._origin_of_value(key, value) for key, value in re.findall(r"\b(\w+)=([^\s,:]+)", str(error))
+            }
+        told = [f"{key} is from {name}" for key, name in found.items() if name]
+        return UsageError(f"{error} ({', '.join(told)})", error.keys) if told else error
+
+    def _origin_of_value(self, key: str, value: str) -> str:
+        """The file that gave an argument of this name this value; empty if none did, or several."""
+        names = {
+            name
+            for place, name in self.merged.origin.items()
+            if place[-1] == key and str(self.merged.value(place)) == value and name != COMMAND_LINE
+            if _plain(place) not in self.given
+        }
+        return names.pop() if len(names) == 1 and value != "None" else ""
+
+
+def _plain(keys: Sequence[str]) -> Place:
+    return tuple(key for key in keys if key not in ("init_args", "class_path"))
 
 
 def read_arguments(argv: Sequence[str]) -> Arguments:
@@ -93,7 +113,8 @@ def read_arguments(argv: Sequence[str]) -> Arguments:
     merged = merge([*layers, *own], _stays)
     _check_nothing_is_lost(merged)
     config = yaml.safe_dump(merged.config, default_flow_style=True, width=float("inf"), allow_unicode=True)
-    return Arguments([command, *([f"--config={config.strip()}"] if merged.config else []), *left], merged)
+    from_words = frozenset(_plain(name.split(".")) for name, _, _ in rest if name)
+    return Arguments([command, *([f"--config={config.strip()}"] if merged.config else []), *left], merged, from_words)
 
 
 def _stray(word: str) -> str:

@@ -166,11 +166,16 @@ class Merged:
         names = {name for p, name in self.origin.items() if p[: len(place)] == place}
         return names.pop() if len(names) == 1 else ""
 
-    def is_class(self, place: Place) -> bool:
-        """Whether the value at a place names a class."""
+    def value(self, place: Place) -> Any:
+        """The value at a place; None if there is none."""
         value: Any = self.config
         for part in place:
             value = value.get(part) if isinstance(value, Mapping) else None
+        return value
+
+    def is_class(self, place: Place) -> bool:
+        """Whether the value at a place names a class."""
+        value = self.value(place)
         return place in (MODEL, DATA, ATTACK) or (
             isinstance(value, Mapping) and bool({"class_path", "init_args"} & set(value))
         )

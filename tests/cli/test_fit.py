@@ -220,6 +220,10 @@ BAD = {
         (*NONE, "--config", "value.yaml"),
         "'many' is not of type int.*model.epochs is from value.yaml",
     ),
+    "a rate from a recipe": (
+        ("fit", "--config", "knn.yaml", "--config", "quick.yaml", "--config", "rate.yaml"),
+        "exactly one of .*poison_rate is from knn.yaml, class_rate is from rate.yaml",
+    ),
     "no such module": (
         (*NONE, "--model", "mine_that_is_not_there.Stripe"),
         "there is no module 'mine_that_is_not_there'",
@@ -238,6 +242,7 @@ FILES = {
     "deep.yaml": "model: " + "[" * 20_000,
     "section.yaml": "modle: {init_args: {epochs: 3}}",
     "argument.yaml": "model: {init_args: {epoch: 3}}",
+    "rate.yaml": "data: {init_args: {attack: {class_path: BadNets, init_args: {class_rate: 0.05}}}}",
     "value.yaml": "model: {init_args: {epochs: many}}",
 }
 
