@@ -4,6 +4,7 @@ jsonargparse tells of every type that it tried, from the outside in. What helps 
 reason: they are taken from its text here, and nowhere else.
 """
 
+import os
 import re
 from collections.abc import Callable, Collection, Sequence
 
@@ -28,6 +29,8 @@ class UsageError(ValueError):
 
 
 SECTIONS = ("model", "data", "trainer", "seed_everything", "root", "compare")
+
+FOLDER = "a folder of images is named with --config data/folder.yaml --data.root {}"
 
 NOISE = (
     "Errors:", "Subtypes:", "Given value", "Does not validate", "Expected a <class 'NoneType'>", "Parser key",
@@ -72,6 +75,8 @@ Reason = Callable[["re.Match[str]", Collection[str]], str]
 
 def _no_argument(found: "re.Match[str]", known: Collection[str]) -> str:
     name = found[1]
+    if name == "root":
+        return f"there is no argument 'root': these data need no folder; {FOLDER.format('FOLDER')}"
     return (
         f"there is no argument {name!r}: {did_you_mean(name, known)}--model.help NAME, --data.help NAME and fit --help "
         "list them"
@@ -96,6 +101,8 @@ def _no_word(found: "re.Match[str]", known: Collection[str]) -> str:
 
 
 def _no_class(found: "re.Match[str]", known: Collection[str]) -> str:
+    if os.path.isdir(found[1]):
+        return f"{found[1]!r} is a folder, not a class; {FOLDER.format(found[1])}"
     return (
         f"there is no class {found[1]!r}: {did_you_mean(found[1], our_classes())}give its name, or a path such as "
         "cleanse.defenses.ISPL (knn, energy and knn_energy are methods of ContrastiveFilter, flow is FlowRelabel)"
@@ -144,7 +151,7 @@ REASONS: tuple[tuple[str, Reason], ...] = (
     (r"unrecognized arguments: --?([\w.]+)", _unrecognized),
     (r"unrecognized arguments: (\S+)", _no_word),
     (r"Importing '([\w.]+)' is not allowed, denied by the '([\w.*]+)' entry", _denied),
-    (r"Expected a dot import path string: (\S+)", _no_class),
+    (r"(?:Expected a dot import path string|Unexpected import path format): (\S+)", _no_class),
     (r"module '([\w.]+)' has no attribute '(\w+)'", _no_attribute),
     (r"No module named '([\w.]+)'", _no_module),
     (r"Expected a typing.Literal\[(.*?)\]\. Got value: (\S+)", _none_of),

@@ -224,6 +224,11 @@ BAD = {
         ("fit", "--config", "knn.yaml", "--config", "quick.yaml", "--config", "rate.yaml"),
         "exactly one of .*poison_rate is from knn.yaml, class_rate is from rate.yaml",
     ),
+    "a folder for data that have none": (
+        (*NONE, "--data.root", "."),
+        "there is no argument 'root': these data need no folder; .* --config data/folder.yaml",
+    ),
+    "a folder as data": ((*NONE, "--data", "./"), "'./' is a folder, not a class; .* data/folder.yaml --data.root ./"),
     "no such module": (
         (*NONE, "--model", "mine_that_is_not_there.Stripe"),
         "there is no module 'mine_that_is_not_there'",
