@@ -111,10 +111,11 @@ class SimCLR(ImageModule):
         return self.network(self.normalize(image))  # type: ignore[no-any-return]
 
     def on_fit_start(self) -> None:
-        world, size = self.trainer.world_size, self.trainer.datamodule.batch_size  # type: ignore[attr-defined]
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        world, size = self.trainer.world_size, data.batch_size
         if size % world:
             raise ValueError(f"batch_size={size} cannot be shared equally by {world} processes: use a multiple")
-        rows = len(self.trainer.datamodule)  # type: ignore[attr-defined]
+        rows = len(getattr(data, "training_view", lambda: data)())  # fitted alone, it gets a whole data set
         if rows < size and rows % world:  # the only batch is smaller
             raise ValueError(
                 f"{rows} images in one batch cannot be shared equally by {world} processes: "
