@@ -39,21 +39,23 @@ class Arguments:
     merged: Merged
     given: frozenset[Place] = frozenset()
 
-    def origin(self, keys: Sequence[str]) -> str:
+    def origin(self, keys: Sequence[str], said: str = "") -> str:
         """The file that brought the value that some keys lead to; empty if none did, or the command line.
 
         Args:
             keys: names from the outside in, without ``init_args``.
+            said: of a value that is also on the command line, the file's is meant if this text has it.
         """
         wanted = _plain(keys)
-        if not wanted or wanted in self.given:
+        places = [place for place in self.merged.origin if wanted and _plain(place)[: len(wanted)] == wanted]
+        if wanted in self.given and not any(repr(str(self.merged.value(place))) in said for place in places):
             return ""
-        found = {name for place, name in self.merged.origin.items() if _plain(place)[: len(wanted)] == wanted}
+        found = {self.merged.origin[place] for place in places}
         return found.pop() if len(found) == 1 and found != {COMMAND_LINE} else ""
 
     def with_origin(self, error: UsageError) -> UsageError:
         """The same error, naming the file that brought the offending value."""
-        found = {".".join(error.keys): self.origin(error.keys)} if error.keys else {}
+        found = {".".join(error.keys): self.origin(error.keys, str(error))} if error.keys else {}
         if not any(found.values()):  # a constructor names its arguments, as in poison_rate=0.02
             found = {
                 key: self._origin_of_value(key, value) for key, value in re.findall(r"\b(\w+)=([^\s,:]+)", str(error))
