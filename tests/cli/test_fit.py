@@ -163,7 +163,7 @@ BAD = {
     ),
     "command misspelt": (("fitt",), "did you mean fit\\? there are check, fit, export, report, table, predict"),
     "threads": ((*NONE, "--threads", "0"), "threads is a number of CPU threads, at least 1, not 0"),
-    "epochs": ((*NONE, "--model.epochs", "-5"), "classifier is to be trained for -5 epochs: give it at least one"),
+    "epochs": ((*NONE, "--model.epochs", "-5"), "epochs is at least 1, not -5"),
     "no attack": ((*NONE, "--data.attack=null", "--data.attack.target", "1"), "there is no attack: name one"),
     "file": ((*NONE, "--config", "data/folder.yaml", "--data.root", __file__), "data.root: .* is not a folder"),
     "config misspelt": (("fit", "--config", "isp.yaml"), "did you mean ispl.yaml\\?"),
