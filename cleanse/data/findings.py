@@ -36,8 +36,14 @@ def conflicting_labels(group: Tensor, label: Tensor) -> list[list[int]]:
 
 
 def label_warnings(label: Tensor, classes: Sequence[str]) -> list[str]:
-    """Classes that no training image has, and those with a single one."""
+    """Classes that no training image has, those with a single one, and names that differ in case or spaces only."""
     counts, found = torch.bincount(label[label >= 0], minlength=len(classes)).tolist(), []
+    alike: defaultdict[str, list[str]] = defaultdict(list)
+    for name in classes:
+        alike[" ".join(name.split()).casefold()].append(name)
+    for names in alike.values():
+        if len(names) > 1:
+            found.append(f"the classes {', '.join(map(ascii, names))} differ in case or spaces only")
     for text, few in (("no training image has", 0), ("a single training image has, too few to judge it by,", 1)):
         named = [ascii(name) for name, count in zip(classes, counts, strict=True) if count == few]
         if named:

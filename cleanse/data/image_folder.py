@@ -102,6 +102,10 @@ class ImageFolder(ImageDataModule):
         for name, value in (("file_column", file_column), ("label_column", label_column)):
             if value is not None and labels is None:
                 raise ValueError(f"{name} is a column of the table that labels names: set labels too")
+        if labels is not None and (train_folder is not None or nested):
+            raise ValueError(
+                "train_folder and nested are about class folders: leave them out, since labels names a table"
+            )
         self.root, self.size = os.path.expanduser(root), size
         self.labels, self.file_column, self.label_column = labels, file_column, label_column
         self.layout = Layout(train_folder, test_folder, holdout, only, class_seed, follow_links, nested)

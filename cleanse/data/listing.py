@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from cleanse.data.folder_reader import TABLES, FolderReader, ImageFile
-from cleanse.data.split_names import parts_among
+from cleanse.data.split_names import Part, part_of, parts_among
 
 LAYOUT = "root/train/<class>/... and root/test/<class>/..., or root/<class>/..."
 
@@ -58,11 +58,9 @@ def list_images(root: str, layout: Layout | None = None) -> Listing:
     parts = _parts(reader, top, layout)
     if parts is None:
         train, test, test_part = _by_class(reader, top, layout)
-        loose = reader.files(root)
     else:
         train, test, test_part = _by_part(reader, top, *parts, layout.nested)
-        loose = []
-    if loose:
+    if loose := reader.files(root):
         names = ", ".join(map(repr, loose[:3])) + (", ..." if len(loose) > 3 else "")
         reader.left_out[f"{len(loose)} images right in the root"] = f"in no class folder: {names}"
     for table in reader.files(root, TABLES):
@@ -195,9 +193,9 @@ def _by_part(
     """Files of root/train/<class> and root/test/<class>."""
     for name, path in top.items():
         if name not in (train_folder, test_folder):
-            read = " and ".join(filter(None, (train_folder, test_folder)))
+            read = f"{train_folder} and {test_folder} are" if test_folder else f"{train_folder} is"
             why = "" if reader.folders(path) else "it has no class folders; "
-            reader.leave_out(path, f"{why}only {read} is read")
+            reader.leave_out(path, f"{why}only {read} read")
     place = _unwrapped(reader, top[train_folder])
     if loose := reader.files(place):
         reader.left_out[f"{len(loose)} images right in {reader.id_of(place)}"] = "in no class folder"
@@ -225,6 +223,8 @@ def _by_class(reader: FolderReader, top: dict[str, str], layout: Layout) -> tupl
         if not layout.nested and len(top) > 1:
             _refuse_shared(reader, top)
         return _of_folders(reader, top), {}, ""
+    if not layout.nested:
+        _refuse_parts_of_classes(reader, below, parts)
     train: _Files = {}
     test: _Files = {}
     used = "test" if any("test" in parts[name].values() for name in top) else "val"
@@ -242,6 +242,21 @@ def _by_class(reader: FolderReader, top: dict[str, str], layout: Layout) -> tupl
             else:
                 reader.leave_out(below[name][folder], f"only the train and {used} folders of each class are read")
     return train, test, f"the {used} folder of each class"
+
+
+def _refuse_parts_of_classes(
+    reader: FolderReader, below: dict[str, dict[str, str]], parts: dict[str, dict[str, Part]]
+) -> None:
+    """Raises: ValueError if what would be the training part of a class has folders that may be the classes."""
+    for name, folders in below.items():
+        for folder, part in parts[name].items():
+            inside = reader.folders(folders[folder])
+            if part == "train" and len(inside) > 1:
+                place = os.path.dirname(folders[folder])
+                raise ValueError(
+                    f"root: {folders[folder]!r} has folders of its own ({_list(inside)}): if those are the classes, set"
+                    f" root to {place!r}; if they belong to the class {name!r}, set nested to true"
+                )
 
 
 def _of_folders(reader: FolderReader, folders: dict[str, str]) -> _Files:
@@ -286,18 +301,19 @@ def _of_class(reader: FolderReader, folder: str, of_class: str) -> list[ImageFil
 
 def _has_classes(reader: FolderReader, folder: str) -> bool:
     """Whether a folder holds class folders, and not images with a folder among them."""
-    count = len(reader.folders(folder))
-    return count > 1 or (count == 1 and not reader.files(folder))
+    place = _unwrapped(reader, folder)
+    count = len(reader.folders(place))
+    return count > 1 or (count == 1 and not reader.files(place))
 
 
 def _unwrapped(reader: FolderReader, folder: str) -> str:
-    """The folder, or the only one in it if that has the class folders, as in ``seg_train/seg_train/<class>``."""
+    """The folder, or the only one in it if that has its name or the classes, as in ``seg_train/seg_train/<class>``."""
     while True:
         folders = reader.folders(folder)
         if len(folders) != 1 or reader.files(folder):
             return folder
-        (below,) = folders.values()
-        if len(reader.folders(below)) < 2:
+        ((name, below),) = folders.items()
+        if len(reader.folders(below)) < 2 and name.casefold() != os.path.basename(folder).casefold():
             return folder
         folder = below
 
@@ -331,7 +347,7 @@ def _too_few(reader: FolderReader, names: Sequence[str], train: _Files) -> str:
         beside += f"; {_list(empty)} {'has' if len(empty) == 1 else 'have'} no image"
     if deeper := _deeper(reader, root):
         return f"root: {root!r} has {found}{beside}, and the classes seem to be in {deeper!r}: set root to that"
-    tables = _tables(reader, [root])
+    tables = _tables(reader, [root, *reader.folders(root).values()])
     if loose or tables:
         return f"root: {root!r} has {found}{beside}, and at least two are needed: {tables or _name_a_table()}"
     return f"root: {root!r} has {found}{beside}, and at least two are needed: lay it out as {LAYOUT}"
@@ -355,7 +371,17 @@ def _tables(reader: FolderReader, folders: Sequence[str]) -> str:
     found = [reader.id_of(os.path.join(folder, name)) for folder in folders for name in reader.files(folder, TABLES)]
     if not found:
         return ""
+    found.sort(key=_unlikely)
     return f"if {_list(found)} {'has' if len(found) == 1 else 'have'} the labels, add --data.labels {found[0]}"
+
+
+def _unlikely(table: str) -> int:
+    """How unlikely a table is to have the labels of the training part, by its name."""
+    stem = os.path.splitext(os.path.basename(table))[0].lower()
+    part = part_of(stem)
+    if "submission" in stem or (part is not None and part[0] != "train"):
+        return 2
+    return 0 if part is not None or "label" in stem or "metadata" in stem else 1
 
 
 def _name_a_table() -> str:

@@ -72,7 +72,7 @@ def test_a_test_folder_goes_before_a_validation_folder_which_is_said(tmp_path: P
     fill(tmp_path, [f"{part}/{c}" for part in ("Train", "Test", "Val") for c in "ab"])
     data = ImageFolder(str(tmp_path), size=4)
     assert data.test_part() == "the folder Test"
-    assert data.left_out() == (("Val", "only Train and Test is read"),)
+    assert data.left_out() == (("Val", "only Train and Test are read"),)
 
 
 def test_a_test_folder_without_classes_leaves_its_place_to_the_validation_folder(tmp_path: Path) -> None:
@@ -186,6 +186,19 @@ def test_a_folder_around_the_classes_is_named(inner: str, tmp_path: Path) -> Non
     assert "2 images right in it ('0.png', '1.png')" in said
 
 
+def test_parts_in_a_folder_beside_others_are_named(tmp_path: Path) -> None:
+    fill(tmp_path, ["fruits/Training/apple", "fruits/Training/pear", "fruits/Test/apple", "papers"])
+    assert f"set root to {str(tmp_path / 'fruits')!r}" in refusal(tmp_path)
+    assert ImageFolder(str(tmp_path), nested=True).class_names() == ("fruits", "papers")
+
+
+def test_a_test_folder_in_a_folder_of_its_name_has_no_classes(tmp_path: Path) -> None:
+    fill(tmp_path, ["abc_train/abc_train/A", "abc_train/abc_train/B", "abc_test/abc_test"])
+    data = ImageFolder(str(tmp_path))
+    assert data.class_names() == ("A", "B")
+    assert not data.has_test()
+
+
 def test_the_tree_of_ilsvrc_is_recognized_below(tmp_path: Path) -> None:
     fill(tmp_path, ["Data/CLS-LOC/train/n01", "Data/CLS-LOC/train/n02", "Data/CLS-LOC/val"])
     for name in ("Annotations/CLS-LOC/train/n01", "Annotations/CLS-LOC/val", "ImageSets/CLS-LOC"):
@@ -201,6 +214,13 @@ def test_images_without_class_folders_name_the_table(table: str, folders: list[s
     fill(tmp_path, folders)
     (tmp_path / table).touch()
     assert f"--data.labels {table}" in refusal(tmp_path)
+
+
+def test_the_likeliest_table_is_advised(tmp_path: Path) -> None:
+    fill(tmp_path, ["train_images", "test_images"])
+    for name in ("sample_submission.csv", "test.csv", "train.csv"):
+        (tmp_path / name).touch()
+    assert "--data.labels train.csv" in refusal(tmp_path)
 
 
 def test_images_without_class_folders_and_without_a_table(tmp_path: Path) -> None:
@@ -300,6 +320,11 @@ def test_a_range_of_values_that_is_not_the_usual_one_is_said(tmp_path: Path) -> 
             level = np.random.default_rng(i).integers(4096, size=(5, 5), dtype=np.uint16)
             Image.fromarray(level).save(tmp_path / name / f"{i}.png")
     assert "4 images have more than 8 bits a value: their values 0 to 4095 became 0 to 255" in said(tmp_path)
+
+
+def test_names_that_differ_in_case_only_are_said(tmp_path: Path) -> None:
+    fill(tmp_path, ["cat", "Cat "])
+    assert "the classes 'Cat ', 'cat' differ in case or spaces only" in said(tmp_path)
 
 
 def test_many_copies_within_a_class_are_said(tmp_path: Path) -> None:
