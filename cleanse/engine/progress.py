@@ -14,8 +14,14 @@ from tqdm import tqdm
 from cleanse.engine.slurm import rank
 from cleanse.utils.text import readable
 
+log = logging.getLogger("cleanse")
+
 EVERY = 30.0
 """Seconds between two lines about a long training where there is no terminal for a bar."""
+FIRST = 10.0
+"""Seconds after which the first of these lines comes: its pace can be measured then."""
+LONG = 2 * 3600.0
+"""Seconds of a run that is warned about."""
 SILENCED = (  # third parties' remarks about things that this package decides, by the start of their message
     r".*does not have many workers.*",
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
@@ -80,6 +86,9 @@ def quiet() -> None:
 class Screen:
     """Counts the stages of a recipe and shows one bar for the stage at work, on standard error.
 
+    The time left is measured: what this training needs at its pace so far, and for each stage to come the mean of those
+    that were computed, this one among them. How many there will be is what `total` says.
+
     Args:
         total: how many stages there will be; 0 if it is not known.
         enabled: False shows nothing (tests, other processes than the first).
@@ -89,15 +98,17 @@ class Screen:
         self.total, self.done = total, 0
         self.enabled = enabled and rank() == 0
         self.live = self.enabled and sys.stderr.isatty()
-        self._shown = -1.0
+        self._computed: list[float] = []
+        self._warned = False
 
     def started(self, name: str) -> "StageBar":
         """A stage begins to compute; the bar goes into its Trainer."""
         self.done += 1
-        return StageBar(f"{self._count()} {name}", self.live, self.enabled)
+        return StageBar(f"{self._count()} {name}", self)
 
     def finished(self, name: str, seconds: float) -> None:
         """A computed stage is committed."""
+        self._computed.append(seconds)
         if self.enabled:
             tqdm.write(f"{self._count()} {name:<24} {seconds:8.1f} s", file=sys.stderr)
 
@@ -110,19 +121,48 @@ class Screen:
         if self.enabled and read:
             tqdm.write(f"{read} of {self.done} stages were on disk already", file=sys.stderr)
 
+    def left(self, stage: float, whole: float) -> str:
+        """The time left in words; once, a warning if it is very long.
+
+        Args:
+            stage: seconds that this training still needs.
+            whole: seconds that it needs in all.
+        """
+        coming = self.total - self.done
+        seconds = [*self._computed, whole]
+        every = stage + max(0, coming) * sum(seconds) / len(seconds)
+        if every > LONG and not self._warned:
+            self._warned = True
+            log.warning(
+                "this run needs about %s on this machine, measured on its first steps: Ctrl-C ends it, and the same "
+                "command goes on later; fewer epochs (the arguments that end in epochs), fewer images "
+                "(--data.limit_train), a smaller network or a GPU make it shorter",
+                duration(every),
+            )
+        if coming > 0:
+            return f"{duration(stage)} left for this stage, about {duration(every)} in all"
+        return f"{duration(stage)} left for this stage" + ("" if self.total else ", how many follow is not known")
+
     def _count(self) -> str:
         width = len(str(self.total))
         return f"[{self.done:>{width}}/{self.total}]" if self.total >= self.done else f"[{self.done}]"
 
 
 class StageBar(ProgressBar):
-    """One line for a whole stage: epochs done, the last loss, the time left; a line now and then without a terminal."""
+    """One line for a whole stage: epochs done, the last loss, the time left; a line now and then without a terminal.
 
-    def __init__(self, title: str, live: bool, told: bool) -> None:
+    Args:
+        title: of the stage.
+        screen: knows the other stages.
+    """
+
+    def __init__(self, title: str, screen: Screen) -> None:
         super().__init__()
-        self.title, self.live, self.bar = title, live, None  # type: tuple[str, bool, tqdm[Any] | None]
-        self.told = told and not live
-        self._next = time.monotonic() + EVERY
+        self.title, self.screen, self.live = title, screen, screen.live
+        self.bar: tqdm[Any] | None = None
+        self.told = screen.enabled and not screen.live
+        self._begun = self._next = time.monotonic()
+        self._first = 0.0
 
     def disable(self) -> None:
         self.live = self.told = False
@@ -131,22 +171,30 @@ class StageBar(ProgressBar):
         self.live = True
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._begun, self._first = time.monotonic(), float(trainer.current_epoch)
+        self._next = self._begun + FIRST
         self._open(trainer, (trainer.max_epochs or 1) * 1000, trainer.current_epoch * 1000)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
         now = time.monotonic()
-        if self.bar is None and self.told and now >= self._next:
-            self._next = now + EVERY
-            tqdm.write(f"{self.title}: epoch {trainer.current_epoch + 1} of {trainer.max_epochs}", file=sys.stderr)
-        elif self.bar is not None and now >= self._next:
+        if now < self._next:
+            return
+        if self.bar is not None:
             self._next = now + 0.2
-            part = (
-                1000
-                * (self.trainer.fit_loop.epoch_loop.batch_progress.current.ready)
-                / max(1, trainer.num_training_batches)
-            )
-            self.bar.n = int(trainer.current_epoch * 1000 + min(part, 1000))
-            self._show(trainer)
+            self.bar.n = int(1000 * self._done(trainer))
+            self._show(trainer, self.left(trainer))
+        elif self.told:
+            self._next = now + EVERY
+            epoch = f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}"
+            tqdm.write(", ".join(filter(None, (f"{self.title}: {epoch}", self.left(trainer)))), file=sys.stderr)
+
+    def left(self, trainer: pl.Trainer) -> str:
+        """The time left in words, from this training's pace; empty while it cannot be said."""
+        epochs, done, passed = trainer.max_epochs or 0, self._done(trainer), time.monotonic() - self._begun
+        if epochs < 1 or done <= self._first or passed < FIRST / 2:
+            return ""
+        pace = passed / (done - self._first)
+        return self.screen.left(max(0.0, epochs - done) * pace, epochs * pace)
 
     def on_train_end(self, *args: Any) -> None:
         self._close()
@@ -164,18 +212,42 @@ class StageBar(ProgressBar):
     def on_exception(self, *args: Any) -> None:
         self._close()
 
+    def _done(self, trainer: pl.Trainer) -> float:
+        """Epochs so far, with their part."""
+        part = trainer.fit_loop.epoch_loop.batch_progress.current.ready / max(1, trainer.num_training_batches)
+        return trainer.current_epoch + min(part, 1.0)
+
     def _open(self, trainer: pl.Trainer, total: int, done: int) -> None:
         if self.live and trainer.is_global_zero:
-            form = "{desc} {percentage:3.0f}%|{bar:30}| {elapsed}<{remaining}{postfix}"
+            form = "{desc} {percentage:3.0f}%|{bar:30}| {elapsed}{postfix}"
             self._next = 0.0
             self.bar = tqdm(total=total, initial=done, desc=self.title, leave=False, bar_format=form, file=sys.stderr)
 
-    def _show(self, trainer: pl.Trainer) -> None:
-        shown = {k.rsplit("/", 1)[-1]: f"{float(v):.3f}" for k, v in trainer.callback_metrics.items()}
+    def _show(self, trainer: pl.Trainer, left: str) -> None:
+        shown = {"epoch": f"{trainer.current_epoch + 1}/{trainer.max_epochs}"}
+        shown |= {k.rsplit("/", 1)[-1]: f"{float(v):.3f}" for k, v in trainer.callback_metrics.items()}
+        figures = ", ".join(f"{name}={value}" for name, value in shown.items())
         assert self.bar is not None
-        self.bar.set_postfix({"epoch": f"{trainer.current_epoch + 1}/{trainer.max_epochs}", **shown})
+        self.bar.set_postfix_str(", ".join(filter(None, (left, figures))))
 
     def _close(self) -> None:
         if self.bar is not None:
             self.bar.close()
             self.bar = None
+
+
+def duration(seconds: float) -> str:
+    """A time in words, of which two figures matter.
+
+    >>> [duration(s) for s in (4.2, 100, 3700, 200_000)]
+    ['4 s', '2 min', '1 h 2 min', '2 days 7 h']
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min"
+    return f"{hours // 24} days {hours % 24} h"

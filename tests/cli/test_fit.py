@@ -137,6 +137,7 @@ def test_without_a_terminal_a_long_training_says_where_it_is(
     build = partial(Classifier, partial(SmallCNN, width=4), view.image_spec)
     for every, told in ((0.0, True), (1000.0, False)):
         monkeypatch.setattr("cleanse.engine.progress.EVERY", every)
+        monkeypatch.setattr("cleanse.engine.progress.FIRST", every)
         runner = Runner(tmp_path / f"{every}", arguments={"accelerator": "cpu", "devices": 1}, screen=Screen(1))
         runner.fit("student", build, view, max_epochs=2)
         assert ("[1/1] student: epoch 2 of 2" in capfd.readouterr().err) is told

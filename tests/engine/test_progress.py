@@ -1,0 +1,83 @@
+"""The time left: of a stage by its pace, of a run by its stages so far."""
+
+import logging
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cleanse.engine import progress
+from cleanse.engine.progress import Screen
+
+
+class Clock:
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(progress, "time", clock)
+    return clock
+
+
+def trainer(epoch: int, batch: int = 0, epochs: int = 100) -> Any:
+    ready = SimpleNamespace(current=SimpleNamespace(ready=batch))
+    loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=ready))
+    return SimpleNamespace(current_epoch=epoch, max_epochs=epochs, num_training_batches=10, fit_loop=loop)
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return capsys.readouterr().err.splitlines()
+
+
+def test_lines_without_a_terminal_say_what_is_left_of_the_stage_and_of_the_run(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    screen = Screen(total=3)
+    bar = screen.started("simclr")
+    bar.on_train_start(trainer(0), None)  # type: ignore[arg-type]
+    clock.now = 5.0
+    bar.on_train_batch_end(trainer(0, batch=5))
+    assert lines(capsys) == []
+    clock.now = 60.0
+    bar.on_train_batch_end(trainer(5, batch=10))  # six epochs of a hundred in a minute
+    assert lines(capsys) == ["[1/3] simclr: epoch 6 of 100, 16 min left for this stage, about 49 min in all"]
+    screen.finished("simclr", 1000.0)
+    bar = screen.started("probe")
+    clock.now = 1000.0
+    bar.on_train_start(trainer(0), None)  # type: ignore[arg-type]
+    clock.now = 1020.0
+    bar.on_train_batch_end(trainer(9, batch=10, epochs=20))
+    assert lines(capsys)[1:] == ["[2/3] probe: epoch 10 of 20, 20 s left for this stage, about 9 min in all"]
+
+
+def test_a_resumed_stage_is_measured_from_where_it_went_on(clock: Clock) -> None:
+    bar = Screen(total=1).started("a")
+    bar.on_train_start(trainer(90), None)  # type: ignore[arg-type]
+    clock.now = 50.0
+    assert bar.left(trainer(94, batch=10)) == "50 s left for this stage"
+
+
+def test_stages_that_nobody_has_counted_are_not_guessed(clock: Clock) -> None:
+    bar = Screen().started("a")
+    bar.on_train_start(trainer(0), None)  # type: ignore[arg-type]
+    clock.now = 10.0
+    assert bar.left(trainer(49, batch=10)) == "10 s left for this stage, how many follow is not known"
+
+
+@pytest.mark.parametrize(("seconds", "warnings"), [(60.0, 0), (90.0, 1)])
+def test_a_run_of_more_than_two_hours_says_so_once(
+    clock: Clock, seconds: float, warnings: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    logging.getLogger("cleanse").propagate = True
+    bar = Screen(total=1).started("a")
+    bar.on_train_start(trainer(0), None)  # type: ignore[arg-type]
+    clock.now = seconds
+    for _ in range(3):
+        bar.left(trainer(0, batch=10))
+    assert caplog.text.count("this run needs about") == warnings
+    assert caplog.text.count("about 2 h 28 min on this machine") == warnings
