@@ -1,8 +1,10 @@
 """One experiment: poison, cleanse, evaluate, compare, and write the run's directory."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from errno import EACCES, EPERM, EROFS
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any, Literal
 
 from cleanse.attacks.base import COVER, POISON
 from cleanse.data.base import ImageDataModule
-from cleanse.defenses import Defense, OracleDefense, Outcome
+from cleanse.defenses import Defense, OracleDefense
 from cleanse.defenses.oracle import oracle_verdict
 from cleanse.engine.fingerprint import hash_of
 from cleanse.engine.loggers import StageLoggers
@@ -234,7 +236,10 @@ def _defend(setup: Setup, train: TrainingView) -> Found:
     """The recipe, which sees ``train`` alone: its verdict is written down, then its classifier is trained."""
     defense, data, run = setup.defense, setup.data, setup.run
     before = set(run.seconds)  # what the attack trained
-    outcome = _judge(setup, train)
+    if isinstance(defense, OracleDefense):
+        outcome = defense.cleanse(train, run, data.truth)
+    else:
+        outcome = defense.cleanse(train, run)
     figures: Figures = dict.fromkeys((*CLASSIFIER, *DETECTION))
     figures |= {} if data.attack is None else evaluate_verdict(outcome.verdict, data.truth)
     found = Found(_directory(setup, train), train, outcome.verdict, figures, _since(run, before))
@@ -244,13 +249,6 @@ def _defend(setup: Setup, train: TrainingView) -> Found:
         found.seconds = _since(run, before)  # of the recipe: evaluation follows
         found.figures |= evaluate_classifier(outcome.model, data, run)
     return found
-
-
-def _judge(setup: Setup, train: TrainingView) -> Outcome:
-    defense = setup.defense
-    if isinstance(defense, OracleDefense):
-        return defense.cleanse(train, setup.run, setup.data.truth)
-    return defense.cleanse(train, setup.run)
 
 
 def _since(run: Runner, before: set[str]) -> dict[str, float]:
@@ -288,7 +286,9 @@ def _write(setup: Setup, found: Found) -> Experiment:
     experiment = _save(setup, found)
     if is_rank_zero():
         if not setup.verdict_only:
-            found.directory.write_checkpoint(setup.defense, setup.data.classes, setup.data.training_view().image_spec)
+            with _finished_may_be_read_only(found.directory):
+                spec = setup.data.training_view().image_spec
+                found.directory.write_checkpoint(setup.defense, setup.data.classes, spec)
         if setup.loggers is not None:
             _show(setup, experiment)
             setup.loggers.summarize(experiment.results)
@@ -314,19 +314,32 @@ def _save(setup: Setup, found: Found) -> Experiment:
     results = _results(setup, found, verdict)
     content: RunContent | None = None
     if is_rank_zero():
-        directory.write_config(setup.config)
-        directory.write_verdict(verdict, data.classes)
-        directory.write_results(results)
-        directory.link_stages(setup.run.stages)
+        with _finished_may_be_read_only(directory):
+            directory.write_config(setup.config)
+            directory.write_verdict(verdict, data.classes)
+            directory.write_results(results)
+            directory.link_stages(setup.run.stages)
         if setup.report:
             content = _illustrated(setup, RunContent(directory, results, setup.config, verdict, data.classes))
     pattern = content.pattern.words if content is not None and content.pattern is not None else ""
     summary = summarize(found.verdict, data.classes, len(data.unreadable), found.again, pattern)
-    if is_rank_zero():
-        directory.write_summary(summary)
-    if content is not None:
-        directory.write_report(make_page([content]))
+    with _finished_may_be_read_only(directory):
+        if is_rank_zero():
+            directory.write_summary(summary)
+        if content is not None:
+            directory.write_report(make_page([content]))
     return Experiment(directory.path, results, verdict, tuple(data.classes), summary, setup.defense)
+
+
+@contextmanager
+def _finished_may_be_read_only(directory: RunDirectory) -> Iterator[None]:
+    """A run that is there already may lie on a disk that nobody can write to: it is read, and says the same."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (EROFS, EACCES, EPERM) or not directory.results.is_file():
+            raise
+        log.warning("%s is as it was: nothing can be written there (%s)", directory.path, error.strerror)
 
 
 def _illustrated(setup: Setup, content: RunContent, most: int = GALLERY) -> RunContent:

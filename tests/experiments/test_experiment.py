@@ -1,5 +1,6 @@
 """One experiment: the verdict is on disk before the classifier is trained, and a run is read back."""
 
+import errno
 import json
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from lightning.pytorch import LightningModule
 from cleanse.attacks import BadNets
 from cleanse.data import Digits
 from cleanse.defenses import ISPL, ContrastiveFilter, NoDefense, Oracle, SelfTraining
+from cleanse.engine.run_directory import RunDirectory
 from cleanse.engine.runner import Runner
 from cleanse.experiments.experiment import Experiment, Setup, run_experiment
 from cleanse.experiments.recipe_name import recipe_name
@@ -96,6 +98,35 @@ def test_a_finished_run_is_read_back_with_its_classifier(runner: Runner) -> None
     image = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.equal(read.model.eval()(image), made.model.eval()(image))
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES])
+def test_a_finished_run_on_a_read_only_disk_is_read(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, code: int
+) -> None:
+    made = run_experiment(setup(runner, NoDefense(**SMALL), report=False))
+
+    def refused(*arguments: object) -> None:
+        raise OSError(code, "no")
+
+    for name in ("write_config", "write_summary", "write_checkpoint"):
+        monkeypatch.setattr(RunDirectory, name, refused)
+    assert run_experiment(setup(runner, NoDefense(**SMALL), report=False)).results == made.results
+    assert "nothing can be written there" in caplog.text
+    made.directory.joinpath("results.json").unlink()
+    with pytest.raises(OSError, match="no"):
+        run_experiment(setup(runner, NoDefense(**SMALL), report=False))
+
+
+def test_a_full_disk_is_an_error(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_experiment(setup(runner, NoDefense(**SMALL), report=False))
+
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(RunDirectory, "write_summary", full)
+    with pytest.raises(OSError, match="no space left"):
+        run_experiment(setup(runner, NoDefense(**SMALL), report=False))
 
 
 def test_the_report_is_written_where_it_is_asked_for(runner: Runner, tmp_path: Path) -> None:
