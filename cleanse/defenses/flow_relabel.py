@@ -159,7 +159,7 @@ class FlowRelabel(EncodingDefense):
         for clean, poisoned, new in zip(
             split.clean.tolist(), split.poisoned.tolist(), split.label.tolist(), strict=True
         ):
-            doubt = "poisoned" if poisoned else "in an attacked class, neither surely clean nor surely poisoned"
+            doubt = "like poison in a flagged class" if poisoned else "in a flagged class, between both ends"
             reasons.append("" if clean else f"looks like {train.classes[new]!a}" if new >= 0 else doubt)
         verdict = Verdict.of_labeled(train.id, train.label, given, split.label, suspicion, reasons)
         return Outcome(verdict, partial(self.classify, train.with_verdict(verdict), run))
@@ -184,9 +184,11 @@ def log_attacked_classes(classes: Sequence[str], foreign: Tensor, nondisruptive:
     """Say which classes are flagged, and by which S_ND."""
     shown = [f"{name!a} {s:.2f}" for name, s in zip(classes, foreign.tolist(), strict=True)]
     log.info("S_ND of each class, in nats per dimension: %s", ", ".join(shown))
-    for flags, kind in ((nondisruptive & ~disruptive, "non-disruptive"), (disruptive, "disruptive")):
+    covers = "its density covers images of other classes, as with non-disruptive poison"
+    apart = "a part of it is like no other class, as with disruptive poison"
+    for flags, why in ((nondisruptive & ~disruptive, covers), (disruptive, apart)):
         for c in flags.nonzero().flatten().tolist():
-            log.info("class %a holds %s poison", classes[c], kind)
+            log.info("class %a is flagged: %s (clean classes can be flagged too)", classes[c], why)
     flagged = nondisruptive | disruptive
     if not flagged.any():
         log.info("no class is flagged: every image is kept")

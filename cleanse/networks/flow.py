@@ -11,7 +11,7 @@ from torch import Tensor, nn
 class ClassFlows(nn.Module):
     """A density for every class, each from a flow of its own: ActNorm, affine coupling, halves swapped, and again.
 
-    Paper 003, section 4.3; the architecture is that of its published code (SPEC D.2). A transform net is
+    Sabolic et al. 2024 (arXiv 2409.01185), section 4.3, with the architecture of their code (D91). A transform net is
     Linear-ReLU-Linear as wide as the half that it reads, its last layer starts at zero, and the log-scale goes through
     tanh. What is reported is (log N(u; 0, I) + log |det|) / d, **nats per dimension**; all thresholds of the paper are
     in this unit.
@@ -22,7 +22,8 @@ class ClassFlows(nn.Module):
 
     Departures and what the paper leaves open:
         * the first half has ceil(d / 2) coordinates and is read first;
-        * where a coordinate of a class's first batch is constant, ActNorm's scale is 1e6 (SPEC D.3.15).
+        * where a coordinate of a class's first batch hardly varies, the flow's start enlarges it ten times at most, not
+          a million times (D97).
 
     Args:
         classes: how many flows, C.
@@ -46,7 +47,8 @@ class ClassFlows(nn.Module):
         self.classes, self.features = classes, features
         layers: list[Transform] = []
         for step in range(steps):
-            layers += [ClassActNorm(classes, features), ClassCoupling(classes, features, swap=step % 2 == 1)]
+            smallest = 1.0 if step else 0.1  # coordinates are standardized, and behind the first one of deviation 1
+            layers += [ClassActNorm(classes, features, smallest), ClassCoupling(classes, features, swap=step % 2 == 1)]
         self.transform = CompositeTransform(layers)
 
     @property
@@ -129,13 +131,15 @@ class ClassActNorm(Transform):  # type: ignore[misc]
     Args:
         classes: C.
         features: d.
+        smallest: the least deviation that a coordinate is divided by at the start.
 
     Shapes:
         rows (k * B, d) class-major and context (k,), or (C * B, d) and None, to the same and log |det| (k * B,).
     """
 
-    def __init__(self, classes: int, features: int) -> None:
+    def __init__(self, classes: int, features: int, smallest: float = 0.1) -> None:
         super().__init__()
+        self.smallest = smallest
         self.log_scale = nn.Parameter(torch.zeros(classes, features))
         self.shift = nn.Parameter(torch.zeros(classes, features))
         self.initialized: Tensor
@@ -162,7 +166,7 @@ class ClassActNorm(Transform):  # type: ignore[misc]
             return
         context = torch.arange(len(known), device=known.device) if context is None else context
         rows = grouped(inputs, len(known))[~known]
-        deviation = rows.std(1, correction=min(1, rows.shape[1] - 1)).clamp(min=1e-6)
+        deviation = rows.std(1, correction=min(1, rows.shape[1] - 1)).clamp(min=self.smallest)
         self.log_scale[context[~known]] = -deviation.log()
         self.shift[context[~known]] = -(rows.mean(1) / deviation)
         self.initialized[context[~known]] = True

@@ -124,6 +124,19 @@ def test_everything_flagged_is_warned_about(judged: Any, digits: Tensor, caplog:
     assert "every class is flagged" in caplog.text
 
 
+@pytest.mark.parametrize(("c", "why"), [(2, "as with non-disruptive poison"), (5, "as with disruptive poison")])
+def test_the_log_says_what_was_seen_and_not_that_there_is_poison(
+    c: int, why: str, judged: Any, digits: Tensor, view: TrainingView, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Clean classes are flagged as well; the log is no surer than the summary."""
+    with said(caplog):
+        judged(both_kinds(digits, view.label))
+    (line,) = [line for line in caplog.messages if line.startswith(f"class '{c}' is flagged")]
+    assert why in line
+    assert "clean classes can be flagged too" in line
+    assert "holds" not in caplog.text
+
+
 def test_without_a_flag_every_poisoned_image_is_trained_on(recording: Any) -> None:
     """Nothing knows the poison; the published retraining step reads a list of it."""
     data = Digits(attack=BadNets(class_rate=0.1), limit_train=200, batch_size=32, seed=0)
@@ -172,7 +185,7 @@ def test_both_ends_of_a_disruptive_class(
     assert not verdict.relabeled[rows].any()
     assert int(verdict.kept[rows].sum()) == int(clean * n)
     assert not verdict.kept[rows][: round(0.3 * n)].any()
-    assert verdict.reason.count("poisoned") == n - int((1 - poison) * n)
+    assert verdict.reason.count("like poison in a flagged class") == n - int((1 - poison) * n)
 
 
 def test_what_is_not_flagged_stays_and_is_not_suspicious(judged: Any, digits: Tensor, view: TrainingView) -> None:
@@ -337,5 +350,5 @@ def test_it_cleanses_the_digits(cleanse: Callable[..., "CompletedProcess[str]"],
     assert results["tpr"] >= 0.9
     assert results["relabel_accuracy"] >= 0.85
     assert results["auroc"] > 0.9
-    assert "class '0' holds non-disruptive poison" in done.stderr
-    assert done.stderr.count("disruptive poison") == 1
+    assert "class '0' is flagged: its density covers images of other classes" in done.stderr
+    assert done.stderr.count("is flagged: ") == 1
