@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import platform
 import time
 from contextlib import suppress
@@ -11,7 +12,6 @@ import torch
 from torch import nn
 
 from cleanse.utils.files import atomic_write_text, read_small
-from cleanse.utils.lock import Lock
 
 log = logging.getLogger("cleanse")
 
@@ -20,35 +20,34 @@ WORTH = 1.2
 """How many times faster bfloat16 must be."""
 
 
+_chosen: dict[tuple[Path, str], str] = {}
+"""What this process has chosen, by root and kind of device, until `keep_precision` writes it down."""
+
+
 def best_precision(accelerator: object, root: str | Path | None = None) -> str:
     """``bf16-mixed`` where the device computes in it faster, otherwise ``32-true``.
 
     Args:
         accelerator: as the Trainer's.
-        root: of the runs. The choice is kept there, one for each kind of device: precision is part of every stage's
-            key, and a resumed run must not choose anew, on a machine that is busy or another one. None to forget it.
+        root: of the runs, where an earlier choice for this kind of device is read back: precision is part of every
+            stage's key, and a resumed run must not choose anew, on a machine that is busy or another one. Nothing is
+            written here (`keep_precision` does, once there is a stage). None to forget the choice.
     """
     kind = _kind(accelerator)
     if root is None:
         return _choose(kind)
-    root = Path(root)
-    if (known := _recorded(root).get(kind)) is not None:
-        return known
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        lock = Lock(root / ".precision.lock")
-        while not lock.acquire(60.0):  # by another process of this very run, for a second
-            pass
-    except OSError:  # nothing can be written there, so nothing will be resumed
-        return _choose(kind)
-    try:
-        recorded = _recorded(root)
-        if kind not in recorded:
-            recorded[kind] = _choose(kind)
-            atomic_write_text(root / ".precision.json", json.dumps(recorded) + "\n")
-        return recorded[kind]
-    finally:
-        lock.release()
+    root = Path(root).absolute()
+    chosen = _chosen.get((root, kind)) or _recorded(root).get(kind) or _choose(kind)
+    _chosen[root, kind] = chosen
+    return chosen
+
+
+def keep_precision(root: Path) -> None:
+    """Write down what was chosen for this root, beside what is written there already."""
+    root, recorded = root.absolute(), _recorded(root)
+    fresh = {kind: value for (of, kind), value in _chosen.items() if of == root and kind not in recorded}
+    if fresh:
+        atomic_write_text(root / ".precision.json", json.dumps(recorded | fresh) + "\n")
 
 
 def bfloat16_speed(seconds: float = 0.4, rounds: int = 10) -> float:
@@ -97,16 +96,23 @@ def _choose(kind: str) -> str:
         return BFLOAT16 if torch.cuda.is_bf16_supported(including_emulation=False) else FLOAT32
     if kind != "cpu" or not _has_bfloat16():
         return FLOAT32
+    if max(int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "SLURM_NTASKS")) > 1:
+        return BFLOAT16 if _is_x86_with_bfloat16() else FLOAT32  # processes that cannot ask each other yet must agree
     speed = bfloat16_speed()
     chosen = BFLOAT16 if speed >= WORTH else FLOAT32
     log.info("precision %s: bfloat16 is %.1f times as fast as float32 on this CPU", chosen, speed)
     return chosen
 
 
-def _has_bfloat16() -> bool:
-    """Whether the CPU has instructions for it (AMX, AVX512_BF16, ARM's); emulated, it is several times slower."""
+def _is_x86_with_bfloat16() -> bool:
+    """AMX or AVX512_BF16."""
     checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    return any(getattr(torch.cpu, check, bool)() for check in checks) or platform.machine() in ("aarch64", "arm64")
+    return any(getattr(torch.cpu, check, bool)() for check in checks)
+
+
+def _has_bfloat16() -> bool:
+    """Whether the CPU may have instructions for it; emulated, it is several times slower."""
+    return _is_x86_with_bfloat16() or platform.machine() in ("aarch64", "arm64")
 
 
 def _recorded(root: Path) -> dict[str, str]:

@@ -23,6 +23,7 @@ from cleanse.engine.distributed import barrier, from_rank_zero, in_group, is_ran
 from cleanse.engine.fingerprint import describe
 from cleanse.engine.lock import only_one
 from cleanse.engine.memory import memory_kept
+from cleanse.engine.precision import keep_precision
 from cleanse.engine.progress import Screen
 from cleanse.engine.resume_point import ResumePoint, SeedEveryEpoch
 from cleanse.engine.shards import EqualRows
@@ -267,6 +268,8 @@ class Runner:
             return why is None
 
         stage.directory.parent.mkdir(parents=True, exist_ok=True)
+        if is_rank_zero():
+            keep_precision(stage.directory.parent)
         with only_one(stage.lock):
             if from_rank_zero(is_there):
                 return False

@@ -1,12 +1,17 @@
 """Precision follows what the machine does faster, and stays what it was in a root."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from cleanse.engine import precision
-from cleanse.engine.precision import best_precision, bfloat16_speed
+from cleanse.engine.precision import best_precision, bfloat16_speed, keep_precision
+from cleanse.engine.runner import Runner
+from cleanse.modules import Classifier
+from cleanse.networks import SmallCNN
+from cleanse.views import TrainingView
 
 
 def machine(monkeypatch: pytest.MonkeyPatch, instructions: bool, speed: float, cuda: bool = False) -> None:
@@ -47,10 +52,25 @@ def test_cuda_has_its_own_answer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 def test_a_resumed_run_has_the_precision_of_its_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     machine(monkeypatch, True, 2.5)
     assert best_precision("cpu", tmp_path / "runs") == "bf16-mixed"
+    assert not (tmp_path / "runs").exists()
+    (tmp_path / "runs").mkdir()
+    keep_precision(tmp_path / "runs")
     machine(monkeypatch, False, 1.0)
+    precision._chosen.clear()  # another process
     assert best_precision("cpu", tmp_path / "runs") == "bf16-mixed"
     assert best_precision("cpu", tmp_path / "others") == "32-true"
-    assert [p.name for p in (tmp_path / "runs").iterdir()] == [".precision.json"]
+
+
+def test_what_the_user_gives_is_not_kept(tmp_path: Path, view: TrainingView) -> None:
+    run = Runner(tmp_path, arguments={"accelerator": "cpu", "devices": 1, "precision": "32-true"})
+    run.fit("stage", partial(Classifier, partial(SmallCNN, width=4), view.image_spec), view, max_epochs=1)
+    assert not (tmp_path / ".precision.json").exists()
+
+
+def test_processes_that_are_started_together_do_not_measure(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine(monkeypatch, True, 0.5)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert best_precision("cpu") == "bf16-mixed"
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"cpu": "64-true"}', "[" * 9000], ids=repr)
