@@ -2,7 +2,7 @@
 
 import logging
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -18,6 +18,8 @@ log = logging.getLogger("cleanse")
 
 CLEAN, POISON, COVER = 0, 1, 2
 ROLES = ("clean", "poison", "cover")
+FEW = 10  # poisoned images, below which there is a warning
+FEW_OF_ELIGIBLE = 0.001  # the same as a share
 PER_CALL = 2**28  # bytes of images that are poisoned in one call: the work in between takes several times as much
 
 
@@ -79,6 +81,7 @@ class Attack(Described, nn.Module):
         unlabeled_rate: float | None = None,
     ) -> None:
         super().__init__()
+        self._classes: tuple[str, ...] = ()
         if type(self) is Attack:
             raise ValueError("there is no attack: name one, for example with --config attacks/badnets.yaml")
         self.target, self.source = target, source
@@ -150,6 +153,7 @@ class Attack(Described, nn.Module):
         num_classes: int,
         seed: int,
         in_place: bool = False,
+        classes: Sequence[str] = (),
     ) -> Poisoned:
         """Freeze a poisoned copy of a training set.
 
@@ -160,13 +164,18 @@ class Attack(Described, nn.Module):
             num_classes: number of classes.
             seed: everything that is drawn comes from it.
             in_place: write into ``image``, for a set too large for a copy.
+            classes: names of the classes, for what is logged; numbers stand for those that have none.
 
         Raises:
             ValueError: a class out of range, a trigger larger than the image, more poison than eligible images.
         """
+        self._classes = tuple(classes)
         for name, number in (("target", self.target), ("source", self.source)):
             if number is not None and not 0 <= number < num_classes:
-                raise ValueError(f"{name} class {number} is out of range: the data has classes 0 to {num_classes - 1}")
+                named = f" ({', '.join(self._classes)})" if 0 < len(self._classes) <= 20 else ""
+                raise ValueError(
+                    f"{name} class {number} is out of range: the data has classes 0 to {num_classes - 1}{named}"
+                )
         generator, rows_generator = streams(seed)
         self.draw((image.shape[1], image.shape[2], image.shape[3]), generator)
         role = self._roles(true_label, labeled, rows_generator)
@@ -179,6 +188,7 @@ class Attack(Described, nn.Module):
         label[(role == POISON) & labeled] = self.target
         result = Poisoned(poisoned, label, true_label, role)
         log.info(self.describe_counts(result))
+        self._warn_if_few(self.counts(result, labeled))
         return result
 
     def roles(self, true_label: Tensor, labeled: Tensor, seed: int) -> Tensor:
@@ -240,10 +250,25 @@ class Attack(Described, nn.Module):
             text = f"{n['poisoned']} of {n['all']} images poisoned (poison rate {poison_rate})"
             text += f", of {n['eligible']} eligible (class rate {class_rate})"
             lines.append(name + text + (f", {n['cover']} cover images" if n["cover"] else ""))
-        return f"{type(self).__name__} ({self._eligible_name()} -> {self.target}): {'; '.join(lines)}"
+        return f"{type(self).__name__} ({self._eligible_name()} -> {self._name(self.target)}): {'; '.join(lines)}"
+
+    def _warn_if_few(self, n: Mapping[str, int]) -> None:
+        """Say so if the labeled part has fewer poisoned images than as a rule teach a model the trigger (D56)."""
+        asked = max(self.count or 0, self.poison_rate or 0, self.class_rate or 0)
+        if asked and n["poisoned"] < max(FEW, FEW_OF_ELIGIBLE * n["eligible"]):
+            log.warning(
+                "%s: only %d of %d labeled images that may be poisoned are; fewer than %d, or than %.1f %%, as a rule"
+                " teach no model the trigger: raise count, poison_rate or class_rate",
+                type(self).__name__, n["poisoned"], n["eligible"], FEW, 100 * FEW_OF_ELIGIBLE,
+            )  # fmt: skip
+
+    def _name(self, number: int) -> str:
+        """A class as people know it: its name where there is one that is not its number."""
+        name = self._classes[number] if number < len(self._classes) else str(number)
+        return name if name == str(number) else repr(name)
 
     def _eligible_name(self) -> str:
-        return f"not of class {self.target}" if self.source is None else f"class {self.source}"
+        return f"not of class {self._name(self.target)}" if self.source is None else f"class {self._name(self.source)}"
 
     def _how_many(self, eligible: int, total: int, is_labeled: bool) -> tuple[int, str]:
         """The number of images to poison in one part, and the argument that says so."""

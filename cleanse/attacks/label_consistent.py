@@ -169,7 +169,7 @@ class LabelConsistent(Attack):
         return self.trigger(self._hard[place])
 
     def _eligible_name(self) -> str:
-        return f"class {self.target}, labels kept"
+        return f"class {self._name(self.target)}, labels kept"
 
 
 class HardImages(LightningModule):

@@ -79,4 +79,4 @@ class SIG(Attack):
         return (image.short() + self.added.to(image.device)).clamp(0, 255).to(torch.uint8)
 
     def _eligible_name(self) -> str:
-        return f"class {self.target}, labels kept"
+        return f"class {self._name(self.target)}, labels kept"

@@ -1,5 +1,6 @@
 """TaCT: a patch that works on images of one class only, because images of other classes show it too."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -91,6 +92,7 @@ class TaCT(Attack):
         num_classes: int,
         seed: int,
         in_place: bool = False,
+        classes: Sequence[str] = (),
     ) -> Poisoned:
         for cover in self.cover_classes or ():
             if not 0 <= cover < num_classes:
@@ -98,7 +100,7 @@ class TaCT(Attack):
                     f"cover_classes: {cover} is out of range, the data has classes 0 to {num_classes - 1}; null takes"
                     " all but the source and the target"
                 )
-        return super().poison(image, true_label, labeled, num_classes, seed, in_place)
+        return super().poison(image, true_label, labeled, num_classes, seed, in_place, classes)
 
     def _add_covers(self, role: Tensor, true_label: Tensor, labeled: Tensor, generator: torch.Generator) -> None:
         if self.cover_classes is None:

@@ -197,8 +197,9 @@ class ImageDataModule(Described, LightningDataModule):
         role = torch.full((len(label),), CLEAN, dtype=torch.int8)
         if self.attack is not None:
             alone = self.fresh or self.streams(image.shape)  # streamed: in a file that cannot change
-            classes = len(self.classes)
-            poisoned = self.attack.poison(image, clean.label, given, classes, seed, in_place=alone)
+            poisoned = self.attack.poison(
+                image, clean.label, given, len(self.classes), seed, in_place=alone, classes=self.classes
+            )
             image, label, role = poisoned.image, poisoned.label, poisoned.role
         self.truth = Truth(clean.label, role)
         self.unreadable, self._transparent = clean.unreadable, clean.transparent

@@ -147,6 +147,51 @@ def test_the_log_says_both_rates(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.messages == [f"Dot (not of class 0 -> 0): {expected}"]
 
 
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        (None, "Dot (not of class 'ten' -> 'ten'): "),
+        (4, "Dot (class '40' -> 'ten'): "),
+        (3, "Dot (class 3 -> 'ten'): "),
+    ],
+)
+def test_the_log_names_classes(source: int | None, expected: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A folder called 40 is not class 40; a class without a name, or called by its number, is its number."""
+    with caplog.at_level(logging.INFO, logger="cleanse"):
+        everything = torch.ones(1000, dtype=torch.bool)
+        Dot(target=1, source=source, class_rate=0.5).poison(
+            images(LABELS), LABELS, everything, 10, 0, classes=("zero", "ten", "two", "3", "40")
+        )
+    assert caplog.messages[0].startswith(expected)
+
+
+def test_a_class_out_of_range_is_told_the_names() -> None:
+    with pytest.raises(ValueError, match=r"target class 2 is out of range: the data has classes 0 to 1 \(cat, dog\)"):
+        Dot(target=2, count=1).poison(
+            images(LABELS % 2), LABELS % 2, torch.ones(1000, dtype=torch.bool), 2, 0, classes=("cat", "dog")
+        )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "images_there", "warned"),
+    [
+        ({"count": 9}, 1000, True),
+        ({"count": 10}, 1000, False),
+        ({"poison_rate": 0.0001}, 1000, True),  # rounds down to none
+        ({"count": 44}, 50_000, True),  # 0.098 % of 45,000
+        ({"count": 45}, 50_000, False),
+        ({"count": 0}, 1000, False),  # none was asked for
+        ({"class_rate": 0.0}, 1000, False),
+    ],
+)
+def test_a_handful_of_poisoned_images_is_warned_about(
+    arguments: dict[str, Any], images_there: int, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    poison(Dot(**arguments), CIFAR_LABELS[:images_there])
+    found = [r for r in caplog.records if r.levelno == logging.WARNING]
+    assert bool(found) is warned
+
+
 def test_the_counts_of_both_parts_are_described() -> None:
     attack = Dot(source=2, count=2, unlabeled_count=3)
     assert attack.describe_counts(poison(attack, LABELS, GIVEN)) == (
