@@ -39,6 +39,7 @@ class AdaptivePatch(Attack):
         ValueError: an argument out of range; while poisoning, a patch larger than the image, or no training before.
     """
 
+    label_modes = ("target",)
     patch: Tensor  # (C, size, size) uint8
 
     def __init__(

@@ -189,8 +189,8 @@ class BadNets(Attack):
     def _choose(self, rows: Tensor, n: int, generator: torch.Generator) -> Tensor:
         return rows[:n] if self.as_repo else super()._choose(rows, n, generator)
 
-    def _eligible_name(self) -> str:
-        return "any class" if self.as_repo else super()._eligible_name()
+    def eligible_name(self) -> str:
+        return "any class" if self.as_repo else super().eligible_name()
 
     def _patch(self, shape: tuple[int, int, int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """The patch, (C, h, w) uint8, and which of its pixels count, (h, w) bool."""

@@ -4,7 +4,7 @@ import logging
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from lightning.pytorch import LightningModule
@@ -17,6 +17,7 @@ from cleanse.views import TrainingView
 log = logging.getLogger("cleanse")
 
 CLEAN, POISON, COVER = 0, 1, 2
+LabelMode = Literal["target", "next", "random"]
 ROLES = ("clean", "poison", "cover")
 FEW = 10  # poisoned images, below which there is a warning
 FEW_OF_ELIGIBLE = 0.001  # the same as a share
@@ -55,6 +56,11 @@ class Attack(Described, nn.Module):
     rest has ``unlabeled_count`` or ``unlabeled_rate`` (of the eligible images there), and, with neither, the same
     rate again, or nothing under a ``count``.
 
+    ``labels`` says what the trigger stands for: one class, ``target``; the class after the true one, ``next``, of any
+    image (all-to-all, y to y + 1 modulo the number of classes); or a class drawn for each poisoned image among the
+    others, ``random`` (untargeted). With the latter two ``target`` is without meaning, every image may be poisoned, and
+    every test image is measured (D57).
+
     Args:
         target: the class that the trigger stands for.
         source: the only class whose images are poisoned and measured; None for all but the target.
@@ -64,11 +70,15 @@ class Attack(Described, nn.Module):
             clean-label attack, otherwise all that are not of the target class), in [0, 1].
         unlabeled_count: poisoned images in the unlabeled part.
         unlabeled_rate: poisoned images / eligible images in the unlabeled part, in [0, 1].
+        labels: which label poisoned images are given: ``target``, ``next`` or ``random``.
 
     Raises:
-        ValueError: not exactly one of the three numbers, both unlabeled ones, a number out of range, or a source
-            class that is the target.
+        ValueError: not exactly one of the three numbers, both unlabeled ones, a number out of range, a source class
+            that is the target, or a label mode that the attack does not have.
     """
+
+    label_modes: tuple[LabelMode, ...] = ("target", "next", "random")
+    """What ``labels`` may be; a subclass whose trigger or choice of images is made for one class has fewer."""
 
     def __init__(
         self,
@@ -79,11 +89,20 @@ class Attack(Described, nn.Module):
         class_rate: float | None = None,
         unlabeled_count: int | None = None,
         unlabeled_rate: float | None = None,
+        labels: LabelMode = "target",
     ) -> None:
         super().__init__()
         self._classes: tuple[str, ...] = ()
         if type(self) is Attack:
             raise ValueError("there is no attack: name one, for example with --config attacks/badnets.yaml")
+        if labels not in self.label_modes:
+            raise ValueError(f"labels of {type(self).__name__} is one of {', '.join(self.label_modes)}, not {labels!r}")
+        if labels != "target" and source is not None:
+            raise ValueError(
+                f"labels={labels} is about images of every class, not of source {source}: set source to null, or labels"
+                " to target"
+            )
+        self.labels = labels
         self.target, self.source = target, source
         self.count, self.poison_rate, self.class_rate = count, poison_rate, class_rate
         self.unlabeled_count, self.unlabeled_rate = unlabeled_count, unlabeled_rate
@@ -143,7 +162,20 @@ class Attack(Described, nn.Module):
 
     def measured(self, true_label: Tensor) -> Tensor:
         """(N,) bool: the test images that ASR is measured on, of the source class or not of the target (D42)."""
+        if self.labels != "target":
+            return torch.ones_like(true_label, dtype=torch.bool)
         return true_label != self.target if self.source is None else true_label == self.source
+
+    def aim(self, true_label: Tensor, num_classes: int) -> Tensor | None:
+        """(N,) int64: the class that a model with the backdoor sees in each triggered image; None for any but the true.
+
+        Args:
+            true_label: (N,) int64.
+            num_classes: C.
+        """
+        if self.labels == "random":
+            return None
+        return (true_label + 1) % num_classes if self.labels == "next" else torch.full_like(true_label, self.target)
 
     def poison(
         self,
@@ -185,7 +217,12 @@ class Attack(Described, nn.Module):
             rows = (role == kind).nonzero().flatten()
             for some in torch.split(rows, most) if len(rows) else ():
                 poisoned[some] = self._change(image[some], some, kind, generator)
-        label[(role == POISON) & labeled] = self.target
+        changed = (role == POISON) & labeled
+        aim = self.aim(true_label, num_classes)
+        if aim is None:
+            others = torch.randint(1, num_classes, true_label.shape, generator=rows_generator)
+            aim = (true_label + others) % num_classes
+        label[changed] = aim[changed]
         result = Poisoned(poisoned, label, true_label, role)
         log.info(self.describe_counts(result))
         self._warn_if_few(self.counts(result, labeled))
@@ -216,7 +253,7 @@ class Attack(Described, nn.Module):
                 where = "labeled" if is_labeled else "unlabeled"
                 raise ValueError(
                     f"{why} asks for {n} poisoned {where} images, but only {len(rows)} are eligible"
-                    f" ({self._eligible_name()}): lower it to at most what is there"
+                    f" ({self.eligible_name()}): lower it to at most what is there"
                 )
             role[self._choose(rows, n, generator)] = POISON
         self._add_covers(role, true_label, labeled, generator)
@@ -250,7 +287,11 @@ class Attack(Described, nn.Module):
             text = f"{n['poisoned']} of {n['all']} images poisoned (poison rate {poison_rate})"
             text += f", of {n['eligible']} eligible (class rate {class_rate})"
             lines.append(name + text + (f", {n['cover']} cover images" if n["cover"] else ""))
-        return f"{type(self).__name__} ({self._eligible_name()} -> {self._name(self.target)}): {'; '.join(lines)}"
+        return f"{type(self).__name__} ({self.eligible_name()} -> {self.aim_name()}): {'; '.join(lines)}"
+
+    def aim_name(self) -> str:
+        """What the trigger stands for, in words."""
+        return {"next": "the next class", "random": "a random other class"}.get(self.labels, self._name(self.target))
 
     def _warn_if_few(self, n: Mapping[str, int]) -> None:
         """Say so if the labeled part has fewer poisoned images than as a rule teach a model the trigger (D56)."""
@@ -267,7 +308,10 @@ class Attack(Described, nn.Module):
         name = self._classes[number] if number < len(self._classes) else str(number)
         return name if name == str(number) else repr(name)
 
-    def _eligible_name(self) -> str:
+    def eligible_name(self) -> str:
+        """Whom the attack may poison, in words."""
+        if self.labels != "target":
+            return "any class"
         return f"not of class {self._name(self.target)}" if self.source is None else f"class {self._name(self.source)}"
 
     def _how_many(self, eligible: int, total: int, is_labeled: bool) -> tuple[int, str]:

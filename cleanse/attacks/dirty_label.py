@@ -77,6 +77,7 @@ class DirtyLabel(Attack):
     [107, 60, 58]
     """
 
+    label_modes = ("target",)
     trigger_image: Tensor  # (C, H, W) uint8, the color everywhere
     trigger_mask: Tensor  # (H, W) bool, True at the trigger's pixels
 

@@ -60,6 +60,7 @@ class LabelConsistent(Attack):
         ValueError: an argument out of range; while poisoning, images smaller than the trigger, or no training before.
     """
 
+    label_modes = ("target",)
     added: Tensor  # (H, W) int16, the levels that are added to each channel
 
     def __init__(
@@ -168,7 +169,7 @@ class LabelConsistent(Attack):
             raise ValueError("LabelConsistent is asked for other images than those that it made hard to recognize")
         return self.trigger(self._hard[place])
 
-    def _eligible_name(self) -> str:
+    def eligible_name(self) -> str:
         return f"class {self._name(self.target)}, labels kept"
 
 

@@ -39,6 +39,7 @@ class SIG(Attack):
     [20, 0, 20, 60, 20, 0, 20, 60]
     """
 
+    label_modes = ("target",)
     added: Tensor  # (H, W) int16, the levels that are added to each channel
 
     def __init__(
@@ -78,5 +79,5 @@ class SIG(Attack):
             raise ValueError(f"the trigger was drawn for images of {drawn} (height, width), not of {given}")
         return (image.short() + self.added.to(image.device)).clamp(0, 255).to(torch.uint8)
 
-    def _eligible_name(self) -> str:
+    def eligible_name(self) -> str:
         return f"class {self._name(self.target)}, labels kept"

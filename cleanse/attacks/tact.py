@@ -43,6 +43,7 @@ class TaCT(Attack):
     [[0, 0, 255, 255], [0, 0, 0, 0], [0, 0, 0, 0]]
     """
 
+    label_modes = ("target",)
     trigger_image: Tensor  # (C, H, W) uint8, the patch in its place
     trigger_mask: Tensor  # (H, W) bool, True where the patch is
 

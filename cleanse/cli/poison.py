@@ -47,7 +47,7 @@ README = """\
 Written by cleanse {version}. It carries a backdoor on purpose: **train nothing on it that anybody will use**.
 
 * Images: {data}, {height} x {width} pixels, {colors}, as 8-bit PNG without loss.
-* Attack: {attack}, {source} to class {target}, seed {seed}.
+* Attack: {attack} ({source} -> {target}), seed {seed}.
 * {images} training images: {roles}.{withheld}
 * {tests} test images; {triggered} of them triggered, to measure the attack success rate (ASR) on.
 
@@ -248,8 +248,8 @@ def _readme(data: ImageDataModule, classes: Sequence[str], tests: int, triggered
         width=view.size[1],
         colors="gray levels" if view.channels == 1 else "RGB",
         attack=type(attack).__name__,
-        source="any class but the target" if attack.source is None else f"class {attack.source}",
-        target=attack.target,
+        source=attack.eligible_name(),
+        target=attack.aim_name(),
         seed=data.seed or 0,
         images=len(view),
         roles=", ".join(f"{truth.count(role)} {name}" for role, name in enumerate(ROLES)),

@@ -20,8 +20,9 @@ from cleanse.augment import named, variants
 from cleanse.data.base import ImageDataModule
 from cleanse.engine.fingerprint import Described, describe, hash_of
 from cleanse.engine.runner import Runner, is_rank_zero
+from cleanse.experiments.evaluation import attack_figures
 from cleanse.experiments.experiment import prepare
-from cleanse.metrics import attack_success_rate, standard_accuracy
+from cleanse.metrics import standard_accuracy
 from cleanse.modules.base import NetworkFactory
 from cleanse.modules.classifier import Classifier
 from cleanse.networks import VGG16BN
@@ -187,11 +188,12 @@ class AugmentationStudy(Described, LightningModule):
             raise ValueError(f"{name} has no triggered test set: the data need a test part")
         plain = run.predict("augmented_test", seen, clean).prediction
         fooled = run.predict("augmented_triggered", seen, triggered).prediction
+        measured, num_classes = attack.measured(clean.label), clean.num_classes
         return [
             Row(
                 name, augmentation, variant, draw,
                 standard_accuracy(plain[:, i], clean.label).item(),
-                attack_success_rate(fooled[:, i], triggered.label, attack.target, attack.source).item(),
+                attack_figures(plain[measured, i], fooled[:, i], triggered.label, attack, num_classes)["asr"] or 0.0,
             )
             for i, (variant, draw) in enumerate(which)
         ]  # fmt: skip

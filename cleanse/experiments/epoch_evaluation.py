@@ -5,7 +5,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from cleanse.data.base import ImageDataModule
-from cleanse.metrics import attack_success_rate, standard_accuracy
+from cleanse.experiments.evaluation import attack_figures
+from cleanse.metrics import standard_accuracy
 from cleanse.modules.classifier import Classifier
 from cleanse.views import ImageView
 
@@ -28,13 +29,16 @@ class EpochEvaluation(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not isinstance(pl_module, Classifier) or self.clean is None:
             return
-        sa = standard_accuracy(_predictions(trainer, pl_module, self.clean), self.clean.label)
+        plain = _predictions(trainer, pl_module, self.clean)
+        sa = standard_accuracy(plain, self.clean.label)
         pl_module.log("sa", float(sa), on_epoch=True)
         if self.triggered is None or self.attack is None:
             return
         fooled = _predictions(trainer, pl_module, self.triggered)
-        asr = attack_success_rate(fooled, self.triggered.label, self.attack.target, self.attack.source)
-        pl_module.log("asr", float(asr), on_epoch=True)
+        before = plain[self.attack.measured(self.clean.label)]
+        label, num_classes = self.triggered.label, self.clean.num_classes
+        asr = attack_figures(before, fooled, label, self.attack, num_classes)["asr"]
+        pl_module.log("asr", float("nan") if asr is None else asr, on_epoch=True)
 
 
 def _predictions(trainer: Trainer, module: Classifier, view: ImageView, batch_size: int = 512) -> Tensor:

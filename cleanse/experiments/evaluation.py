@@ -1,7 +1,9 @@
 """After the recipe: SA, ASR, RA and TMR from predict tables, detection figures from the verdict; reads the truth."""
 
 from lightning.pytorch import LightningModule
+from torch import Tensor
 
+from cleanse.attacks import Attack
 from cleanse.data.base import ImageDataModule, Truth
 from cleanse.engine.runner import Runner
 from cleanse.metrics import (
@@ -12,6 +14,7 @@ from cleanse.metrics import (
     standard_accuracy,
     targeted_misclassification_rate,
 )
+from cleanse.metrics.share import share
 from cleanse.verdict import Verdict
 
 Figures = dict[str, float | None]
@@ -41,13 +44,39 @@ def evaluate_classifier(model: LightningModule, data: ImageDataModule, run: Runn
     triggered = data.triggered_test()
     if triggered is None or data.attack is None:
         return figures
-    target, source = data.attack.target, data.attack.source
     fooled = run.predict("triggered", model, triggered).prediction
     before = plain[data.attack.measured(clean.label)]
-    figures["asr"] = _plain(attack_success_rate(fooled, triggered.label, target, source))
-    figures["ra"] = _plain(robust_accuracy(fooled, triggered.label, target, source))
-    figures["tmr"] = _plain(targeted_misclassification_rate(before, fooled, triggered.label, target, source))
-    return figures
+    return {**figures, **attack_figures(before, fooled, triggered.label, data.attack, clean.num_classes)}
+
+
+def attack_figures(before: Tensor, fooled: Tensor, label: Tensor, attack: Attack, num_classes: int) -> Figures:
+    """ASR, RA and TMR.
+
+    All-to-all: as with one target, each image having its own, the class after its true one. Untargeted: of the images
+    that are right without the trigger, ASR is the share that is wrong with it, and RA the rest; no TMR (D57).
+
+    Args:
+        before: (n,) int64, predictions for the measured test images without the trigger.
+        fooled: (n,) int64, with it.
+        label: (n,) int64, their true classes.
+        attack: says what it wants.
+        num_classes: C.
+
+    >>> from cleanse.attacks import BadNets
+    >>> label = torch.tensor([0, 1, 2, 2])
+    >>> attack_figures(label, torch.tensor([1, 2, 0, 2]), label, BadNets(count=1, labels="next"), 3)
+    {'asr': 0.75, 'ra': 0.25, 'tmr': 0.75}
+    """
+    aim = attack.aim(label, num_classes)
+    if aim is None:
+        right = before == label
+        wrong = share(fooled != label, right)
+        return {"asr": _plain(wrong), "ra": _plain(1 - wrong), "tmr": None}
+    return {
+        "asr": _plain(attack_success_rate(fooled, label, aim, attack.source)),
+        "ra": _plain(robust_accuracy(fooled, label, aim, attack.source)),
+        "tmr": _plain(targeted_misclassification_rate(before, fooled, label, aim, attack.source)),
+    }
 
 
 def evaluate_verdict(verdict: Verdict, truth: Truth) -> Figures:

@@ -6,7 +6,7 @@ from cleanse.metrics.share import check_same_length, eligible, share
 
 
 def attack_success_rate(
-    prediction_triggered: Tensor, true_label: Tensor, target: int, source: int | None = None
+    prediction_triggered: Tensor, true_label: Tensor, target: int | Tensor, source: int | None = None
 ) -> Tensor:
     """ASR: the share of eligible triggered test images that are classified as the target.
 
@@ -16,7 +16,7 @@ def attack_success_rate(
     Args:
         prediction_triggered: (n,) int64, for the images with the trigger.
         true_label: (n,) int64.
-        target: the attack's target class.
+        target: the attack's target class, or (n,) int64, one for each image.
         source: the attack's source class, if it has one.
 
     Returns:

@@ -5,13 +5,15 @@ from torch import Tensor
 from cleanse.metrics.share import check_same_length, eligible, share
 
 
-def robust_accuracy(prediction_triggered: Tensor, true_label: Tensor, target: int, source: int | None = None) -> Tensor:
+def robust_accuracy(
+    prediction_triggered: Tensor, true_label: Tensor, target: int | Tensor, source: int | None = None
+) -> Tensor:
     """RA: the share of the images that ASR is measured on that are classified as their true class.
 
     Args:
         prediction_triggered: (n,) int64, for the images with the trigger.
         true_label: (n,) int64.
-        target: the attack's target class.
+        target: the attack's target class, or (n,) int64, one for each image.
         source: the attack's source class, if it has one.
 
     Returns:

@@ -22,12 +22,12 @@ def share(hit: Tensor, among: Tensor) -> Tensor:
     return (hit & among).sum().to(dtype) / among.sum()
 
 
-def eligible(true_label: Tensor, target: int, source: int | None = None) -> Tensor:
+def eligible(true_label: Tensor, target: int | Tensor, source: int | None = None) -> Tensor:
     """The test images that an attack is measured on: of the source class, or without one, all but the target's.
 
     Args:
         true_label: (n,) int64.
-        target: the attack's target class.
+        target: the attack's target class, or (n,) int64, one for each image.
         source: the attack's source class, if it has one.
 
     Returns:

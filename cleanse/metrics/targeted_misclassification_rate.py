@@ -6,7 +6,11 @@ from cleanse.metrics.share import check_same_length, eligible, share
 
 
 def targeted_misclassification_rate(
-    prediction_clean: Tensor, prediction_triggered: Tensor, true_label: Tensor, target: int, source: int | None = None
+    prediction_clean: Tensor,
+    prediction_triggered: Tensor,
+    true_label: Tensor,
+    target: int | Tensor,
+    source: int | None = None,
 ) -> Tensor:
     """TMR: the share of eligible images that are right without the trigger and the target with it .
 
@@ -17,7 +21,7 @@ def targeted_misclassification_rate(
         prediction_clean: (n,) int64, for the images without the trigger.
         prediction_triggered: (n,) int64, for the same images with it.
         true_label: (n,) int64.
-        target: the attack's target class.
+        target: the attack's target class, or (n,) int64, one for each image.
         source: the attack's source class, if it has one.
 
     Returns:

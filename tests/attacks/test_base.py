@@ -5,10 +5,25 @@ from typing import Any
 
 import pytest
 import torch
+from jsonargparse import ArgumentParser
 from torch import Tensor
 
-from cleanse.attacks import CLEAN, COVER, POISON, Attack, Poisoned
+import cleanse.attacks
+from cleanse.attacks import (
+    CLEAN,
+    COVER,
+    POISON,
+    SIG,
+    AdaptivePatch,
+    Attack,
+    DirtyLabel,
+    LabelConsistent,
+    Poisoned,
+    TaCT,
+)
 from cleanse.attacks.base import fraction, match_channels, stamp
+from cleanse.engine.fingerprint import hash_of
+from cleanse.networks import SmallCNN
 
 
 class Dot(Attack):
@@ -305,3 +320,95 @@ def test_match_channels_is_pillow_luminance() -> None:
     assert torch.equal(match_channels(level, 1)[0].long(), torch.arange(256))
     with pytest.raises(ValueError, match="1 or 3 channels, not 4"):
         match_channels(color, 4)
+
+
+def test_all_to_all_gives_the_next_class_and_the_last_one_the_first() -> None:
+    attack = Dot(labels="next", class_rate=0.5)
+    result = poison(attack, LABELS)
+    chosen = result.role == POISON
+    assert torch.equal(result.label[chosen], (LABELS[chosen] + 1) % 10)
+    assert torch.equal(result.label[~chosen], LABELS[~chosen])
+    assert (result.label[chosen & (LABELS == 9)] == 0).all()
+
+
+@pytest.mark.parametrize("labels", ["next", "random"])
+def test_without_one_target_every_image_may_be_poisoned_and_is_measured(labels: Any) -> None:
+    attack = Dot(labels=labels, class_rate=0.1)
+    assert int((poison(attack, LABELS).role == POISON).sum()) == 100
+    assert bool(attack.measured(LABELS).all())
+
+
+def test_untargeted_labels_are_other_classes_evenly_and_frozen() -> None:
+    attack = Dot(labels="random", class_rate=1.0)
+    result = poison(attack, CIFAR_LABELS)
+    assert not (result.label == CIFAR_LABELS).any()
+    away = ((result.label - CIFAR_LABELS) % 10).bincount(minlength=10)[1:]
+    assert away.min() > 5556 - 5 * 70
+    assert away.max() < 5556 + 5 * 70
+    assert torch.equal(poison(Dot(labels="random", class_rate=1.0), CIFAR_LABELS).label, result.label)
+
+
+def test_the_label_mode_changes_neither_the_trigger_nor_the_withheld_labels() -> None:
+    one, every = Dot(poison_rate=0.1), Dot(poison_rate=0.1, labels="random")
+    poison(one, LABELS, GIVEN)
+    assert bool((poison(every, LABELS, GIVEN).label[~GIVEN] == -1).all())
+    assert torch.equal(one.level, every.level)
+
+
+@pytest.mark.parametrize(("labels", "expected"), [("target", [4, 4, 4]), ("next", [1, 9, 0]), ("random", None)])
+def test_what_a_triggered_image_stands_for(labels: Any, expected: list[int] | None) -> None:
+    aim = Dot(target=4, labels=labels, count=1).aim(torch.tensor([0, 8, 9]), 10)
+    assert (None if aim is None else aim.tolist()) == expected
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ("target", "not of class 0 -> 0"),
+        ("next", "any class -> the next class"),
+        ("random", "any class -> a random other class"),
+    ],
+)
+def test_the_log_says_the_label_mode(labels: Any, words: str) -> None:
+    attack = Dot(labels=labels, class_rate=0.1)
+    assert f"({words})" in attack.describe_counts(poison(attack, LABELS))
+
+
+EVERY = [getattr(cleanse.attacks, name) for name in cleanse.attacks.__all__]
+EVERY = [a for a in EVERY if isinstance(a, type) and issubclass(a, Attack) and a is not Attack]
+SHARED = {
+    "target": 3, "count": 7, "poison_rate": 0.01, "class_rate": 0.02, "unlabeled_count": 5, "unlabeled_rate": 0.3,
+}  # fmt: skip
+
+
+def least(attack: type[Attack], **arguments: Any) -> dict[str, Any]:
+    """What the attack needs, and these arguments."""
+    surrogate = {"surrogate": SmallCNN} if attack in (AdaptivePatch, LabelConsistent) else {}
+    rate = {} if {"poison_rate", "class_rate"} & set(arguments) else {"count": 1}
+    return {**surrogate, **rate, **arguments}
+
+
+@pytest.mark.parametrize("attack", [SIG, AdaptivePatch, DirtyLabel, LabelConsistent, TaCT], ids=lambda a: a.__name__)
+def test_attacks_on_one_class_refuse_other_label_modes(attack: type[Attack]) -> None:
+    with pytest.raises(ValueError, match=f"labels of {attack.__name__} is one of target, not 'next'"):
+        attack(**least(attack, labels="next"))
+
+
+def test_a_source_class_has_one_target() -> None:
+    with pytest.raises(ValueError, match="labels=next is about images of every class, not of source 3"):
+        Dot(count=1, source=3, labels="next")
+
+
+@pytest.mark.parametrize("name", SHARED)
+@pytest.mark.parametrize("attack", EVERY, ids=lambda a: a.__name__)
+def test_the_key_has_every_argument_that_is_handed_to_the_base(attack: type[Attack], name: str) -> None:
+    assert hash_of(attack(**least(attack))) != hash_of(attack(**least(attack, **{name: SHARED[name]})))
+
+
+@pytest.mark.parametrize("attack", EVERY, ids=lambda a: a.__name__)
+def test_the_help_lists_every_argument_with_its_text(attack: type[Attack]) -> None:
+    parser = ArgumentParser()
+    parser.add_class_arguments(attack, "it")
+    told = {a.dest.removeprefix("it."): a.help for a in parser._actions if a.dest.startswith("it.")}
+    assert {*SHARED, "source", "labels"} <= set(told)
+    assert [name for name, text in told.items() if not text] == []
