@@ -5,9 +5,12 @@ from cleanse.attacks.additive import Additive
 from cleanse.attacks.badnets import BadNets
 from cleanse.attacks.base import CLEAN, COVER, POISON, ROLES, Attack, Poisoned
 from cleanse.attacks.blend import Blend
+from cleanse.attacks.bpp import Bpp
+from cleanse.attacks.ctrl import CTRL
 from cleanse.attacks.dirty_label import DirtyLabel
 from cleanse.attacks.issba import ISSBA
 from cleanse.attacks.label_consistent import LabelConsistent
+from cleanse.attacks.low_frequency import LowFrequency
 from cleanse.attacks.qi_adaptive_blend import QiAdaptiveBlend
 from cleanse.attacks.qi_adaptive_patch import QiAdaptivePatch
 from cleanse.attacks.sig import SIG
@@ -24,10 +27,13 @@ __all__ = [
     "Attack",
     "BadNets",
     "Blend",
+    "Bpp",
+    "CTRL",
     "DirtyLabel",
     "ISSBA",
     "Poisoned",
     "LabelConsistent",
+    "LowFrequency",
     "QiAdaptiveBlend",
     "QiAdaptivePatch",
     "SIG",

@@ -4,6 +4,7 @@ from cleanse.functional.agreement import add_back, keep_by_agreement, start_agre
 from cleanse.functional.boost import boost_components
 from cleanse.functional.cluster_vote import cluster_labels, cluster_vote
 from cleanse.functional.combine import combine, mean_rank
+from cleanse.functional.cosine_basis import cosine_basis
 from cleanse.functional.disruptive_score import Disruption, disruptive_score
 from cleanse.functional.energy_scores import energy_scores, energy_vote
 from cleanse.functional.knn_vote import knn_scores, knn_vote
@@ -42,6 +43,7 @@ __all__ = [
     "cluster_vote",
     "combine",
     "component_fraction",
+    "cosine_basis",
     "disruptive_score",
     "energy_scores",
     "energy_vote",
