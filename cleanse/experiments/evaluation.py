@@ -62,6 +62,7 @@ def attack_figures(before: Tensor, fooled: Tensor, label: Tensor, attack: Attack
         attack: says what it wants.
         num_classes: C.
 
+    >>> import torch
     >>> from cleanse.attacks import BadNets
     >>> label = torch.tensor([0, 1, 2, 2])
     >>> attack_figures(label, torch.tensor([1, 2, 0, 2]), label, BadNets(count=1, labels="next"), 3)

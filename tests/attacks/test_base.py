@@ -412,3 +412,9 @@ def test_the_help_lists_every_argument_with_its_text(attack: type[Attack]) -> No
     told = {a.dest.removeprefix("it."): a.help for a in parser._actions if a.dest.startswith("it.")}
     assert {*SHARED, "source", "labels"} <= set(told)
     assert [name for name, text in told.items() if not text] == []
+
+
+@pytest.mark.parametrize("attack", EVERY, ids=lambda a: a.__name__)
+def test_its_arguments_make_it_again(attack: type[Attack]) -> None:
+    made = attack(**least(attack))
+    assert hash_of(attack(**made.arguments)) == hash_of(made)
