@@ -33,7 +33,8 @@ def test_arguments_out_of_range_are_refused(wrong: dict[str, float]) -> None:
 def test_a_subset_keeps_the_shares_of_the_classes(limit: int) -> None:
     label = torch.cat([torch.zeros(700), torch.ones(250), torch.full((50,), 2)]).long()
     rows = stratified_subset(label, limit, seed=1)
-    assert len(rows) == limit == len(rows.unique()) and torch.equal(rows, rows.sort().values)
+    assert len(rows) == limit == len(rows.unique())
+    assert torch.equal(rows, rows.sort().values)
     counts = label[rows].bincount(minlength=3)
     for c, share in enumerate((0.7, 0.25, 0.05)):
         assert abs(int(counts[c]) - share * limit) <= 1
@@ -48,8 +49,10 @@ def test_the_labeled_part_is_the_first_rows_of_every_ten() -> None:
     view = data.training_view()
     assert torch.equal(view.labeled, torch.arange(100) % 10 < 2)
     poisoned = data.truth.poisoned
-    assert (poisoned & view.labeled).sum() == 3 and (poisoned & ~view.labeled).sum() == 7
-    assert (view.label[poisoned & view.labeled] == 0).all() and (view.label[~view.labeled] == -1).all()
+    assert (poisoned & view.labeled).sum() == 3
+    assert (poisoned & ~view.labeled).sum() == 7
+    assert (view.label[poisoned & view.labeled] == 0).all()
+    assert (view.label[~view.labeled] == -1).all()
 
 
 def test_the_triggered_test_set_leaves_the_target_class_out() -> None:
@@ -75,8 +78,11 @@ def test_statistics_are_those_of_the_images_as_they_are() -> None:
 def test_a_view_gives_float_images_labels_and_positions() -> None:
     view = Digits(limit_train=50, seed=0).training_view().subset(torch.arange(50) > 9)
     batch = view.batch(torch.tensor([0, 39]), augmented=False)
-    assert batch["image"].dtype == torch.float32 and batch["image"].min() >= 0 and batch["image"].max() <= 1
-    assert torch.equal(batch["label"], view.label[[0, 39]]) and batch["index"].tolist() == [0, 39]
+    assert batch["image"].dtype == torch.float32
+    assert batch["image"].min() >= 0
+    assert batch["image"].max() <= 1
+    assert torch.equal(batch["label"], view.label[[0, 39]])
+    assert batch["index"].tolist() == [0, 39]
     assert torch.equal((batch["image"] * 255).round().byte(), view.images(torch.tensor([0, 39])))
     assert len(view.id) == 40
 

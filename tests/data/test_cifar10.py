@@ -42,7 +42,8 @@ def test_images_and_labels_are_those_of_torchvision(root: Path) -> None:
     data.prepare_data()
     for train in (True, False):
         part, expected = data.load(train), datasets.CIFAR10(root, train=train)
-        assert part.image.is_contiguous() and part.image.dtype == torch.uint8
+        assert part.image.is_contiguous()
+        assert part.image.dtype == torch.uint8
         assert part.id == tuple(map(str, range(len(expected))))
         for i in (0, len(expected) - 1):
             image, label = expected[i]

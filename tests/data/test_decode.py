@@ -204,4 +204,5 @@ def test_many_files_show_a_bar_on_standard_error(tmp_path: Path, capsys: pytest.
     assert capsys.readouterr().err == ""
     decode_files([str(tmp_path / "a.png")] * 2001, 1)
     shown = capsys.readouterr()
-    assert "2001/2001" in shown.err and shown.out == ""
+    assert "2001/2001" in shown.err
+    assert shown.out == ""

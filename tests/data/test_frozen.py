@@ -45,17 +45,23 @@ def copied(made: Path, tmp_path: Path) -> Path:
 def assert_same(frozen: ImageDataModule, original: ImageDataModule) -> None:
     pairs = [(m.training_view(), m.clean_test(), m.triggered_test()) for m in (frozen, original)]
     for mine, its in zip(*pairs, strict=True):
-        assert mine is not None and its is not None
-        assert torch.equal(mine.source.image, its.source.image) and mine.source.image.dtype == torch.uint8
-        assert torch.equal(mine.label, its.label) and len(mine) == len(its)
+        assert mine is not None
+        assert its is not None
+        assert torch.equal(mine.source.image, its.source.image)
+        assert mine.source.image.dtype == torch.uint8
+        assert torch.equal(mine.label, its.label)
+        assert len(mine) == len(its)
         assert (mine.mean, mine.std, len(mine.classes)) == (its.mean, its.std, len(its.classes))
         assert mine.spec()["augment"] == its.spec()["augment"]
         assert describe(mine.contrastive_augment) == describe(its.contrastive_augment)
     assert torch.equal(frozen.truth.true_label, original.truth.true_label)
-    assert torch.equal(frozen.truth.role, original.truth.role) and frozen.truth.role.dtype == torch.int8
-    assert frozen.attack is not None and original.attack is not None
+    assert torch.equal(frozen.truth.role, original.truth.role)
+    assert frozen.truth.role.dtype == torch.int8
+    assert frozen.attack is not None
+    assert original.attack is not None
     states = [m.attack.state_dict() for m in (frozen, original) if m.attack is not None]
-    assert states[0].keys() == states[1].keys() and len(states[0])
+    assert states[0].keys() == states[1].keys()
+    assert len(states[0])
     assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
     assert type(frozen.attack) is type(original.attack)
 
@@ -90,7 +96,8 @@ def test_every_attack_comes_back_with_its_trigger(name: str, tmp_path: Path) -> 
     frozen = Frozen(str(tmp_path / "out"))
     assert_same(frozen, data)
     thawed, clean = frozen.attack, frozen.clean_test()
-    assert thawed is not None and describe(thawed.arguments) == describe(attack.arguments)
+    assert thawed is not None
+    assert describe(thawed.arguments) == describe(attack.arguments)
     measured = thawed.measured(clean.label)
     triggered = frozen.triggered_test().source.image
     assert torch.equal(thawed.trigger(clean.source.image[measured]), triggered)  # from its state alone
@@ -119,9 +126,12 @@ def test_a_color_folder_with_hostile_names(tmp_path: Path) -> None:
     out = freeze(data, tmp_path / "out")
     frozen = Frozen(str(out))
     assert_same(frozen, data)
-    assert frozen.training_view().classes == tuple(sorted(HOSTILE)) and frozen.training_view().channels == 3
+    assert frozen.training_view().classes == tuple(sorted(HOSTILE))
+    assert frozen.training_view().channels == 3
     readme = (out / "README.md").read_text()
-    assert "<script" not in readme and "\\| \\`x\\` \\|" in readme and str(tmp_path) not in readme
+    assert "<script" not in readme
+    assert "\\| \\`x\\` \\|" in readme
+    assert str(tmp_path) not in readme
     with (out / "rows.csv").open(newline="", errors="surrogateescape") as file:
         rows = list(csv.DictReader(file))
     assert [row["original"].removeprefix("'") for row in rows] == list(data.training_view().id)
@@ -131,7 +141,8 @@ def test_subsets_are_those_of_any_data_set(made: Path, original: Digits) -> None
     part = Frozen(str(made), limit_train=50, limit_test=20, seed=1)
     whole = Frozen(str(made))
     rows = [whole.training_view().id.index(id) for id in part.training_view().id]
-    assert len(rows) == 50 and len(part.clean_test()) == 20
+    assert len(rows) == 50
+    assert len(part.clean_test()) == 20
     assert torch.equal(part.training_view().source.image, original.training_view().source.image[rows])
     assert torch.equal(part.training_view().label, original.training_view().label[rows])
     assert torch.equal(part.truth.role, original.truth.role[rows])
@@ -170,12 +181,14 @@ def test_nothing_that_a_view_leads_to_knows_the_answer(made: Path) -> None:
     assert view.source in found  # the walk does walk
     assert not [x for x in found if isinstance(x, (Attack, Truth, ImageDataModule))]
     tensors = [x for x in found if isinstance(x, Tensor) and x.shape == (120,)]
-    assert tensors and not any(torch.equal(t.long(), data.truth.role.long()) for t in tensors)
+    assert tensors
+    assert not any(torch.equal(t.long(), data.truth.role.long()) for t in tensors)
     assert not any(torch.equal(t.long(), data.truth.true_label) for t in tensors)
     texts = [x for x in found if isinstance(x, str)]
     assert not [x for x in texts if "BadNets" in x or x in ("poison", "cover")]
     lists = [list(x) for x in found if isinstance(x, (list, tuple)) and len(x) == 120]
-    assert data.truth.role.tolist() not in lists and data.truth.true_label.tolist() not in lists
+    assert data.truth.role.tolist() not in lists
+    assert data.truth.true_label.tolist() not in lists
 
 
 def test_what_stages_are_keyed_by_does_not_depend_on_the_answer(copied: Path) -> None:
@@ -218,7 +231,8 @@ def test_a_foreign_attack_is_refused_unless_it_is_trusted(copied: Path, evil: Pa
     with pytest.raises(ValueError, match=r"would run its code; if you trust .*--data\.trust true"):
         Frozen(str(copied)).triggered_test()
     assert not evil.exists()
-    assert type(Frozen(str(copied), trust=True).attack).__name__ == "Mine" and evil.exists()
+    assert type(Frozen(str(copied), trust=True).attack).__name__ == "Mine"
+    assert evil.exists()
 
 
 @pytest.mark.parametrize(
@@ -264,7 +278,8 @@ def test_what_an_attack_was_made_from_is_not_made_again(copied: Path, evil: Path
         init_args={"surrogate": nested, "class_rate": 0.1, "size": 3},
     )
     attack = Frozen(str(copied)).attack
-    assert not evil.exists() and attack is not None
+    assert not evil.exists()
+    assert attack is not None
     with pytest.raises(ValueError, match="does not train again"):
         attack.surrogate()  # type: ignore[operator]
 
@@ -304,7 +319,8 @@ def test_a_damaged_attack_is_one_sentence(copied: Path, name: str, capfd: pytest
     WRONG_ATTACKS[name](copied)
     with pytest.raises(ValueError, match=r"attack\.yaml|trigger\.pt") as refused:
         assert Frozen(str(copied)).attack
-    assert "this ran" not in capfd.readouterr().out and "\n" not in str(refused.value)
+    assert "this ran" not in capfd.readouterr().out
+    assert "\n" not in str(refused.value)
 
 
 def rows(root: Path, old: str, new: str) -> None:

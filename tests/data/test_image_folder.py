@@ -44,7 +44,8 @@ def test_train_and_test_folders_are_read(split: Path) -> None:
     assert train.id == ("train/cat/0.png", "train/cat/1.png", "train/cat/2.png", "train/dog/0.jpg", "train/dog/1.jpg")
     assert train.label.tolist() == [0, 0, 0, 1, 1]
     assert (test.id, test.label.tolist()) == (("test/dog/0.png",), [1])
-    assert train.image.shape == (5, 3, 8, 8) and train.image.dtype == torch.uint8
+    assert train.image.shape == (5, 3, 8, 8)
+    assert train.image.dtype == torch.uint8
     assert train.unreadable == ()
 
 
@@ -124,7 +125,8 @@ def test_images_that_cannot_be_read_are_named_and_left_out(split: Path) -> None:
     train = data.load(train=True)
     names = ["broken.png", "cut.png", "empty.jpg", "photo.heic", "pipe.png", "round.png", "text.PNG"]
     assert [row[0] for row in train.unreadable] == [f"train/cat/{name}" for name in names]
-    assert {row[1] for row in train.unreadable} == {0} and all(row[2] for row in train.unreadable)
+    assert {row[1] for row in train.unreadable} == {0}
+    assert all(row[2] for row in train.unreadable)
     assert len(train.id) == len(train.label) == len(train.image) == 5
     assert data.left_out() == (
         ("train/cat/.git", "hidden"),
@@ -175,7 +177,8 @@ def test_any_name_that_a_file_system_allows(name: str, split: Path) -> None:
     train = data.load(train=True)
     assert name in data.class_names()
     assert f"train/{name}/{name}.png" in train.id
-    assert data.fingerprint() and data.spec()
+    assert data.fingerprint()
+    assert data.spec()
 
 
 def test_the_fingerprint_changes_with_the_training_files_only(split: Path) -> None:

@@ -44,12 +44,17 @@ def test_streamed_is_the_same_bit_for_bit(
     plain = made[0]
     for data, *views in made[1:]:
         for view, reference in zip(views, plain[1:], strict=True):
-            assert view is not None and reference is not None
-            assert view.source.stream and not reference.source.stream
-            assert torch.equal(view.source.image, reference.source.image) and view.id == reference.id
-            assert torch.equal(view.label, reference.label) and view.spec() == reference.spec()
+            assert view is not None
+            assert reference is not None
+            assert view.source.stream
+            assert not reference.source.stream
+            assert torch.equal(view.source.image, reference.source.image)
+            assert view.id == reference.id
+            assert torch.equal(view.label, reference.label)
+            assert view.spec() == reference.spec()
             assert (view.mean, view.std) == (reference.mean, reference.std)
-        assert data.truth.role.tolist() == plain[0].truth.role.tolist() and data.truth.role.any()
+        assert data.truth.role.tolist() == plain[0].truth.role.tolist()
+        assert data.truth.role.any()
         assert data.unreadable == plain[0].unreadable
     names = {path.suffix for path in cache.iterdir()}
     assert names == {".images", ".json", ".lock"}  # scratch files have no name
@@ -96,8 +101,10 @@ def test_a_full_disk_is_said_beforehand(tmp_path: Path, monkeypatch: pytest.Monk
 def test_size_decides_unless_it_is_said() -> None:
     large, small = (39_000, 3, 224, 224), (50_000, 3, 32, 32)
     data = ImageFolder("photos")
-    assert data.streams(large) and not data.streams(small)
-    assert not ImageFolder("photos", stream=False).streams(large) and ImageFolder("photos", stream=True).streams(small)
+    assert data.streams(large)
+    assert not data.streams(small)
+    assert not ImageFolder("photos", stream=False).streams(large)
+    assert ImageFolder("photos", stream=True).streams(small)
 
 
 def preset(name: str, root: Path, **changes: object) -> ImageFolder:
@@ -112,9 +119,11 @@ def test_imagenet_30_is_a_drawn_part_of_the_tree(tmp_path: Path) -> None:
     classes = [f"n{c:08}" for c in range(40)]
     write(tmp_path, {f"train/{c}": 3 for c in classes} | {f"val/{c}": 2 for c in classes}, side=8)
     data = preset("imagenet30.yaml", tmp_path)
-    assert len(data.training_view()) == 90 and len(data.clean_test()) == 60
+    assert len(data.training_view()) == 90
+    assert len(data.clean_test()) == 60
     assert data.clean_test().classes == data.classes
-    assert len(set(data.classes) & set(classes)) == 30 and list(data.classes) == sorted(data.classes)
+    assert len(set(data.classes) & set(classes)) == 30
+    assert list(data.classes) == sorted(data.classes)
     assert preset("imagenet30.yaml", tmp_path, seed=5).training_view().classes == data.classes
     assert preset("imagenet30.yaml", tmp_path, class_seed=1).training_view().classes != data.classes
     named = preset("imagenet30.yaml", tmp_path, only=[classes[7], classes[3]])
@@ -130,7 +139,8 @@ def test_vggface2_30_holds_a_part_of_each_person_out(tmp_path: Path) -> None:
     folders = {f"train/n{c:06}": 10 for c in range(32)} | {f"test/n{c:06}": 2 for c in range(90, 93)}
     write(tmp_path, folders, side=8)
     data = preset("vggface2_30.yaml", tmp_path)
-    assert len(data.training_view()) == 240 and len(data.clean_test()) == 60
+    assert len(data.training_view()) == 240
+    assert len(data.clean_test()) == 60
     assert {name.split("/")[0] for name in data.clean_test().id} == {"train"}
     with pytest.raises(ValueError, match="set test_folder to null"):
         preset("vggface2_30.yaml", tmp_path, test_folder="test").training_view()

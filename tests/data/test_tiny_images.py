@@ -126,18 +126,24 @@ def test_the_pool_joins_without_its_labels_and_with_its_own_poison(tmp_path: Pat
     attack = BadNets("gray", target=1, count=10, unlabeled_count=4)
     data = WithPool(Tiny(limit_train=60), pool, attack=attack, seed=0)
     view = data.training_view()
-    assert view.labeled.tolist() == [True] * 60 + [False] * 40 and (view.label[60:] == -1).all()
-    assert view.id[60:62] == ("pool/0", "pool/1") and view.mean == data.images.mean
+    assert view.labeled.tolist() == [True] * 60 + [False] * 40
+    assert (view.label[60:] == -1).all()
+    assert view.id[60:62] == ("pool/0", "pool/1")
+    assert view.mean == data.images.mean
     role, true = data.truth.role, data.truth.true_label
-    assert (role[:60] == 1).sum() == 10 and (role[60:] == 1).sum() == 4
-    assert true[60:].tolist() == [i % 10 for i in range(40)] and (true[60:][role[60:] == 1] != 1).all()
+    assert (role[:60] == 1).sum() == 10
+    assert (role[60:] == 1).sum() == 4
+    assert true[60:].tolist() == [i % 10 for i in range(40)]
+    assert (true[60:][role[60:] == 1] != 1).all()
     clean = role[60:] == 0
     assert torch.equal(view.images(torch.arange(60, 100))[clean], pool.load(train=True).image[clean])
     assert len(data.clean_test()) == 397
     half = WithPool(Tiny(limit_train=60), pool, labeled=0.5, seed=0).training_view()
-    assert half.labeled.sum() == 30 and not half.labeled[60:].any()
+    assert half.labeled.sum() == 30
+    assert not half.labeled[60:].any()
     other = WithPool(Tiny(limit_train=60), TinyImages500K(str(tmp_path), limit_train=20), seed=0)
-    assert other.spec() != data.spec() and len(other.training_view()) == 80
+    assert other.spec() != data.spec()
+    assert len(other.training_view()) == 80
 
 
 def test_classes_of_another_kind_are_unknown_truths(tmp_path: Path) -> None:
@@ -150,10 +156,13 @@ def test_classes_of_another_kind_are_unknown_truths(tmp_path: Path) -> None:
     folder = ImageFolder(str(tmp_path), size=8, color=False, holdout=0.2)
     attack = BadNets(count=1, unlabeled_rate=0.5)
     data = WithPool(Digits(limit_train=50), folder, attack=attack, seed=0)
-    assert (data.training_view().label[50:] == -1).all() and (data.truth.true_label[50:] == -1).all()
-    assert len(data.truth.role) == 58 and data.truth.poisoned[50:].sum() == 4  # two are held out
+    assert (data.training_view().label[50:] == -1).all()
+    assert (data.truth.true_label[50:] == -1).all()
+    assert len(data.truth.role) == 58
+    assert data.truth.poisoned[50:].sum() == 4  # two are held out
     limited = WithPool(Digits(limit_train=50), folder, limit_train=30, seed=0).training_view()
-    assert len(limited) == 30 and limited.labeled.sum() == sum(not i.startswith("pool/") for i in limited.id)
+    assert len(limited) == 30
+    assert limited.labeled.sum() == sum(not i.startswith("pool/") for i in limited.id)
 
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
@@ -167,7 +176,8 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
 
 def test_cifar100_has_a_hundred_classes_in_order() -> None:
     names = CIFAR100.names
-    assert len(set(names)) == 100 and list(names) == sorted(names)
+    assert len(set(names)) == 100
+    assert list(names) == sorted(names)
     with pytest.raises(
         ValueError, match=r"CIFAR-100 was not found in none.cifar-100-python.*cifar-100-python\.tar\.gz"
     ):

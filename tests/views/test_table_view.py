@@ -22,7 +22,8 @@ def lines(view, epoch=0):
     for batch in ClassBatches(view.label, view.batch_size, view.seed, epoch):
         assert batch.shape[1] == view.batch_size
         classes = view.label[batch]
-        assert classes.eq(classes[:, :1]).all() and classes[:, 0].diff().gt(0).all()
+        assert classes.eq(classes[:, :1]).all()
+        assert classes[:, 0].diff().gt(0).all()
         for c, rows in zip(classes[:, 0].tolist(), batch.tolist(), strict=True):
             got.setdefault(c, []).append(rows)
     return got
@@ -35,13 +36,16 @@ def flat(batches):
 def test_every_class_has_its_own_epoch():
     """n_c // B batches without repetition, one at least; the rows left out change with the epoch."""
     view = table()
-    assert view.batches == [5, 2, 1, 0, 2] and view.num_classes == 5
+    assert view.batches == [5, 2, 1, 0, 2]
+    assert view.num_classes == 5
     first, second = lines(view), lines(view, epoch=1)
     assert {c: len(b) for c, b in first.items()} == {0: 5, 1: 2, 2: 1, 4: 2}
     for c in (0, 1, 4):
         rows = flat(first[c])
-        assert len(set(rows)) == len(rows) and set(view.label[rows].tolist()) == {c}
-    assert set(flat(first[1])) != set(flat(second[1])) and first[0] != second[0]
+        assert len(set(rows)) == len(rows)
+        assert set(view.label[rows].tolist()) == {c}
+    assert set(flat(first[1])) != set(flat(second[1]))
+    assert first[0] != second[0]
     assert sorted(flat(first[0])) == (view.label == 0).nonzero().flatten().tolist()
 
 
@@ -79,7 +83,8 @@ def test_batches_on_the_device():
     view = table()
     (first, *_) = view.train_dataloader()
     batch = view.on_after_batch_transfer(first, 0)
-    assert batch["features"].shape == (4, 8, 6) and batch["label"][:, 0].tolist() == [0, 1, 2, 4]
+    assert batch["features"].shape == (4, 8, 6)
+    assert batch["label"][:, 0].tolist() == [0, 1, 2, 4]
     assert batch["features"][2, 3].equal(view.features[batch["index"][2, 3]])
 
 
@@ -91,7 +96,8 @@ def test_mean_and_std():
     assert torch.allclose(view.mean, features.mean(0), rtol=1e-5, atol=1e-6)
     assert view.std[[1, 2]].max() < 1e-6
     standard = ((features - view.mean) / view.std)[:, [0, 3, 4, 5]]
-    assert standard.mean(0).abs().max() < 1e-5 and (standard.std(0, correction=0) - 1).abs().max() < 1e-5
+    assert standard.mean(0).abs().max() < 1e-5
+    assert (standard.std(0, correction=0) - 1).abs().max() < 1e-5
 
 
 def test_description():
