@@ -121,6 +121,8 @@ def read_arguments(argv: Sequence[str]) -> Arguments:
 
 def _stray(word: str) -> str:
     """What is meant by a word that belongs to no argument."""
+    if Path(word, "config.yaml").is_file():
+        return f"{word} is a run: name its config, with --config {Path(word, 'config.yaml')}"
     if Path(word).is_dir():
         return (
             f"{word} is a folder: cleanse check {word} looks for a backdoor in its images; a recipe takes it with "

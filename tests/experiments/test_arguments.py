@@ -109,6 +109,12 @@ def test_a_lone_word_says_what_it_may_mean(word: str, sentence: str) -> None:
 ODD = ("null", "12", "1e3", "true", "a: b", "[x]", "{a: b}", "- a", "#x", "'q'")
 
 
+def test_a_run_given_to_fit_leads_to_its_config(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").touch()
+    with pytest.raises(UsageError, match=r"is a run: name its config, with --config .*config\.yaml"):
+        read_arguments(["fit", str(tmp_path)])
+
+
 @pytest.mark.parametrize("root", ODD)
 def test_a_path_is_taken_as_it_is_written(root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / root).mkdir()
