@@ -15,7 +15,7 @@ import yaml
 from jsonargparse import SUPPRESS, ActionConfigFile  # type: ignore[attr-defined]
 from lightning.pytorch import Trainer
 
-from cleanse.attacks import ROLES
+from cleanse.attacks import ROLES, Attack
 from cleanse.cli.export import check_outside, one_device, save_png, write_table
 from cleanse.cli.own_classes import TRUST, TRUST_HELP, take_trust
 from cleanse.data import ImageFolder
@@ -135,7 +135,8 @@ def poison(argv: Sequence[str]) -> None:
         raise UsageError("there is no attack: name one after the data, for example with --config attacks/badnets.yaml")
     check_new_folder(config.out)
     trainer = config.trainer.as_dict()
-    trainer["precision"] = trainer["precision"] or best_precision(trainer["accelerator"], config.root)  # as fit does
+    if trainer["precision"] is None and type(data.attack).learn is not Attack.learn:  # it trains something, as in fit
+        trainer["precision"] = best_precision(trainer["accelerator"], config.root)
     prepare(data, Runner(config.root, config.seed_everything, arguments=one_device(trainer), screen=Screen()))
     out = freeze(data, config.out)
     log.info("the answer key is %a: who must not know gets train, unlabeled and test only", str(out / "rows.csv"))
