@@ -98,7 +98,11 @@ class ResumePoint(Checkpoint):
 
     def _write(self, trainer: Trainer) -> None:
         fresh = self.path.with_name("last.next.ckpt")
-        trainer.save_checkpoint(fresh)  # by all processes; Lightning writes aside and renames
+        try:
+            trainer.save_checkpoint(fresh)  # by all processes
+        except BaseException:
+            fresh.unlink(missing_ok=True)  # a full disk is not kept full
+            raise
         if is_rank_zero():
             digest = digest_of(fresh)
             known = [digest] if self._digest is None else [self._digest, digest]

@@ -37,7 +37,10 @@ def atomic_write(
     """
     path = Path(path)
     aside = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.aside")
-    descriptor = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        descriptor = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    except OSError as error:  # says the name that the caller knows
+        raise OSError(error.errno, error.strerror, str(path)) from None
     try:
         if "b" not in mode:
             how = {"encoding": encoding or "utf-8", **how}

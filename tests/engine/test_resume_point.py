@@ -155,3 +155,16 @@ def test_resume_points_cost_two_percent_of_the_time_at_most(
         point.on_train_epoch_end(trainer, None)  # type: ignore[arg-type]
     assert written[0] == 11.0
     assert 15 <= len(written) <= 21
+
+
+def test_a_write_that_fails_leaves_no_half_of_a_resume_point(
+    tmp_path: Path, view: TrainingView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Trainer, path: Path, *more: Any, **named: Any) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Trainer, "save_checkpoint", full)
+    with pytest.raises(OSError, match="make room"):
+        Runner(tmp_path, arguments=ARGUMENTS).fit("stage", make(view), view, max_epochs=3)
+    assert not list(tmp_path.glob("*.part/last*"))

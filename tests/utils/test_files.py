@@ -98,3 +98,9 @@ def test_a_new_folder_is_complete_or_not_there(tmp_path: Path) -> None:
         assert not (tmp_path / "out").exists()
     assert os.listdir(tmp_path) == ["out"]
     assert os.listdir(tmp_path / "out") == ["a"]
+
+
+def test_an_error_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as error:
+        atomic_write_text(tmp_path / "nowhere" / "a.csv", "x")
+    assert error.value.filename == str(tmp_path / "nowhere" / "a.csv")
