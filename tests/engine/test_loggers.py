@@ -65,7 +65,8 @@ def test_wandb_offline_holds_every_stage_and_the_summary(cleanse: Cleanse, tmp_p
         if record.HasField("metric"):
             axes[record.metric.name or record.metric.glob_name] = record.metric.step_metric
     for stage in ("round-1.1", "round-1.2", "self_training", "classifier"):
-        assert f"{stage}/train/loss" in history and f"{stage}/step" in history, sorted(history)
+        assert f"{stage}/train/loss" in history, sorted(history)
+        assert f"{stage}/step" in history, sorted(history)
         assert axes[f"{stage}/*"] == f"{stage}/step"
     assert {"sa", "asr", "ra", "tmr", "tpr", "fpr", "none_sa", "none_asr"} <= set(summary)
     for stage, last in (("classifier", ""), ("none/classifier", "none_")):
@@ -78,7 +79,8 @@ def test_wandb_offline_holds_every_stage_and_the_summary(cleanse: Cleanse, tmp_p
             _, name, part = key.split("/")
             shown.setdefault(name, {})[part] = json.loads(values[0])
     assert {"classes", "score", "role", "suspicious", "saliency", "verdict_table", "classes_table"} <= set(shown)
-    assert "round-1.1/sa" not in history and shown["suspicious"]["count"] == 32
+    assert "round-1.1/sa" not in history
+    assert shown["suspicious"]["count"] == 32
     table = json.loads((file.parent / "files" / shown["verdict_table"]["path"]).read_text())
     run = tmp_path / done.stdout.splitlines()[-1]
     with (run / "verdict.csv").open() as verdict:
@@ -91,7 +93,8 @@ def test_csv_is_always_there(cleanse: Cleanse, tmp_path: Path) -> None:
     run = tmp_path / cleanse(*TINY).stdout.splitlines()[-1]
     (file,) = (run / "stages").glob("*-classifier/metrics-1/metrics.csv")
     rows = list(csv.DictReader(file.open()))
-    assert len(rows) == 2 and all(float(row["train/loss"]) > 0 for row in rows)
+    assert len(rows) == 2
+    assert all(float(row["train/loss"]) > 0 for row in rows)
 
 
 def test_a_killed_wandb_run_is_gone_on_with_and_a_finished_one_is_not(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The runner's rules (each test names its rule)."""
+"""What the runner promises: once, seeded, gathered, committed, whatever the devices."""
 
 import json
 import os
@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import Callback
 
 from cleanse.attacks import BadNets
 from cleanse.data import Digits
+from cleanse.engine.fingerprint import describe
 from cleanse.engine.runner import Runner
 from cleanse.engine.stage import key_of
 from cleanse.modules import Classifier, ISPLRound
@@ -47,7 +48,6 @@ def test_a_stage_runs_once_and_is_read_back_bit_for_bit(runner: Runner, view: Tr
 
 
 def test_a_fresh_trainer_with_callbacks_of_its_own_for_every_stage(tmp_path: Path, view: TrainingView) -> None:
-    """Rule 1."""
     seen: list[tuple[int, int]] = []
 
     class Mine(Callback):
@@ -64,7 +64,8 @@ def test_a_fresh_trainer_with_callbacks_of_its_own_for_every_stage(tmp_path: Pat
     run = Runner(tmp_path, trainer=make, arguments=ARGUMENTS)
     model = run.fit("one", build(view), view, max_epochs=1)
     run.predict("two", model, view)
-    assert len({a for a, _ in seen}) == 2 and len({b for _, b in seen}) == 2
+    assert len({trainer for trainer, _ in seen}) == 2
+    assert len({callback for _, callback in seen}) == 2
     with pytest.raises(ValueError, match="shared between stages"):
         Runner(tmp_path, arguments={"callbacks": [Mine()]})
 
@@ -73,7 +74,6 @@ def test_a_fresh_trainer_with_callbacks_of_its_own_for_every_stage(tmp_path: Pat
 def test_a_stage_that_asks_for_devices_is_refused_with_a_sentence(
     runner: Runner, view: TrainingView, argument: str
 ) -> None:
-    """Rule 2."""
     with pytest.raises(ValueError, match=f"asks for {argument}.* hold for the whole run"):
         runner.fit("classifier", build(view), view, max_epochs=1, **{argument: 2})
     assert not runner.stages
@@ -95,10 +95,8 @@ def keys_of(change: Callable[[dict[str, Any]], None], tmp_path: Path) -> str:
 
 
 def run_spec(run: Runner, make: Any, view: TrainingView, trainer: dict[str, Any]) -> dict[str, Any]:
-    from cleanse.engine.fingerprint import describe
-    from cleanse.engine.runner import _effective
-
-    return {"fit": describe(make), "data": describe(view.spec()), "trainer": _effective({**run.arguments, **trainer})}
+    fixed = Runner(run.root, arguments={**run.arguments, **trainer}).fixed()
+    return {"fit": describe(make), "data": describe(view.spec()), "trainer": fixed}
 
 
 CHANGES: dict[str, Callable[[dict[str, Any]], None]] = {
@@ -127,7 +125,7 @@ CHANGES: dict[str, Callable[[dict[str, Any]], None]] = {
 
 
 def test_the_key_changes_with_every_argument(tmp_path: Path) -> None:
-    """Rule 4: change each in turn and demand a new key."""
+    """Change each in turn and demand a new key."""
     keys = {"nothing": keys_of(lambda m: None, tmp_path), **{k: keys_of(v, tmp_path) for k, v in CHANGES.items()}}
     assert len(set(keys.values())) == len(keys), keys
 
@@ -146,15 +144,12 @@ def test_the_key_changes_with_every_argument(tmp_path: Path) -> None:
 def test_the_key_stays_with_a_path_or_the_number_of_devices(
     change: Callable[[dict[str, Any]], None], tmp_path: Path
 ) -> None:
-    """Rule 4."""
     assert keys_of(change, tmp_path) == keys_of(lambda m: None, tmp_path)
 
 
 def test_every_argument_of_the_modules_is_in_the_key(view: TrainingView, runner: Runner) -> None:
-    """Rule 4, for all constructor arguments there are: none is forgotten by the description."""
+    """For all constructor arguments there are: none is forgotten by the description."""
     import inspect
-
-    from cleanse.engine.fingerprint import describe
 
     active = torch.ones(len(view), dtype=torch.bool)
     for call in (build(view), partial(ISPLRound, SmallCNN, view.image_spec, active, 0.5)):
@@ -163,7 +158,6 @@ def test_every_argument_of_the_modules_is_in_the_key(view: TrainingView, runner:
 
 
 def test_a_stage_s_randomness_does_not_depend_on_what_ran_before(tmp_path: Path, view: TrainingView) -> None:
-    """Rule 5."""
     weights = []
     for before in (False, True):
         run = Runner(tmp_path / str(before), arguments=ARGUMENTS)
@@ -183,7 +177,6 @@ def test_a_stage_leaves_the_global_randomness_as_it_was(runner: Runner, view: Tr
 
 
 def test_predict_gives_every_row_once_in_order(runner: Runner, view: TrainingView) -> None:
-    """Rule 6."""
     model = runner.fit("classifier", build(view), view, max_epochs=1)
     table = runner.predict("table", model, view)
     with torch.no_grad():
@@ -221,7 +214,8 @@ def test_a_damaged_stage_is_made_again_with_a_warning(
 
     logging.getLogger("cleanse").propagate = True
     second = again.fit("classifier", build(view), view, max_epochs=1).state_dict()
-    assert again.computed == 1 and "is damaged" in caplog.text
+    assert again.computed == 1
+    assert "is damaged" in caplog.text
     assert all(torch.equal(v, second[k]) for k, v in first.items())
 
 
@@ -236,13 +230,14 @@ def test_a_damaged_resume_point_only_costs_its_epochs(runner: Runner, view: Trai
 
 
 def test_no_directory_name_holds_a_time_stamp(runner: Runner, view: TrainingView) -> None:
-    """Rule 9: the same call elsewhere, later, has the same name; and the record says what it was made from."""
+    """The same call elsewhere, later, has the same name; and the record says what it was made from."""
     runner.fit("classifier", build(view), view, max_epochs=1)
     other = Runner(runner.root.with_name("other"), arguments=ARGUMENTS)
     other.fit("classifier", build(view), view, max_epochs=1)
     assert stage_key(runner) == stage_key(other)
     record = json.loads((runner.stages[-1][1] / "stage.json").read_text())
-    assert record["name"] == "classifier" and record["fit"]["with"]["lr"] == 0.02
+    assert record["name"] == "classifier"
+    assert record["fit"]["with"]["lr"] == 0.02
     assert not any(str(runner.root) in p.read_text() for p in runner.root.glob("*/stage.json"))
 
 
@@ -266,7 +261,7 @@ def test_two_commands_that_need_the_same_stage_make_it_once(tmp_path: Path) -> N
 
 
 def test_kill_in_the_middle_of_a_stage_and_resume_gives_the_same_bits(tmp_path: Path, view: TrainingView) -> None:
-    """Rule 3 and 5: kill -9 after some epochs, run again, same weights as without."""
+    """kill -9 after some epochs, run again, same weights as without."""
     script = (
         "import sys; from functools import partial; from cleanse.data import Digits\n"
         "from cleanse.engine.runner import Runner\n"
@@ -288,7 +283,8 @@ def test_kill_in_the_middle_of_a_stage_and_resume_gives_the_same_bits(tmp_path: 
     time.sleep(0.3)
     process.kill()
     process.wait()
-    assert found is not None and found.exists(), "killed before or after the stage, not in it"
+    assert found is not None, "killed before the stage's first resume point"
+    assert found.exists(), "killed after the stage"
     epoch = torch.load(found, weights_only=True)["epoch"]
     assert 0 <= epoch < 199
     make = build(view, milestones=(10,))
@@ -318,7 +314,8 @@ def test_a_full_or_read_only_disk_is_an_error_and_keeps_what_is_done(
     again = Runner(runner.root, arguments=ARGUMENTS)
     again.fit("one", build(view), view, max_epochs=1)
     again.fit("two", build(view), view, max_epochs=1)
-    assert done.exists() and again.computed == 1
+    assert done.exists()
+    assert again.computed == 1
 
 
 def test_no_lock_is_left_where_a_stage_fails(tmp_path: Path, view: TrainingView) -> None:
