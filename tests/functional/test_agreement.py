@@ -36,6 +36,12 @@ def test_code_can_drop():
     assert not keep_by_agreement(down).item()
 
 
-def test_refusal():
+@pytest.mark.parametrize(("decay", "value"), [(0, 1.0), (1, 0.5)])
+def test_the_old_value_may_count_for_nothing_or_for_all(decay, value):
+    assert update_agreement(start_agreement(1), torch.tensor([3]), torch.tensor([3]), decay=decay).item() == value
+
+
+@pytest.mark.parametrize("decay", [2, -0.1])
+def test_refusal(decay):
     with pytest.raises(ValueError, match="decay is between 0 and 1"):
-        update_agreement(start_agreement(1), torch.tensor([0]), torch.tensor([0]), decay=2)
+        update_agreement(start_agreement(1), torch.tensor([0]), torch.tensor([0]), decay=decay)

@@ -1,6 +1,7 @@
 """Labels for clusters, and for images by the nearest cluster."""
 
 import math
+import re
 from collections import Counter
 
 import pytest
@@ -54,6 +55,13 @@ def test_the_names_of_the_clusters_and_the_scale_of_the_features_do_not_matter()
     )
 
 
+def test_class_0_alone_is_a_label() -> None:
+    feature, center, _ = example()
+    found, confidence = cluster_vote(feature, center, torch.zeros(5, dtype=torch.int64))
+    assert not found.any()
+    assert torch.allclose(confidence, torch.ones(80))
+
+
 def test_a_cluster_without_a_label_takes_no_part() -> None:
     feature, center, label = example()
     without = torch.tensor([0, 1, 3])
@@ -66,8 +74,13 @@ def test_a_cluster_without_a_label_takes_no_part() -> None:
 
 def test_bad_input_is_refused() -> None:
     feature, center, label = example()
-    with pytest.raises(ValueError, match=r"center \(K, D\)"):
-        cluster_vote(feature[:, :5], center, label)
+    for wrong in (
+        (feature[:, :5], center, label), (feature[0], center, label), (feature, center[0], label),
+        (feature, center, label[:4]),
+    ):  # fmt: skip
+        shapes = f"{tuple(wrong[0].shape)}, {tuple(wrong[1].shape)} and {tuple(wrong[2].shape)}"
+        with pytest.raises(ValueError, match=re.escape(f"center (K, D) and label (K,), not {shapes}")):
+            cluster_vote(*wrong)
     with pytest.raises(ValueError, match="1 of 80 features are not finite"):
         cluster_vote(feature.index_fill(0, torch.tensor([3]), torch.nan), center, label)
     with pytest.raises(ValueError, match="no cluster has a label"):

@@ -38,6 +38,10 @@ def test_paper_profile():
     assert [num_iterations(x) for x in p] == [5, 5, 5, 5, 5, 5, 4, 3]
 
 
+def test_one_image_that_is_left_is_taken_in_the_last_round():
+    assert component_fraction(8, active=1, total=1000) == 1.0
+
+
 def test_code_fraction_is_at_most_one():
     assert component_fraction(8, 100, 50_000, profile="iclr23") == 1.0
     assert component_fraction(1, 500, 500, rounds=4, profile="iclr23") == pytest.approx(0.24)
