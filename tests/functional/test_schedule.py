@@ -53,6 +53,7 @@ def test_code_fraction_is_at_most_one():
         ("v1", 5, [3, 2, 1, 1, 1]),
         ("v1", 4, [3, 2, 1, 1]),
         ("v1", 3, [3, 2, 1]),
+        ("iclr23", 7, [3, 3, 3, 2, 1, 1, 1]),
         ("iclr23", 5, [3, 2, 1, 1, 1]),
         ("iclr23", 4, [2, 1, 1, 1]),
         ("iclr23", 3, [1, 1, 1]),
@@ -61,6 +62,13 @@ def test_code_fraction_is_at_most_one():
 def test_multiplier(profile, iterations, multipliers):
     """The paper starts at 3p always, the code where there are iterations enough; both end at p."""
     assert [beta_multiplier(t, iterations, profile) for t in range(iterations)] == multipliers
+
+
+def test_the_paper_s_profile_is_the_default():
+    assert beta_multiplier(1, 4) == beta_multiplier(1, 4, "v1")
+    assert trimmed_fraction(1, 0.5) == trimmed_fraction(1, 0.5, "v1")
+    assert class_fraction(0, 0.5) == class_fraction(0, 0.5, "v1")
+    assert component_fraction(2, 10, 100) == component_fraction(2, 10, 100, profile="v1")
 
 
 @pytest.mark.parametrize(("profile", "betas"), [("v1", [1.0, 1.0, 0.5, 0.5]), ("iclr23", [1.0, 0.5, 0.5, 0.5])])

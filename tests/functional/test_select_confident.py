@@ -54,12 +54,21 @@ def test_k_times_n_below_one_takes_that_share_in_the_last_iteration() -> None:
     assert class_quota(1000, 10, 4, fraction=0.1) == 40
 
 
+def test_one_class_and_all_images_at_once_are_a_quota() -> None:
+    assert class_quota(7, 1, 1, fraction=1.0) == 7
+
+
+def test_a_quota_of_one_image_is_one() -> None:
+    assert class_quota(10, 10, 1, fraction=1.0) == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ((100, 10, 0), "iteration"),
-        ((100, 10, 1, 0.0), "fraction"),
-        ((100, 10, 1, 1.5), "fraction"),
+        ((100, 10, 0), "iteration and num_classes are at least 1, not 0 and 10"),
+        ((100, 0, 1), "iteration and num_classes are at least 1, not 1 and 0"),
+        ((100, 10, 1, 0.0), "fraction is a share of the images"),
+        ((100, 10, 1, 1.5), "fraction is a share of the images"),
         ((10, 10, 1, 0.3), "less than one for each of 10 classes: raise fraction"),
     ],
 )

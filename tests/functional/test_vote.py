@@ -71,6 +71,20 @@ def test_keep_needs_the_given_label():
     assert keep_by_vote(votes, torch.tensor([1, 0, -1]), seeded()).tolist() == [True, False, False]
 
 
+def test_only_votes_that_count_are_counted():
+    """D130: of five votes on each image the first, the last two, or none count."""
+    votes = torch.tensor([[2, 0, 1], [0, 0, 1], [0, 0, 1], [0, 1, 1], [0, 1, 1]])
+    counts = torch.tensor([[True, False, False]] + [[False] * 3] * 2 + [[False, True, False]] * 2)
+    label, count = modal_vote(votes, seeded(), counts)
+    assert label[:2].tolist() == [2, 1]
+    assert count.tolist() == [1, 2, 0]
+    assert keep_by_vote(votes, torch.tensor([2, 1, 1]), seeded(), counts=counts).tolist() == [True, True, False]
+    assert keep_by_vote(votes, torch.tensor([2, 1, 1]), seeded(), 2, counts).tolist() == [False, True, False]
+    assert keep_by_vote(votes, torch.tensor([0, 0, 1]), seeded(), 2).tolist() == [True, True, True]
+    with pytest.raises(ValueError, match=r"counts has the shape of votes, \(5, 3\), not \(4, 3\)"):
+        modal_vote(votes, seeded(), counts[:4])
+
+
 def test_disagreement():
     votes = torch.randint(0, 5, (24, 200), generator=seeded(8))
     label = torch.randint(-1, 5, (200,), generator=seeded(9))
