@@ -114,7 +114,7 @@ def test_folder_without_an_attack(cleanse: Cleanse, tmp_path: Path) -> None:
     (tmp_path / "photos" / "class 0" / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\nnot really")
     done = cleanse(
         "fit", "--config", "none.yaml", "--config", "quick.yaml", "--config", "data/folder.yaml",
-        "--data.root", "photos", "--data.size", "8", "--model.epochs", "3",
+        "--data.root", "photos", "--data.size", "8", "--data.holdout", "0.2", "--model.epochs", "3",
     )  # fmt: skip
     run = tmp_path / done.stdout.splitlines()[-1]
     results = json.loads((run / "results.json").read_text())
