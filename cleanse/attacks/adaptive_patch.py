@@ -61,9 +61,13 @@ class AdaptivePatch(Attack):
         for name, number in numbers.items():
             if number < 1:
                 raise ValueError(f"{name} is at least 1, not {number}")
-        self.surrogate, self.surrogate_epochs = surrogate, surrogate_epochs
+        self.surrogate = surrogate
+        self.surrogate_epochs = surrogate_epochs
         self.surrogate_batch_size = surrogate_batch_size
-        self.size, self.epochs, self.batch_size, self.lr = size, epochs, batch_size, lr
+        self.size = size
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.lr = lr
         self._found: Tensor | None = None
 
     def learn(self, clean: TrainingView, role: Tensor, seed: int, run: Runner) -> None:
@@ -120,7 +124,8 @@ class PatchSearch(LightningModule):
         self.encoder = encoder.requires_grad_(False)
         self.register_buffer("goal", goal)
         self.goal: Tensor
-        self.size, self.lr = size, lr
+        self.size = size
+        self.lr = lr
         self.logit = nn.Parameter(torch.zeros(channels, size, size))
 
     def patched(self, image: Tensor) -> Tensor:

@@ -45,7 +45,8 @@ class Additive(Attack):
             raise ValueError(
                 f"amplitude is a fraction of white, above 0 and at most 1, not {amplitude}: 3/255 is 0.01176"
             )
-        self.amplitude, self.levels = amplitude, round(255 * amplitude)
+        self.amplitude = amplitude
+        self.levels = round(255 * amplitude)
         if not self.levels:
             raise ValueError(f"amplitude {amplitude} is less than half of one level of 255: nothing would change")
 

@@ -151,7 +151,10 @@ class BadNets(Attack):
             raise ValueError(
                 f"as_repo poisons images of whatever class, not those of source {self.source}: set one of both"
             )
-        self.pattern, self.image, self.size, self.inset = pattern, image, size, inset
+        self.pattern = pattern
+        self.image = image
+        self.size = size
+        self.inset = inset
         self.as_repo = as_repo
         self.corner: str = corner or own_corner
         if self.corner not in CORNERS:

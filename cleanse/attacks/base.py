@@ -103,9 +103,13 @@ class Attack(Described, nn.Module):
                 " to target"
             )
         self.labels = labels
-        self.target, self.source = target, source
-        self.count, self.poison_rate, self.class_rate = count, poison_rate, class_rate
-        self.unlabeled_count, self.unlabeled_rate = unlabeled_count, unlabeled_rate
+        self.target = target
+        self.source = source
+        self.count = count
+        self.poison_rate = poison_rate
+        self.class_rate = class_rate
+        self.unlabeled_count = unlabeled_count
+        self.unlabeled_rate = unlabeled_rate
         given = {"count": count, "poison_rate": poison_rate, "class_rate": class_rate}
         if sum(v is not None for v in given.values()) != 1:
             shown = ", ".join(f"{k}={v}" for k, v in given.items())

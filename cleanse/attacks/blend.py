@@ -95,8 +95,11 @@ class Blend(Attack):
         if size is not None and size < 1:
             raise ValueError(f"size is the patch's side in pixels, at least 1, not {size}")
         own_pattern, own_alpha = OWN[scope]
-        self.scope, self.image, self.size = scope, image, size
-        self.pattern, self.alpha = pattern or own_pattern, own_alpha if alpha is None else alpha
+        self.scope = scope
+        self.image = image
+        self.size = size
+        self.pattern = pattern or own_pattern
+        self.alpha = own_alpha if alpha is None else alpha
 
     def spec(self) -> dict[str, Any]:
         """For cache keys: the arguments, with the content of an image file instead of its path."""

@@ -96,7 +96,10 @@ class DirtyLabel(Attack):
             raise ValueError(f"shape is one of {', '.join(OFFSETS)}, not {shape!r}")
         if color is not None and (len(color) != 3 or not all(0 <= level <= 255 for level in color)):
             raise ValueError(f"color is red, green and blue, each from 0 to 255, not {color}")
-        self.shape, self.row, self.column, self.color = shape, row, column, color
+        self.shape = shape
+        self.row = row
+        self.column = column
+        self.color = color
 
     @classmethod
     def published(cls, source: int, target: int, class_rate: float) -> Self:

@@ -117,8 +117,13 @@ class ISSBA(Attack):
         for name, value in (("secret_weight", secret_weight), ("lr", lr)):
             if not value > 0:
                 raise ValueError(f"{name} is a number above 0, not {value}: nothing would be hidden")
-        self.bits, self.epochs, self.secret_epochs, self.base = bits, epochs, secret_epochs, base
-        self.batch_size, self.lr, self.perceptual = batch_size, lr, perceptual
+        self.bits = bits
+        self.epochs = epochs
+        self.secret_epochs = secret_epochs
+        self.base = base
+        self.batch_size = batch_size
+        self.lr = lr
+        self.perceptual = perceptual
         self.weights = (image_weight, perceptual_weight, secret_weight)
         self._found: Tensor | None = None
 
@@ -193,10 +198,15 @@ class HideSecrets(LightningModule):
         base: int = 32,
     ) -> None:
         super().__init__()
-        self.encoder, self.decoder = SecretEncoder(bits, *shape, base=base), SecretDecoder(bits, *shape, base=base)
+        self.encoder = SecretEncoder(bits, *shape, base=base)
+        self.decoder = SecretDecoder(bits, *shape, base=base)
         self.perceptual = None if perceptual is None else perceptual().requires_grad_(False)
-        self.image_weight, self.perceptual_weight, self.secret_weight = image_weight, perceptual_weight, secret_weight
-        self.bits, self.secret_epochs, self.lr = bits, secret_epochs, lr
+        self.image_weight = image_weight
+        self.perceptual_weight = perceptual_weight
+        self.secret_weight = secret_weight
+        self.bits = bits
+        self.secret_epochs = secret_epochs
+        self.lr = lr
 
     def loss(self, image: Tensor, bits: Tensor, secret_only: bool) -> dict[str, Tensor]:
         """The terms, without weights, and their weighted sum, under ``loss``.

@@ -93,11 +93,16 @@ class LabelConsistent(Attack):
         if not 1 <= amplitude <= 255:
             raise ValueError(f"amplitude is in levels, 1 to 255, not {amplitude}")
         pgd(torch.flatten, torch.zeros(0, 1, 1, 1), torch.zeros(0), norm, eps, step, steps)  # its opinion of the rest
-        self.surrogate, self.surrogate_epochs = surrogate, surrogate_epochs
+        self.surrogate = surrogate
+        self.surrogate_epochs = surrogate_epochs
         self.surrogate_batch_size = surrogate_batch_size
         self.norm: Literal["inf", "2"] = norm
-        self.eps, self.step, self.steps, self.random_start = eps, step, steps, random_start
-        self.pattern, self.amplitude = pattern, amplitude
+        self.eps = eps
+        self.step = step
+        self.steps = steps
+        self.random_start = random_start
+        self.pattern = pattern
+        self.amplitude = amplitude
         self.patch = BadNets(pattern, size=size, inset=inset, count=0) if pattern in ("gray", "rgb") else None
         # What `learn` finds; no buffers, since the trigger does without.
         self._weights: Tensor | None = None

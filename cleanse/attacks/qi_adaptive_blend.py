@@ -92,7 +92,10 @@ class QiAdaptiveBlend(Blend):
             raise ValueError(f"kept is a number of the {grid}x{grid} pieces, from 1 to {grid**2}, not {kept}")
         if not 0 <= cover_rate <= 1:
             raise ValueError(f"cover_rate is a fraction between 0 and 1, not {cover_rate}")
-        self.test_alpha, self.grid, self.kept, self.cover_rate = test_alpha, grid, kept, cover_rate
+        self.test_alpha = test_alpha
+        self.grid = grid
+        self.kept = kept
+        self.cover_rate = cover_rate
 
     def draw(self, shape: tuple[int, int, int], generator: torch.Generator) -> None:
         if self.grid > min(shape[1:]):

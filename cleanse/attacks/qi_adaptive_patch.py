@@ -145,7 +145,10 @@ class QiAdaptivePatch(Attack):
             raise ValueError(f"test is one of half, all, not {test!r}")
         if not 0 <= cover_rate <= 1:
             raise ValueError(f"cover_rate is a fraction between 0 and 1, not {cover_rate}")
-        self.images, self.alphas, self.test_alpha, self.cover_rate = images, alphas, test_alpha, cover_rate
+        self.images = images
+        self.alphas = alphas
+        self.test_alpha = test_alpha
+        self.cover_rate = cover_rate
         self.shown = patches if test == "all" else (patches + 1) // 2
 
     def spec(self) -> dict[str, Any]:

@@ -55,7 +55,8 @@ class SIG(Attack):
             )
         if not (frequency > 0 and math.isfinite(frequency)):
             raise ValueError(f"frequency is a number of waves above 0, not {frequency}")
-        self.amplitude, self.frequency = amplitude, frequency
+        self.amplitude = amplitude
+        self.frequency = frequency
 
     def eligible(self, true_label: Tensor) -> Tensor:
         """(N,) bool: the images of the target class."""

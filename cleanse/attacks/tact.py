@@ -63,7 +63,9 @@ class TaCT(Attack):
                 raise ValueError(
                     f"cover_classes {list(cover_classes)} has the {name} class {number}: covers are of other classes"
                 )
-        self.image, self.cover_classes, self.cover_rate = image, cover_classes, cover_rate
+        self.image = image
+        self.cover_classes = cover_classes
+        self.cover_rate = cover_rate
 
     def spec(self) -> dict[str, Any]:
         """For cache keys: the arguments, with the content of an image file instead of its path."""

@@ -129,8 +129,11 @@ class WaNet(Attack):
             raise ValueError(f"cover_rate is a fraction between 0 and 1, not {cover_rate}")
         if noise not in ("per_sample", "shared"):
             raise ValueError(f"noise is one of per_sample, shared, not {noise!r}")
-        self.strength, self.grid, self.scale = strength, grid, scale
-        self.cover_rate, self.noise = cover_rate, noise
+        self.strength = strength
+        self.grid = grid
+        self.scale = scale
+        self.cover_rate = cover_rate
+        self.noise = noise
 
     def draw(self, shape: tuple[int, int, int], generator: torch.Generator) -> None:
         _, height, width = shape

@@ -73,9 +73,17 @@ class SimCLRAugment(nn.Module):
             raise ValueError(f"rotation is the largest angle, 0 or more, not {rotation}")
         if not 0 <= hue <= 0.5:
             raise ValueError(f"hue is the largest shift in turns, between 0 and 0.5, not {hue}")
-        self.scale, self.ratio, self.flip, self.rotation = scale, ratio, flip, rotation
-        self.brightness, self.contrast, self.saturation, self.hue = brightness, contrast, saturation, hue
-        self.jitter, self.gray, self.blur = jitter, gray, blur
+        self.scale = scale
+        self.ratio = ratio
+        self.flip = flip
+        self.rotation = rotation
+        self.brightness = brightness
+        self.contrast = contrast
+        self.saturation = saturation
+        self.hue = hue
+        self.jitter = jitter
+        self.gray = gray
+        self.blur = blur
 
     def forward(self, image: Tensor) -> Tensor:
         check_batch(image)

@@ -119,9 +119,16 @@ class AugmentationStudy(Described, LightningModule):
         for name in augmentations:
             for variant in variants(name):
                 named(variant)
-        self.network, self.attacks, self.augmentations, self.draws = network, tuple(attacks), augmentations, draws
-        self.epochs, self.lr, self.momentum, self.weight_decay = epochs, lr, momentum, weight_decay
-        self.milestones, self.gamma = tuple(milestones), gamma
+        self.network = network
+        self.attacks = tuple(attacks)
+        self.augmentations = augmentations
+        self.draws = draws
+        self.epochs = epochs
+        self.lr = lr
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        self.milestones = tuple(milestones)
+        self.gamma = gamma
 
     def study(self, data: ImageDataModule, run: Runner, config: str = "", threads: int | None = None) -> Study:
         """Train, augment, measure, and write the run's directory.
@@ -239,7 +246,8 @@ class Draws(LightningModule):
 
     def __init__(self, module: LightningModule, augmentations: Sequence[nn.Module]) -> None:
         super().__init__()
-        self.module, self.augmentations = module, nn.ModuleList(augmentations)
+        self.module = module
+        self.augmentations = nn.ModuleList(augmentations)
         self.stage_key = hash_of({"draws": describe(list(augmentations)), "of": module})
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
