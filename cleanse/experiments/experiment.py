@@ -197,8 +197,6 @@ def _prepare(setup: Setup) -> TrainingView:
         raise ValueError("there is no attack to know the truth about: leave 'oracle' out of --compare")
     if setup.baseline and isinstance(defense, OracleDefense):
         raise ValueError("a recipe that reads the truth flags nothing of its own: leave --baseline out")
-    if defense.epochs < 1 and not setup.verdict_only:
-        raise ValueError(f"classifier is to be trained for {defense.epochs} epochs: give it at least one")
     prepare(data, run, setup.threads)
     _describe_data(data)
     run.expect(_stages(setup))

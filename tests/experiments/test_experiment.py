@@ -111,7 +111,9 @@ def test_a_finished_run_on_a_read_only_disk_is_read(
 
     for name in ("write_config", "write_summary", "write_checkpoint"):
         monkeypatch.setattr(RunDirectory, name, refused)
-    assert run_experiment(setup(runner, NoDefense(**SMALL), report=False)).results == made.results
+    again = run_experiment(setup(runner, NoDefense(**SMALL), report=False))
+    assert again.verdict.hash() == made.verdict.hash()
+    assert again.results["sa"] == made.results["sa"]
     assert "nothing can be written there" in caplog.text
     made.directory.joinpath("results.json").unlink()
     with pytest.raises(OSError, match="no"):
