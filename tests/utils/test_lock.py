@@ -1,8 +1,11 @@
 """A lock that is removed while it is held never lets two in."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from cleanse.utils.lock import Lock
 
@@ -50,3 +53,21 @@ def test_a_killed_holder_holds_nobody_up(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "lock")])
     assert (tmp_path / "lock").exists()
     assert Lock(tmp_path / "lock").acquire()
+
+
+def test_who_comes_at_the_very_moment_of_the_release_is_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file must not be removed once the next one can have it."""
+    first, second, third = (Lock(tmp_path / "lock") for _ in range(3))
+    close = os.close
+
+    def close_and_let_in(file: int) -> None:
+        close(file)
+        monkeypatch.setattr(os, "close", close)
+        assert second.acquire()
+
+    assert first.acquire()
+    monkeypatch.setattr(os, "close", close_and_let_in)
+    first.release()
+    assert not third.acquire()
+    second.release()
+    assert third.acquire()
