@@ -1,11 +1,13 @@
 """The way in from Python: a folder, or an embedding, to a verdict."""
 
+import logging
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -98,6 +100,68 @@ def test_an_embedding_to_a_verdict(method: Any) -> None:
     assert torch.equal(of_recipe.score, verdict.score)
 
 
+def blobs() -> tuple[np.ndarray, np.ndarray]:
+    """Three blobs of 40, one image with a wrong label."""
+    label = np.arange(120) % 3
+    noise = torch.randn(120, 8, generator=torch.Generator().manual_seed(0)).numpy()
+    features = 4 * np.eye(3, 8, dtype=np.float32)[label] + noise
+    label[0] = 2
+    return features, label
+
+
+FORMS: dict[str, Any] = {
+    "data frame": (pd.DataFrame, pd.Series),
+    "filtered series": (None, lambda y: pd.Series(np.repeat(y, 2), dtype="int64").iloc[::2]),
+    "reversed": (lambda x: x[::-1].copy()[::-1], lambda y: y[::-1].copy()[::-1]),
+    "big-endian": (lambda x: x.astype(">f8"), lambda y: y.astype(">i4")),
+    "unsigned": (None, lambda y: y.astype(np.uint8)),
+    "nested lists": (lambda x: x.tolist(), lambda y: y.tolist()),
+    "pandas' own integers": (None, lambda y: pd.Series(y, dtype="Int64").array),
+    "read-only": (lambda x: np.frombuffer(x.tobytes(), np.float32).reshape(x.shape), None),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_embedding_may_come_in_any_form(form: str) -> None:
+    features, label = blobs()
+    expected = cleanse.verdict_from_embedding(features, label, k=20)
+    rows, labels = (same or (lambda value: value) for same in FORMS[form])
+    verdict = cleanse.verdict_from_embedding(rows(features), labels(label), k=20)
+    assert not expected.kept[0]
+    assert verdict.hash() == expected.hash()
+
+
+def test_class_numbers_may_be_far_apart() -> None:
+    """They stay as they are in the verdict, and cost nothing."""
+    features, label = blobs()
+    value = np.array([1440764, 3, 10**9])
+    expected = cleanse.verdict_from_embedding(features, label, k=20)
+    verdict = cleanse.verdict_from_embedding(features, value[label], k=20)
+    assert verdict.label.tolist() == value[label].tolist()
+    assert torch.equal(verdict.kept, expected.kept)
+    assert set(verdict.new_label[~verdict.dropped].tolist()) == set(value.tolist())
+
+
+def test_classes_may_be_names() -> None:
+    features, label = blobs()
+    names = np.array(["owl", "cat", "dog"])[label].astype(object)
+    names[5] = None
+    verdict = cleanse.verdict_from_embedding(features, pd.Series(names), k=20)
+    assert verdict.label[:5].tolist() == [1, 0, 1, 2, 0]  # places among cat, dog, owl
+    assert verdict.reason[5] == "no label"
+    assert verdict.reason[0] == "looks like 'owl'"
+
+
+def test_a_class_that_is_lost_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    features, label = blobs()
+    names = np.array(["owl", "cat", "dog"])[label].astype(object)
+    names[7] = "bat"
+    logging.getLogger("cleanse").propagate = True
+    with caplog.at_level("WARNING", logger="cleanse"):
+        cleanse.verdict_from_embedding(features, names, k=20)
+    assert "next to nothing is left of 'bat' (0 of 1 images)" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
@@ -106,7 +170,13 @@ def test_an_embedding_to_a_verdict(method: Any) -> None:
         ({"labels": torch.zeros(3, dtype=torch.int64)}, "one for each row"),
         ({"labels": torch.tensor([0.0, 0.0, 1.0, 1.0])}, "whole numbers"),
         ({"labels": torch.full((4,), -1)}, "nothing to judge"),
-        ({"labels": np.array(["a", "a", "b", "b"])}, "arrays of numbers"),
+        ({"labels": ["a", "b", "b", "c"], "classes": ["a", "b"]}, "classes has no 'c'"),
+        ({"labels": [0, 0, 0, 0]}, "all images are of class '0', so that there is none to compare"),
+        ({"labels": [0, -1, -1, 1]}, "2 images have one, and it takes three"),
+        ({"labels": [True, False, True, False]}, "whole numbers, -1 where there is none, or names, not bool"),
+        ({"labels": np.full(4, 2**64 - 1, dtype=np.uint64)}, "to 2\\^63 - 1"),
+        ({"features": [["a", "b"]] * 4}, "array of numbers"),
+        ({"k": 5.0}, "k is a number of neighbors, a whole one such as 5, not 5.0"),
         ({"labels": torch.tensor([0, 0, -2, 1])}, "whole numbers"),
         ({"classes": ["a"]}, "classes has 1 names"),
         ({"ids": ["a"]}, "ids has 1 names for 4 images"),

@@ -17,7 +17,7 @@ CLIP = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
 class Pretrained(LightningModule):
-    """Features of a network that is not trained here, for `Runner.predict` (paper 003, Table 3).
+    """Features of a network that is not trained here, for `Runner.predict` (an ablation of Sabolic et al. 2024).
 
     Images in [0, 1] are resized (bilinear, antialiased), gray ones repeated to three channels, and normalized as the
     weights ask. Nothing is downloaded: weights are on the disk before a run begins.

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from cleanse.attacks.base import COVER, POISON
 from cleanse.data.base import ImageDataModule
 from cleanse.defenses import Defense, OracleDefense
+from cleanse.defenses.lost_classes import warn_of_lost_classes
 from cleanse.defenses.oracle import oracle_verdict
 from cleanse.engine.fingerprint import hash_of
 from cleanse.engine.loggers import StageLoggers
@@ -239,6 +240,7 @@ def _defend(setup: Setup, train: TrainingView) -> Found:
     else:
         outcome = defense.cleanse(train, run)
     figures: Figures = dict.fromkeys((*CLASSIFIER, *DETECTION))
+    warn_of_lost_classes(outcome.verdict, data.classes)
     figures |= {} if data.attack is None else evaluate_verdict(outcome.verdict, data.truth)
     found = Found(_directory(setup, train), train, outcome.verdict, figures, _since(run, before))
     _save(setup, found)

@@ -30,21 +30,23 @@ def disruptive_score(
     valley: bool = True,
     relative: bool = False,
 ) -> Disruption:
-    """Split a class's images by the density that other classes give them, and flag a large far group (003, Eq. 4-5).
+    """Split a class's images by the density that other classes give them, and flag a large far group.
+
+    Sabolic et al. 2024 (arXiv 2409.01185), Eq. 4 and 5.
 
     v = exp(max over other classes of log-density) of every image of a class. Clean images look a little like some other
     class; images that a trigger made unlike anything (disruptive) have a small v. Of a histogram of v between its
     minimum and maximum, the first of the lowest bins among those wholly below ``limit`` is the split m; S_D is the
-    share of images in the bins before it (SPEC D.3.4-6). No split, and no flag: fewer than two edges below ``limit``,
+    share of images in the bins before it (D94). No split, and no flag: fewer than two edges below ``limit``,
     all v equal, or a range of v that is not finite.
 
     Departures:
-        * Eq. 5 says "S_D less than beta_D"; greater is meant, and is what the published code does (SPEC D.3.6).
+        * Eq. 5 says "S_D less than beta_D"; greater is meant, and is what the published code does (D94).
         * ``valley`` is a condition of the code that the paper does not have: the images before the split are at least
           twice those in the split's own bin.
 
     Where the whole range of v lies below ``limit``, the search runs over all bins and often ends in the right tail: a
-    clean class is flagged with S_D near 1 (SPEC D.3.6). Whether that happens is up to the embedding, ``limit`` being a
+    clean class is flagged with S_D near 1 (D95). Whether that happens is up to the embedding, ``limit`` being a
     density. ``relative`` is the way out (ours): ``limit`` is then a share of the median v of the class itself.
 
     Args:

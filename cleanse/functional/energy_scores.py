@@ -7,8 +7,9 @@ from cleanse.functional._unit import unit_rows
 
 
 def energy_scores(features: Tensor, label: Tensor, temperature: float = 0.5, block: int = 1024) -> Tensor:
-    """S_c(z_i), the log of the mean probability that z_i is paired with an image of class c (002, Eq. 6; SPEC C.3.6).
+    """S_c(z_i), the log of the mean probability that z_i is paired with an image of class c.
 
+    Wang et al. 2022 (arXiv 2210.10272), Eq. 6 (D75):
     ``logsumexp_{k in I_c - i}(z_i z_k / tau) - log |I_c - i| - logsumexp_{k != i}(z_i z_k / tau)``, on embeddings
     scaled to length one. No exponential is taken on its own, so that any temperature is safe.
 
@@ -54,7 +55,7 @@ def energy_scores(features: Tensor, label: Tensor, temperature: float = 0.5, blo
 
 
 def energy_vote(features: Tensor, label: Tensor, temperature: float = 0.5, block: int = 1024) -> tuple[Tensor, Tensor]:
-    """The class of highest energy score, and that score (002, Algorithm 1; SPEC C.3.7).
+    """The class of highest energy score, and that score (D76).
 
     The confidence is at most -log |I_c - i|: where classes differ in size, it ranks images of small classes higher.
 

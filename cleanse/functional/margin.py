@@ -7,7 +7,7 @@ from torch import Tensor
 def margin(scores: Tensor, label: Tensor) -> Tensor:
     """The best other class's score minus that of the given class: the higher, the more suspicious; above 0, rejected.
 
-    No paper's; it puts the votes and energies of 002 on one axis.
+    Ours; it puts the votes and the energies of Wang et al. 2022 on one axis.
 
     Args:
         scores: (n, C) float, higher where a class fits better; -inf where it does not exist.

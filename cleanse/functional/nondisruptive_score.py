@@ -7,7 +7,9 @@ from cleanse.functional._density import checked
 
 
 def nondisruptive_score(log_density: Tensor, label: Tensor) -> Tensor:
-    """S_ND of each class: the mean negative log-density of images of other classes (003, Eq. 3; SPEC D.3.1-2).
+    """S_ND of each class: the mean negative log-density of images of other classes (D92).
+
+    Sabolic et al. 2024 (arXiv 2409.01185), Eq. 3.
 
     A trigger that leaves the image's own features in place (non-disruptive) puts images of all classes under the
     target's label; the target's density then covers them, and its score is low. The paper flags scores below

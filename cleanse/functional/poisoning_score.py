@@ -7,7 +7,9 @@ from cleanse.functional._density import best_other, checked
 
 
 def poisoning_score(log_density: Tensor, label: Tensor) -> Tensor:
-    """The log of Eq. 6's ratio: log-density under the given label less the best of the others (003; SPEC D.3.7).
+    """The log of Eq. 6's ratio: log-density under the given label less the best of the others (D98).
+
+    Sabolic et al. 2024 (arXiv 2409.01185), section 4.5.
 
     Its direction depends on the kind of poison. Non-disruptive poison looks like its true class: **low** is suspicious.
     Disruptive poison looks like nothing but itself: **high** is. Differences of logarithms do not underflow; a division

@@ -30,15 +30,16 @@ def split_and_relabel(
     alpha_clean: float = 0.15,
     alpha_poison: float = 0.15,
 ) -> Split:
-    """Rank the images of each flagged class by Eq. 6, take both ends, relabel non-disruptive poison (003, section 4.6).
+    """Rank the images of each flagged class by Eq. 6, take both ends, relabel non-disruptive poison.
 
-    In ascending order of `poisoning_score`, n images of a class, counts as in the published code (SPEC D.3.8):
+    Sabolic et al. 2024 (arXiv 2409.01185), section 4.6. In ascending order of `poisoning_score`, n images of a class,
+    counts as in the published code (D99):
     non-disruptive, the first int(alpha_poison n) are poisoned and the last n - int((1 - alpha_clean) n) are clean;
     disruptive, the first int(alpha_clean n) are clean and the last n - int((1 - alpha_poison) n) poisoned. Section 4.6
-    has only the latter direction (SPEC D.3.7). Non-disruptive poison gets the class of highest density among the others
-    (Eq. 7, with y' for y; SPEC D.3.10); disruptive poison and the middle are dropped (SPEC D.3.9, D.3.11).
+    has only the latter direction (D98). Non-disruptive poison gets the class of highest density among the others
+    (Eq. 7, with y' for y; D100); disruptive poison and the middle are dropped (D99).
 
-    A class flagged as both is disruptive (SPEC D.3.3). Nothing flagged: everything is clean (SPEC D.3.12). Of equal
+    A class flagged as both is disruptive (D93). Nothing flagged: everything is clean (D101). Of equal
     scores, the earlier image comes first. Poison with density 0 under every other class is dropped.
 
     Args:

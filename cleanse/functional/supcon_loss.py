@@ -17,7 +17,7 @@ def supcon_loss(
 
     Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020, arXiv 2004.11362, Eq. 2 (L_out), without the
     factor tau / tau_base of the authors' code. Rows are scaled to length one. With two rows of every label it is
-    NT-Xent (SPEC C-T8). An anchor without a positive counts as 0.
+    NT-Xent. An anchor without a positive counts as 0.
 
     Args:
         features: (n, d) float, the anchors; all views of all images.

@@ -11,7 +11,7 @@ from cleanse.views import Batch
 class Embedding(LightningModule):
     """A fitted module as a table of features; it is not trained.
 
-    Images are not augmented and batch statistics not updated: the only deterministic choice (SPEC C.3.3).
+    Images are not augmented and batch statistics not updated: the only deterministic choice (D72).
 
     Args:
         module: with a `cleanse.networks.Network` as ``network``, fitted by a runner.

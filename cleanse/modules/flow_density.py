@@ -12,16 +12,16 @@ from cleanse.networks.flow import ClassFlows
 
 
 class FlowDensity(LightningModule):
-    """Fit p_y, the density of class y's embeddings, for every class (paper 003, section 4.3).
+    """Fit p_y, the density of class y's embeddings, for every class (Sabolic et al. 2024, arXiv 2409.01185).
 
-    Trained on a `cleanse.views.TableView`: 50 epochs of 16 rows of every class a batch (SPEC D.2; both belong
+    Trained on a `cleanse.views.TableView`: 50 epochs of 16 rows of every class a batch (D91; both belong
     to the trainer and the table). The result is that of one flow after the other: a class that is through its epoch has
     no gradient until the next one, and Adam then moves neither its parameters nor its moments. A class without rows has
     density 0 everywhere, a log-density of -inf. A single image, or a class of identical ones, has no density that means
     anything: it is finite, and far too low elsewhere to flag the class.
 
     Coordinates are standardized over the whole training set with std + 1e-6; constant ones (std below 1e-6) are left
-    out (SPEC D.3.15), so that the flows have d' <= d features. Computed in float32 where the trainer's precision is
+    out (D97), so that the flows have d' <= d features. Computed in float32 where the trainer's precision is
     mixed: the paper's thresholds are tenths of a nat.
 
     Args:

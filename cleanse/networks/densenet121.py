@@ -8,7 +8,7 @@ from cleanse.networks.base import Network
 
 
 class DenseNet121(Network):
-    """DenseNet-121, the classifier of paper 003 on ImageNet-30 and VGGFace2-30.
+    """DenseNet-121, the classifier of Sabolic et al. 2024 (arXiv 2409.01185) on ImageNet-30 and VGGFace2-30.
 
     Source: Huang et al. 2017, "Densely Connected Convolutional Networks" (https://arxiv.org/abs/1608.06993), as
     implemented and initialized by torchvision.

@@ -19,7 +19,7 @@ def judged(*cases):
 @pytest.mark.parametrize("first", [ACCEPT, RELABEL_1, RELABEL_2, DROP])
 @pytest.mark.parametrize("second", [ACCEPT, RELABEL_1, RELABEL_2, DROP])
 def test_every_pair(first, second):
-    """C.3.11: both accept, both relabel to the same class, or drop. (One more image gives each method its T.)"""
+    """Both accept, both relabel to the same class, or drop. (One more image gives each method its T.)"""
     both = combine(judged(first, ACCEPT), judged(second, ACCEPT))
     expected = {(ACCEPT, ACCEPT): (True, False, 0), (RELABEL_1, RELABEL_1): (False, True, 1)}
     expected[RELABEL_2, RELABEL_2] = (False, True, 2)
@@ -36,7 +36,7 @@ def test_with_itself_and_either_way_round():
 
 
 def test_thresholds_of_both():
-    """C.3.11: each method keeps its own T."""
+    """Each method keeps its own T."""
     first, second = judged((0, 0.5), RELABEL_1), judged((0, 0.8), RELABEL_1)
     assert combine(first, second).threshold.tolist() == pytest.approx([0.5, 0.8])
 

@@ -1,4 +1,4 @@
-"""The histogram rule against numpy's histogram, and D-T6."""
+"""The histogram rule against numpy's histogram."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def of_densities(*groups, other=0.5):
 
 
 def by_numpy(v, limit=0.75, threshold=0.05, bins=30, valley=True):
-    """D.3.4-6 word by word."""
+    """The rule word by word."""
     count, edges = np.histogram(v, bins)
     below = np.flatnonzero(edges < limit)
     if len(below) < 2:
@@ -50,7 +50,7 @@ def test_against_numpy(seed, arguments):
 
 
 def test_mixture_and_single_mode():
-    """D-T6: a quarter at .15 and the rest at .95 is flagged with S_D = .25; a single mode at .95 is not."""
+    """A quarter at .15 and the rest at .95 is flagged with S_D = .25; a single mode at .95 is not."""
     generator = np.random.default_rng(0)
     mixture = np.where(np.arange(1000) < 250, generator.normal(0.15, 0.03, 1000), generator.normal(0.95, 0.08, 1000))
     single = generator.normal(0.95, 0.08, 1000)
@@ -64,7 +64,7 @@ def test_mixture_and_single_mode():
 
 
 def test_valley():
-    """27 images before the split and 14 in its own bin: more than a twentieth, but not twice as many (D.3.6)."""
+    """27 images before the split and 14 in its own bin: more than a twentieth, but not twice as many."""
     count = [27, 14] + [15] * 28
     v = np.repeat(0.03 * np.arange(30) + 0.115, count)
     v[0], v[-1] = 0.1, 1.0
@@ -75,7 +75,7 @@ def test_valley():
 
 
 def test_everything_below_the_limit():
-    """All bins are searched, the last one too: a clean class that thins out to the right is flagged (D.3.6's risk)."""
+    """All bins are searched, the last one too: a clean class that thins out to the right is flagged."""
     v = np.repeat(0.01 * np.arange(30) + 0.105, [3] * 29 + [1])
     v[0], v[-1] = 0.1, 0.4
     found = disruptive_score(*of_densities(v))
@@ -96,7 +96,7 @@ def test_no_split():
 
 
 def test_clean_classes_are_rarely_flagged():
-    """D-T10 on stand-ins: single modes at and above the limit, over seeds."""
+    """Single modes at and above the limit, over seeds."""
     generator = np.random.default_rng(0)
     classes = [generator.normal(0.95, 0.08, 1000) for _ in range(20)]
     assert disruptive_score(*of_densities(*classes)).flagged.sum() == 0

@@ -25,7 +25,7 @@ def others(label, classes):
 
 @pytest.mark.parametrize("temperature", [1e-3, 0.07, 0.5, 100.0])
 def test_identity(temperature):
-    """C-T1: sum_c |I_c - i| exp(S_c) = 1, and max_c S_c <= -log |I_c*| (C-T2)."""
+    """Sum_c |I_c - i| exp(S_c) = 1, and max_c S_c <= -log |I_c*|."""
     features, label = embeddings(200, 5)
     scores, size = energy_scores(features, label, temperature), others(label, 5)
     assert ((size * scores.exp()).sum(1) - 1).abs().max() < 1e-12
@@ -35,7 +35,7 @@ def test_identity(temperature):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_finite_where_the_naive_form_is_not(dtype):
-    """C-T1: at tau = 1e-3, exp(1000) would overflow."""
+    """At tau = 1e-3, exp(1000) would overflow."""
     features, label = embeddings(200, 5)
     scores = energy_scores(features.to(dtype), label, 1e-3)
     unit = torch.nn.functional.normalize(features.to(dtype), dim=1)
@@ -44,7 +44,7 @@ def test_finite_where_the_naive_form_is_not(dtype):
 
 
 def test_against_double_loop():
-    """C-T1: Eq. 6 in plain Python, at tau = .5."""
+    """Eq. 6 in plain Python, at tau = .5."""
     features, label = embeddings(40, 3)
     z = [(row / row.norm()).tolist() for row in features]
     scores = energy_scores(features, label)
@@ -56,7 +56,7 @@ def test_against_double_loop():
 
 
 def test_limits():
-    """C-T2: hot, classes are ranked by mean similarity; cold, the nearest neighbor decides."""
+    """Hot, classes are ranked by mean similarity; cold, the nearest neighbor decides."""
     features, label = embeddings(150, 4)
     unit = torch.nn.functional.normalize(features, dim=1)
     similarity = (unit @ unit.T).fill_diagonal_(0)
@@ -68,7 +68,7 @@ def test_limits():
 
 
 def test_own_label_has_no_say():
-    """C-T3: another label for image i does not change row i, whose counts leave i out as well."""
+    """Another label for image i does not change row i, whose counts leave i out as well."""
     features, label = embeddings(100, 3)
     scores = energy_scores(features, label)
     for i in range(0, 100, 9):
@@ -79,14 +79,13 @@ def test_own_label_has_no_say():
 
 @pytest.mark.parametrize("block", [1, 7, 499, 4096])
 def test_blocks_make_no_difference(block):
-    """C-T4: any block size gives the result of one block."""
+    """Any block size gives the result of one block."""
     features, label = embeddings(500, 5)
     whole = energy_scores(features, label, block=500)
     assert torch.allclose(energy_scores(features, label, block=block), whole, atol=1e-12, rtol=0)
 
 
 def test_order_of_samples_does_not_matter():
-    """C-T4."""
     features, label = embeddings(300, 5)
     order = torch.randperm(300, generator=torch.Generator().manual_seed(0))
     again = energy_scores(features[order], label[order])

@@ -33,7 +33,7 @@ def plurality(neighbors, similarity, label, k):
 
 @pytest.mark.parametrize("k", [1, 2, 7, 99])
 def test_against_double_loop(k):
-    """C.4: every pair's cosine, sorted, the image itself left out."""
+    """Every pair's cosine, sorted, the image itself left out."""
     features, label = embeddings(100, 4)
     x = features.double().numpy()
     expected = []
@@ -47,7 +47,7 @@ def test_against_double_loop(k):
 
 
 def test_against_sklearn():
-    """C.4: the neighbors that scikit-learn finds, with the default k = floor(n / 2C)."""
+    """The neighbors that scikit-learn finds, with the default k = floor(n / 2C)."""
     features, label = embeddings(700, 6, seed=1)
     k = 700 // 12
     distance, index = NearestNeighbors(metric="cosine", algorithm="brute").fit(features).kneighbors(n_neighbors=k)
@@ -59,14 +59,14 @@ def test_against_sklearn():
 
 @pytest.mark.parametrize("block", [1, 7, 499, 500, 4096])
 def test_blocks_make_no_difference(block):
-    """C-T4: any block size gives the result of one block."""
+    """Any block size gives the result of one block."""
     features, label = embeddings(500, 5)
     whole, part = knn_vote(features, label, block=500), knn_vote(features, label, block=block)
     assert whole[0].equal(part[0]) and whole[1].equal(part[1])
 
 
 def test_order_of_samples_does_not_matter():
-    """C-T4, with duplicates too: which of equally similar images are neighbors depends on classes, not on places."""
+    """Which of equally similar images are neighbors depends on classes, not on places."""
     features, label = embeddings(300, 5)
     features = torch.cat([features, torch.eye(16).repeat(6, 1)])  # similarities among these are exactly 0 or 1
     label = torch.cat([label, torch.arange(96) % 5])
@@ -78,7 +78,7 @@ def test_order_of_samples_does_not_matter():
 
 
 def test_own_label_has_no_say():
-    """C-T3: another label for image i does not change the result of image i."""
+    """Another label for image i does not change the result of image i."""
     features, label = embeddings(120, 3)
     voted, confidence = knn_vote(features, label, k=9)
     for i in range(0, 120, 7):
@@ -89,7 +89,7 @@ def test_own_label_has_no_say():
 
 
 def test_tied_votes():
-    """C.3.5: two against two, the larger summed similarity wins; exactly level, the smaller class."""
+    """Two against two, the larger summed similarity wins; exactly level, the smaller class."""
     angle = torch.tensor([0.0, 0.1, 1.4, 0.7, -0.7])
     features = torch.stack([angle.cos(), angle.sin()], 1)
     assert knn_vote(features, torch.tensor([9, 3, 3, 4, 4]), k=4)[0][0] == 4  # cos .1 + cos 1.4 < 2 cos .7
@@ -107,7 +107,7 @@ def test_level_neighbors():
 
 @pytest.mark.parametrize("k", [1, 10, 49])
 def test_separated_classes(k):
-    """C-T5: everything is accepted with confidence 1 = T, and nothing relabeled."""
+    """Everything is accepted with confidence 1 = T, and nothing relabeled."""
     generator = torch.Generator().manual_seed(0)
     label = torch.arange(100) % 2
     features = torch.eye(8)[label] + 0.05 * torch.randn(100, 8, generator=generator)

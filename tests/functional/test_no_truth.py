@@ -6,7 +6,7 @@ import cleanse.functional
 
 
 def test_no_argument_holds_the_truth():
-    """A-T9: no function takes poison indices, roles, true labels, a target class or a poison rate."""
+    """No function takes poison indices, roles, true labels, a target class or a poison rate."""
     told = {"truth", "role", "poison", "poisoned", "true_label", "target", "source", "poison_rate"}
     for name in cleanse.functional.__all__:
         thing = getattr(cleanse.functional, name)

@@ -1,4 +1,4 @@
-"""S_ND against a double loop, and D-T5's blobs."""
+"""S_ND against a double loop, and on blobs."""
 
 import pytest
 import torch
@@ -34,7 +34,7 @@ def test_against_a_double_loop():
 
 
 def test_foreign_images_in_a_class_lower_its_score():
-    """D-T5: 900 images of the nine other blobs under label 0; class 0 falls far below the rest, which hardly move."""
+    """900 images of the nine other blobs under label 0; class 0 falls far below the rest, which hardly move."""
     generator = torch.Generator().manual_seed(0)
     truth = torch.arange(10).repeat_interleave(1000)
     center = torch.randn(10, 16, generator=generator)

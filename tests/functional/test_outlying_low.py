@@ -20,7 +20,7 @@ def test_against_a_loop(seed, classes):
 
 
 def test_one_low_class():
-    """D-T5's figures: 1.57 among 3.4 to 4.3; the unit does not matter, the rest is not flagged, nor a high one."""
+    """1.57 among 3.4 to 4.3; the unit does not matter, the rest is not flagged, nor a high one."""
     for scale in (1.0, 0.2, 30.0):
         flagged, apart = outlying_low(scale * torch.tensor([1.57, *REST]), ratio=2.1)
         assert flagged.tolist() == [True] + [False] * 9

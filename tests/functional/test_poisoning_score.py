@@ -1,4 +1,4 @@
-"""Eq. 6 in logarithms (D-T7)."""
+"""Eq. 6 in logarithms."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ def densities(n=80, classes=4, seed=0):
 
 
 def test_order_of_the_ratio():
-    """D-T7: the same order as Eq. 6's ratio of densities, and the same values."""
+    """The same order as Eq. 6's ratio of densities, and the same values."""
     log_density, label = densities()
     ratio = []
     for row, c in zip(log_density.exp().tolist(), label.tolist(), strict=True):
@@ -25,7 +25,7 @@ def test_order_of_the_ratio():
 
 
 def test_no_underflow():
-    """D-T7: log p = -1e4 is 0 as a density; the difference is still there."""
+    """Log p = -1e4 is 0 as a density; the difference is still there."""
     log_density, label = densities()
     assert torch.allclose(poisoning_score(log_density - 1e4, label), poisoning_score(log_density, label))
     assert poisoning_score(log_density - 1e4, label).isfinite().all()

@@ -17,7 +17,7 @@ def judged(n=1000, classes=5, seed=0):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_partition(seed):
-    """C-T6: the masks are disjoint and exhaustive, accepted labels stay, and new ones are new."""
+    """The masks are disjoint and exhaustive, accepted labels stay, and new ones are new."""
     label, prediction, confidence = judged(seed=seed)
     result = relabel_confident(label, prediction, confidence)
     assert (result.accepted.int() + result.relabeled.int() + result.dropped.int()).eq(1).all()
@@ -76,7 +76,7 @@ def test_one_accepted_and_withheld_labels():
 
 @pytest.mark.parametrize(("vote", "percentile"), [(knn_vote, 80.0), (knn_vote, 20.0), (energy_vote, 80.0)])
 def test_planted_poison(vote, percentile):
-    """C-T7: 5 % of class 0 labeled 1 among three blobs: rejected, and given 0 back where relabeled."""
+    """5 % of class 0 labeled 1 among three blobs: rejected, and given 0 back where relabeled."""
     generator = torch.Generator().manual_seed(0)
     truth = torch.arange(3).repeat_interleave(200)
     features = torch.eye(3, 16)[truth] + 0.15 * torch.randn(600, 16, generator=generator)

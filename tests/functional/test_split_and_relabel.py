@@ -1,4 +1,4 @@
-"""Both ends of a flagged class (D-T8)."""
+"""Both ends of a flagged class."""
 
 import pytest
 import torch
@@ -45,7 +45,7 @@ def test_against_the_pseudo_code(seed, alphas):
 
 @pytest.mark.parametrize("alpha", [0.05, 0.15, 0.29, 0.3, 0.45, 0.5])
 def test_slices(alpha):
-    """D-T8: disjoint, of D.3.8's sizes, relabeled to another class, and none of a disruptive class."""
+    """Disjoint, of D.3.8's sizes, relabeled to another class, and none of a disruptive class."""
     log_density, label = densities()
     found = split_and_relabel(log_density, label, flags(0, 2), flags(1), alpha, alpha)
     assert not (found.clean & found.poisoned).any()
@@ -68,7 +68,7 @@ def test_slices(alpha):
 
 
 def test_counts_of_the_paper():
-    """D.3.8: n = 9500 and alpha = .15 give 1425 and 1425."""
+    """N = 9500 and alpha = .15 give 1425 and 1425."""
     log_density, label = torch.randn(9500, 2), torch.zeros(9500, dtype=torch.int64)
     for kind in ((flags(0, of=2), flags(of=2)), (flags(of=2), flags(0, of=2))):
         found = split_and_relabel(log_density, label, *kind)
@@ -76,14 +76,14 @@ def test_counts_of_the_paper():
 
 
 def test_disruptive_wins():
-    """D.3.3: a class flagged as both is filtered and not relabeled."""
+    """A class flagged as both is filtered and not relabeled."""
     log_density, label = densities()
     both, one = (split_and_relabel(log_density, label, nd, flags(4)) for nd in (flags(4), flags()))
     assert all(a.equal(b) for a, b in zip(both, one, strict=True))
 
 
 def test_nothing_and_everything_flagged():
-    """D.3.12: nothing flagged leaves the set as it is; everything flagged leaves a share of each class."""
+    """Nothing flagged leaves the set as it is; everything flagged leaves a share of each class."""
     log_density, label = densities()
     nothing = split_and_relabel(log_density, label, flags(), flags())
     assert nothing.clean.all() and nothing.label.equal(label) and not nothing.poisoned.any()
@@ -114,7 +114,7 @@ def test_equal_scores_and_densities_of_zero():
 
 
 def test_the_truth_is_not_asked_for():
-    """D-T9, as far as it concerns this function: densities, given labels and flags decide everything."""
+    """Densities, given labels and flags decide everything."""
     log_density, label = densities()
     again = split_and_relabel(log_density.clone(), label.clone(), flags(0), flags(1))
     assert all(

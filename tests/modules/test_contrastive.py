@@ -30,7 +30,7 @@ def views(n: int = 12, d: int = 6, seed: int = 0) -> tuple[Tensor, Tensor]:
     return first.requires_grad_(), second.requires_grad_()
 
 
-# --- losses (C-T8) ---
+# --- losses ---
 def test_nt_xent_is_cross_entropy_with_the_other_view_as_label() -> None:
     first, second = views()
     z = normalize(torch.cat([first, second]), dim=1)

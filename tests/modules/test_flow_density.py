@@ -160,7 +160,7 @@ def test_stages(runner: Runner) -> None:
 
 
 def test_standardization() -> None:
-    """D-T4, D-T11: another unit or offset changes nothing, constant columns are left out, mean 0 and deviation 1."""
+    """Another unit or offset changes nothing, constant columns are left out, mean 0 and deviation 1."""
     view = table()
     features = torch.cat([view.features * 2.0**10, torch.full((106, 1), 7.7)], 1)
     other = TableView(features[:, [5, 0, 1, 2, 3, 4]], view.label, batch_size=8)
@@ -210,7 +210,7 @@ def scene(poison: bool, seed: int) -> tuple[TableView, Tensor]:
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_poison_lowers_the_score_of_its_class(seed: int) -> None:
-    """D-T5, D-T8 and D-T10 with trained flows: clean classes are not flagged; poison is, and goes home."""
+    """With trained flows: clean classes are not flagged; poison is, and goes home."""
     scores = []
     for poison in (False, True):
         view, truth = scene(poison, seed)

@@ -61,7 +61,7 @@ def plain(flows: ClassFlows, c: int) -> Flow:
 
 
 def test_density_integrates_to_one():
-    """D-T1: exp(d x reported) over a grid, which fails if 1/d is lost or doubled."""
+    """Exp(d x reported) over a grid, which fails if 1/d is lost or doubled."""
     flows = shaken(2, 2)
     axis = torch.linspace(-14, 14, 1401, dtype=torch.float64)
     grid = torch.cartesian_prod(axis, axis)
@@ -74,7 +74,7 @@ def test_density_integrates_to_one():
 
 @pytest.mark.parametrize(("features", "steps"), [(2, 2), (5, 2), (6, 3), (3, 1)])
 def test_change_of_variables(features, steps):
-    """D-T2: autograd's Jacobian against the log-determinant, and there and back, for each class."""
+    """Autograd's Jacobian against the log-determinant, and there and back, for each class."""
     flows = shaken(3, features, steps)
     x = torch.randn(3, features, dtype=torch.float64)
     noise, log_det = flows.transform(x)
@@ -90,7 +90,7 @@ def test_change_of_variables(features, steps):
 
 
 def test_samples_are_scored_as_noise():
-    """D-T2: noise taken back through the flow scores as the base distribution does, less the log-determinant."""
+    """Noise taken back through the flow scores as the base distribution does, less the log-determinant."""
     flows = shaken(2, 4)
     noise = torch.randn(2 * 5000, 4, dtype=torch.float64)
     with torch.no_grad():
@@ -102,7 +102,7 @@ def test_samples_are_scored_as_noise():
 
 @pytest.mark.parametrize("features", [2, 5, 8])
 def test_start(features):
-    """D-T3: before training, the standard normal: 1.419 nats per dimension on standardized data."""
+    """Before training, the standard normal: 1.419 nats per dimension on standardized data."""
     x = torch.randn(1000, features)
     x = (x - x.mean(0)) / x.std(0, correction=0)
     flows = ClassFlows(3, features).eval()
@@ -114,7 +114,7 @@ def test_start(features):
 
 @pytest.mark.parametrize("a", [3.0, -0.25])
 def test_scaling_a_coordinate(a):
-    """D-T4: a z_j under the flow after a division by a: lower by log|a|, log|a| / d in what is reported."""
+    """A z_j under the flow after a division by a: lower by log|a|, log|a| / d in what is reported."""
     flows = shaken(1, 5)
     x = torch.randn(50, 5, dtype=torch.float64)
     before = flows.log_prob_all(x)
