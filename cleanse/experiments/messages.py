@@ -74,7 +74,7 @@ Reason = Callable[["re.Match[str]", Collection[str]], str]
 
 
 def _no_argument(found: "re.Match[str]", known: Collection[str]) -> str:
-    name = found[1]
+    name = found[1].replace(".init_args", "")
     if name == "root":
         return f"there is no argument 'root': these data need no folder; {FOLDER.format('FOLDER')}"
     return (

@@ -35,6 +35,11 @@ CASES = {
         "model.network: there is no argument 'depth': did you mean width?",
         ("model", "network", "depth"),
     ),
+    "an argument of an argument": (
+        "Option 'network.init_args.width' is not accepted",
+        "there is no argument 'network.width': --model.help NAME, --data.help NAME and fit --help list them",
+        ("network", "width"),
+    ),
     "from a config": (
         'Parser key "config": Parser key "model":\n  - lr: \'x\' is not of type float',
         "model.lr: 'x' is not of type float",
