@@ -127,6 +127,7 @@ class ContrastiveFilter(EncodingDefense):
             verdict = Verdict.keep_all(train.id, train.label)
         else:
             z = self.encode(train, run)  # lines 3 and 5: SimCLR on all images, z_i = L(E(x_i))
+            z = z.to(device_of(run))
             verdict = self.verdict(z, train.label, train.id, train.classes)  # lines 4 to 15
         return Outcome(verdict, partial(self.classify, train.with_verdict(verdict), run))  # lines 16 and 17
 
@@ -219,6 +220,13 @@ class ContrastiveFilter(EncodingDefense):
             milestones=self.milestones,
             gamma=self.gamma,
         )
+
+
+def device_of(run: Runner) -> torch.device:
+    """Where votes are counted: on the GPU, unless there is none or the run is on the CPU."""
+    accelerator = getattr(run, "arguments", {}).get("accelerator", "auto")
+    gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return torch.device("cuda" if gpu else "cpu")
 
 
 def log_unequal_classes(size: Tensor, by_size: bool) -> None:

@@ -16,6 +16,7 @@ from cleanse.attacks import BadNets
 from cleanse.augment import SimCLRAugment
 from cleanse.data import Digits
 from cleanse.defenses import ContrastiveFilter
+from cleanse.defenses.contrastive_filter import device_of
 from cleanse.engine.runner import Runner
 from cleanse.functional import energy_vote, knn_vote, margin, relabel_confident
 from cleanse.networks import SmallCNN, SmallResNet
@@ -277,6 +278,25 @@ def test_without_a_method_the_data_are_trained_on_as_they_are(view: TrainingView
     assert outcome.verdict.kept.all()
     assert outcome.model is run["probe"].module
     assert run.names == ["supcon", "probe"]
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "there", "expected"),
+    [("auto", True, "cuda"), ("gpu", True, "cuda"), ("cpu", True, "cpu"), ("auto", False, "cpu")],
+)
+def test_votes_are_counted_where_the_run_is(
+    accelerator: str, there: bool, expected: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    assert device_of(Runner(tmp_path, arguments={"accelerator": accelerator})).type == expected
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("method", METHODS)
+def test_a_gpu_gives_the_same_verdict(method: str) -> None:
+    z, given, _ = blobs()
+    here, there = (verdict_of(rows, given, method=method, k=20) for rows in (z, z.cuda()))
+    assert here.hash() == there.hash()
 
 
 # --- with trained stages ---
