@@ -208,7 +208,7 @@ class Attack(Described, nn.Module):
         self._classes = tuple(classes)
         for name, number in (("target", self.target), ("source", self.source)):
             if number is not None and not 0 <= number < num_classes:
-                named = f" ({', '.join(self._classes)})" if 0 < len(self._classes) <= 20 else ""
+                named = f" ({', '.join(map(repr, self._classes))})" if 0 < len(self._classes) <= 20 else ""
                 raise ValueError(
                     f"{name} class {number} is out of range: the data has classes 0 to {num_classes - 1}{named}"
                 )

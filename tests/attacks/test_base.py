@@ -181,7 +181,9 @@ def test_the_log_names_classes(source: int | None, expected: str, caplog: pytest
 
 
 def test_a_class_out_of_range_is_told_the_names() -> None:
-    with pytest.raises(ValueError, match=r"target class 2 is out of range: the data has classes 0 to 1 \(cat, dog\)"):
+    with pytest.raises(
+        ValueError, match=r"target class 2 is out of range: the data has classes 0 to 1 \('cat', 'dog'\)"
+    ):
         Dot(target=2, count=1).poison(
             images(LABELS % 2), LABELS % 2, torch.ones(1000, dtype=torch.bool), 2, 0, classes=("cat", "dog")
         )
