@@ -52,6 +52,11 @@ def test_printed_sign_is_wrong():
     assert not boost_components(size - loss, size).equal(primary)
 
 
+def test_half_of_all_samples_in_favor_are_not_enough():
+    loss = torch.tensor([[0, 9], [9, 0]])
+    assert boost_components(loss, torch.tensor([10, 10])).tolist() == [False, False]
+
+
 def test_refusal():
     with pytest.raises(ValueError, match="loss is"):
         boost_components(torch.zeros(2, 3), torch.ones(3))

@@ -25,7 +25,9 @@ def test_it_is_the_first_of_every_class_with_many_ties(quota: int) -> None:
     generator = torch.Generator().manual_seed(quota)
     label = torch.randint(6, (300,), generator=generator) * 2 % 7  # classes 1, 3 and 5 only sometimes
     confidence = torch.randint(5, (300,), generator=generator) / 4
-    assert torch.equal(select_confident(label, confidence, quota), reference(label, confidence, quota))
+    chosen = select_confident(label, confidence, quota)
+    assert chosen.dtype == torch.bool
+    assert torch.equal(chosen, reference(label, confidence, quota))
 
 
 @pytest.mark.parametrize(
