@@ -420,3 +420,32 @@ def test_the_help_lists_every_argument_with_its_text(attack: type[Attack]) -> No
 def test_its_arguments_make_it_again(attack: type[Attack]) -> None:
     made = attack(**least(attack))
     assert hash_of(attack(**made.arguments)) == hash_of(made)
+
+
+DEFAULTS = {
+    "LabelConsistent": {
+        "eps": 16 / 255, "step": 1.5 / 255, "steps": 30, "norm": "inf", "random_start": False, "amplitude": 255,
+        "surrogate_epochs": 200, "surrogate_batch_size": 128, "pattern": "corners",
+    },
+    "WaNet": {"strength": 0.5, "grid": 4, "scale": 1.0, "cover_rate": 0.0, "noise": "per_sample"},
+    "SIG": {"amplitude": 40 / 255, "frequency": 6},
+    "TaCT": {"cover_classes": (5, 7), "cover_rate": 0.003, "source": 1, "target": 0},
+    "QiAdaptiveBlend": {"alpha": 0.2, "test_alpha": 0.2, "grid": 4, "kept": 8, "cover_rate": 0.01},
+    "QiAdaptivePatch": {"alphas": (0.5, 0.5, 0.2, 0.3), "test": "half", "test_alpha": 1.0, "cover_rate": 0.01},
+    "ISSBA": {"bits": 20, "epochs": 20, "secret_epochs": 2, "batch_size": 32, "lr": 1e-4, "image_weight": 2.0,
+              "perceptual_weight": 1.5, "secret_weight": 1.5, "base": 32},
+    "AdaptivePatch": {"surrogate_epochs": 1000, "surrogate_batch_size": 1024, "size": 7, "epochs": 10,
+                      "batch_size": 256, "lr": 0.1},
+    "DirtyLabel": {"source": 7, "target": 4, "shape": "pixel"},
+    "CTRL": {"magnitude": 100.0},
+    "Bpp": {"levels": 8, "cover_rate": 0.1},
+    "LowFrequency": {"amplitude": 0.2, "kept": None},
+    "Additive": {"amplitude": 3 / 255},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_the_defaults_are_those_that_the_docstring_tells(name: str) -> None:
+    attack = getattr(cleanse.attacks, name)
+    arguments = attack(**least(attack)).arguments
+    assert {k: arguments[k] for k in DEFAULTS[name]} == DEFAULTS[name]
