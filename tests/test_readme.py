@@ -1,45 +1,55 @@
-"""What the README shows works as shown."""
+"""What the README and the guides show works as shown."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
-import torch
+import pytest
 
-from cleanse.attacks import Attack
-from cleanse.data import Digits
-from cleanse.defenses import Defense, Outcome
-from cleanse.engine.runner import Runner
-from cleanse.networks import SmallCNN
 from cleanse.utils.configs import shipped
-from cleanse.verdict import Verdict
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
-
-
-def test_the_two_classes_of_the_readme_work(runner: Runner) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
-    names: dict[str, Any] = {
-        "Attack": Attack,
-        "Defense": Defense,
-        "Outcome": Outcome,
-        "Verdict": Verdict,
-        "torch": torch,
-    }
-    exec(code, names)
-    data = Digits(attack=names["Stripe"](count=10), limit_train=200, limit_test=50, batch_size=32, seed=0)
-    defense = names["KeepConfident"](SmallCNN, 1, 0.02, 0.9, 5e-4, (), 0.1)
-    outcome = defense.cleanse(data.training_view(), runner)
-    assert len(outcome.verdict) == 200 and data.triggered_test() is not None
-    assert (data.triggered_test().source.image == 255).all(-1).any(-1).all()  # type: ignore[union-attr]
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def test_every_config_that_the_readme_names_is_shipped() -> None:
-    assert set(re.findall(r"--config (\S+\.yaml)", README)) <= set(shipped())
-    for kind in ("attacks", "data"):
-        have = {n.split("/")[1].removesuffix(".yaml") for n in shipped() if n.startswith(kind)}
-        assert all(f"`{name}`" in README for name in have), have
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_every_config_that_a_page_names_is_shipped(page: Path) -> None:
+    own = set(re.findall(r'```yaml title="(\S+)"', page.read_text()))
+    named = {name for name in re.findall(r"--config (\S+\.yaml)", page.read_text()) if "NAME" not in name}
+    assert named - own - {"config.yaml"} <= set(shipped())
 
 
-def test_nothing_is_left_to_fill_in() -> None:
-    assert not re.findall(r"@[A-Z_]+@", README)
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_every_relative_link_leads_to_a_file(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_nothing_is_left_to_fill_in(page: Path) -> None:
+    assert not re.findall(r"@[A-Z_]+@", page.read_text())
+
+
+def test_the_readme_names_every_attack_and_data_set() -> None:
+    names = [name for name in shipped() if name.startswith(("attacks/", "data/"))]
+    assert [n for n in names if f"`{n.split('/')[1].removesuffix('.yaml')}`" not in README] == []
+
+
+EXTENDING = (ROOT / "docs" / "extending.md").read_text()
+
+
+@pytest.mark.parametrize("command", re.findall(r"^cleanse (fit .*)$", EXTENDING, re.M))
+def test_the_classes_of_the_guide_run_verbatim(command: str, tmp_path: Path) -> None:
+    """The files are written as printed, and the printed command is run on few images."""
+    for name, text in re.findall(r'```\w+ title="(\S+)"\n(.*?)```', EXTENDING, re.S):
+        (tmp_path / name).write_text(text)
+    small = ["--data.limit_train", "200", "--data.limit_test", "50", "--model.epochs", "1", "--compare", "[]"]
+    if "knn.yaml" in command:
+        small += ["--model.pretrain_epochs", "1", "--model.pretrain_batch_size", "64", "--model.probe_epochs", "1"]
+    done = subprocess.run(
+        [sys.executable, "-m", "cleanse", *command.split(), *small], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / done.stdout.splitlines()[-1] / "verdict.parquet").is_file()

@@ -4,6 +4,7 @@ from cleanse.defenses.base import Defense, OracleDefense, Outcome
 from cleanse.defenses.contrastive_filter import ContrastiveFilter
 from cleanse.defenses.flow_relabel import FlowRelabel
 from cleanse.defenses.ispl import ISPL
+from cleanse.defenses.label_check import LabelCheck
 from cleanse.defenses.no_defense import NoDefense
 from cleanse.defenses.oracle import Oracle
 from cleanse.defenses.self_training import SelfTraining
@@ -15,6 +16,7 @@ __all__ = [
     "ContrastiveFilter",
     "Defense",
     "FlowRelabel",
+    "LabelCheck",
     "NoDefense",
     "Oracle",
     "OracleDefense",

@@ -2,11 +2,19 @@
 
 from cleanse.functional.agreement import add_back, keep_by_agreement, start_agreement, update_agreement
 from cleanse.functional.boost import boost_components
+from cleanse.functional.check_labels import Checked, check_labels
 from cleanse.functional.cluster_vote import cluster_labels, cluster_vote
 from cleanse.functional.combine import combine, mean_rank
+<<<<<<< HEAD
 from cleanse.functional.cosine_basis import cosine_basis
+=======
+from cleanse.functional.content_votes import Votes, content_votes
+>>>>>>> 00ebb50 (check: votes and clusters in a frozen encoder's features say which class is attacked and which images; nothing is trained)
 from cleanse.functional.disruptive_score import Disruption, disruptive_score
 from cleanse.functional.energy_scores import energy_scores, energy_vote
+from cleanse.functional.expected_flags import expected_flags
+from cleanse.functional.foreign_cluster import foreign_cluster
+from cleanse.functional.foreign_excess import foreign_excess
 from cleanse.functional.knn_vote import knn_scores, knn_vote
 from cleanse.functional.margin import margin
 from cleanse.functional.momentum import smooth
@@ -26,28 +34,41 @@ from cleanse.functional.schedule import (
 from cleanse.functional.select_confident import class_quota, select_confident
 from cleanse.functional.split_and_relabel import Split, split_and_relabel
 from cleanse.functional.supcon_loss import supcon_loss
+from cleanse.functional.trigger_cluster import Cluster, trigger_cluster
 from cleanse.functional.trim import fill_nan, trim
 from cleanse.functional.vote import keep_by_vote, modal_vote, vote_disagreement
+from cleanse.functional.whiten_within import whiten_within
 
 __all__ = [
+    "Checked",
+    "Cluster",
     "Disruption",
     "Profile",
     "Relabeling",
     "Split",
+    "Votes",
     "add_back",
     "beta_multiplier",
     "boost_components",
+    "check_labels",
     "class_fraction",
     "class_quota",
     "cluster_labels",
     "cluster_vote",
     "combine",
     "component_fraction",
+<<<<<<< HEAD
     "cosine_basis",
+=======
+    "content_votes",
+>>>>>>> 00ebb50 (check: votes and clusters in a frozen encoder's features say which class is attacked and which images; nothing is trained)
     "disruptive_score",
     "energy_scores",
     "energy_vote",
+    "expected_flags",
     "fill_nan",
+    "foreign_cluster",
+    "foreign_excess",
     "keep_by_agreement",
     "keep_by_vote",
     "knn_scores",
@@ -64,11 +85,13 @@ __all__ = [
     "relabel_confident",
     "select_confident",
     "smooth",
-    "start_agreement",
     "split_and_relabel",
+    "start_agreement",
     "supcon_loss",
+    "trigger_cluster",
     "trim",
     "trimmed_fraction",
     "update_agreement",
     "vote_disagreement",
+    "whiten_within",
 ]

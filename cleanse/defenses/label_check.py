@@ -1,0 +1,151 @@
+"""Check labels on a frozen encoder's features: which class holds a trigger, and which images; nothing is trained."""
+
+import logging
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cleanse.defenses.base import Defense, Outcome
+from cleanse.encoders import EfficientNetLite, FrozenEncoder
+from cleanse.engine.runner import Runner
+from cleanse.functional import Checked, check_labels, content_votes, expected_flags
+from cleanse.functional.check_labels import FOREIGN, TRIGGER
+from cleanse.verdict import Verdict
+from cleanse.views import TrainingView
+
+log = logging.getLogger("cleanse")
+
+UNUSABLE = 0.5
+"""With a larger share of flagged images, no image is relabeled: the encoder does not know these classes."""
+
+
+class LabelCheck(Defense):
+    """Votes, and clusters that no other class has, in the features of a frozen encoder (ours; see docs/decisions.md).
+
+    The encoder was trained on other images, so it has not learned the trigger. Whether an image looks like its label
+    is asked of its neighbors (as in Wang et al. 2022, arXiv 2210.10272). A trigger that fills the image makes the
+    poison a cluster of its own, which neighbors do not notice; it is found as the one direction in which a class falls
+    into two groups and no other class does (after SCAn, Tang et al. 2019, arXiv 1908.00686). A class is named first;
+    the rule is strict in a class that is named and lenient elsewhere. See `cleanse.functional.check_labels`.
+
+    Args:
+        encoder: a frozen encoder with early features, such as `cleanse.encoders.EfficientNetLite` or `Timm`; None for
+            the first, which needs no download.
+        k: neighbors.
+        separate: least separation of a trigger's cluster; natural ones stay below 4.2.
+        excess: a class is named when its images look foreign so many times as often as those of the others.
+        smallest: images that make evidence.
+        fewest: a class with fewer images gives no evidence of a cluster.
+        lenient: margin of the votes above which an image is flagged if no class is named.
+        elsewhere: the same for images outside a named class, if one is.
+        certain: share of the votes from which an image in the suspicious group of a named class is relabeled.
+        **kwargs: the final training, see `Defense`; `cleanse check` leaves it out.
+
+    Raises:
+        ValueError: an argument out of range; while it runs, fewer than two classes with images, or an encoder without
+            early features.
+    """
+
+    def __init__(
+        self,
+        encoder: FrozenEncoder | None = None,
+        k: int = 20,
+        separate: float = 4.2,
+        excess: float = 4.0,
+        smallest: int = 10,
+        fewest: int = 100,
+        lenient: float = 0.6,
+        elsewhere: float = 0.8,
+        certain: float = 0.8,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        for name, number in (("k", k), ("smallest", smallest), ("fewest", fewest)):
+            if number < 1:
+                raise ValueError(f"{name} is a number of images, at least 1, not {number}")
+        for name, share in (("lenient", lenient), ("elsewhere", elsewhere), ("certain", certain)):
+            if not 0 <= share <= 1:
+                raise ValueError(f"{name} is a share of the votes, between 0 and 1, not {share}")
+        self.encoder = encoder
+        self.k = k
+        self.separate = separate
+        self.excess = excess
+        self.smallest = smallest
+        self.fewest = fewest
+        self.lenient = lenient
+        self.elsewhere = elsewhere
+        self.certain = certain
+
+    @property
+    def title(self) -> str:
+        return "Check"
+
+    def cleanse(self, train: TrainingView, run: Runner) -> Outcome:
+        encoder = EfficientNetLite() if self.encoder is None else self.encoder
+        table = encoder.table(train, run)  # one pass, cached
+        given = train.labeled
+        content, early, label = table.features[given].float(), table.early[given].float(), train.label[given]
+        present = torch.unique(label)
+        if len(present) < 2:
+            raise ValueError("images are compared with those of other classes: at least two classes must have images")
+
+        votes = content_votes(content, label, self.k)
+        usual, named = expected_flags(votes.margin, label, self.lenient, self.elsewhere)
+        log.info(
+            "cross-validated: about %.1f %% of clean images will be flagged, %.1f %% if a class is named",
+            100 * usual, 100 * named,
+        )  # fmt: skip
+        checked = check_labels(
+            content, early, label, votes, k=self.k, separate=self.separate, excess=self.excess, smallest=self.smallest,
+            fewest=self.fewest, lenient=self.lenient, elsewhere=self.elsewhere, certain=self.certain,
+        )  # fmt: skip
+        log.info("%s", "; ".join(evidence(checked, train.classes)) or "no class is named")
+        verdict = self.verdict(train, given, checked)
+        return Outcome(verdict, partial(self.classify, train.with_verdict(verdict), run))
+
+    def verdict(self, train: TrainingView, given: Tensor, checked: Checked) -> Verdict:
+        """Flagged images are relabeled where the votes are sure, and dropped otherwise."""
+        label = train.label[given]
+        relabel = checked.relabel
+        if float(checked.flagged.float().mean()) > UNUSABLE:
+            relabel = torch.zeros_like(relabel)
+        new_label = torch.where(relabel, checked.prediction, label).masked_fill(checked.flagged & ~relabel, -1)
+        reasons = [
+            reason(flagged, score, train.classes[looks] if looks != own else None)
+            for flagged, score, looks, own in zip(
+                checked.flagged.tolist(), checked.score.tolist(), checked.prediction.tolist(), label.tolist(),
+                strict=True,
+            )
+        ]  # fmt: skip
+        return Verdict.of_labeled(train.id, train.label, given, new_label, checked.score, reasons)
+
+
+def evidence(checked: Checked, classes: Sequence[str]) -> list[str]:
+    """A sentence for each class that is named: which, by which sign, how strong."""
+    found = []
+    for c in checked.sign.nonzero().flatten().tolist():
+        signs = []
+        if int(checked.sign[c]) & TRIGGER:
+            signs.append(
+                f"a group of its images shares something that no other class has (separation "
+                f"{float(checked.separation[c]):.1f}; natural groups stay below 4.2)"
+            )
+        if int(checked.sign[c]) & FOREIGN:
+            signs.append(
+                f"its images look like other classes {float(checked.ratio[c]):.0f} times as often as those of others"
+            )
+        found.append(f"class {classes[c]!a} looks attacked: {' and '.join(signs)}")
+    return found
+
+
+def reason(flagged: bool, score: float, looks_like: str | None) -> str:
+    """Why an image is flagged, in a few words."""
+    if not flagged:
+        return ""
+    if score > 1:
+        other = "" if looks_like is None else f", looks like {looks_like!a}"
+        return f"in a suspicious group of its class{other}"
+    return "does not look like its class" if looks_like is None else f"looks like {looks_like!a}"

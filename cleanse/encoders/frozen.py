@@ -1,0 +1,99 @@
+"""What frozen encoders share: they are not trained, and one pass over the images is a stage of the run."""
+
+import hashlib
+from typing import TYPE_CHECKING, Self
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from cleanse.networks.normalize import Normalize
+from cleanse.utils.batch import Batch
+
+if TYPE_CHECKING:
+    from cleanse.engine.runner import Runner, Table
+    from cleanse.views import TrainingView
+
+CELLS = 8
+"""Early features are averages over a grid of so many cells a side."""
+SMALL, FOR_SMALL, FOR_LARGE = 64, 96, 224
+"""Images up to SMALL pixels are shown to the encoder at FOR_SMALL, larger ones at FOR_LARGE."""
+AT_ONCE = 250 * FOR_SMALL**2
+"""Pixels in one forward pass at most: activations of more do not fit a processor's cache and are slower."""
+
+
+class FrozenEncoder(LightningModule):
+    """A network that somebody else has trained on other images, as it is.
+
+    Whoever poisoned the images at hand could not touch it, so it has not learned their trigger. A subclass gives a
+    network with ``forward_features`` of two kinds, see `encode_batch`.
+
+    Args:
+        size: side in pixels at which images are shown to the network; None for 96 if they have at most 64, else 224.
+        mean, std: per channel, of images in [0, 1], as the weights want them.
+        made_from: all that decides the features, for the stage's key: names and a hash of the weights.
+    """
+
+    def __init__(
+        self, network: nn.Module, size: int | None, mean: tuple[float, ...], std: tuple[float, ...], made_from: str
+    ) -> None:
+        super().__init__()
+        if size is not None and size < 32:
+            raise ValueError(f"size is the side of the images in pixels, at least 32, not {size}")
+        self.size = size
+        self.network = network.to(memory_format=torch.channels_last)
+        self.normalize = Normalize(mean, std)
+        self.requires_grad_(False).eval()
+        self.stage_key = hashlib.sha256(f"{type(self).__name__} {size} {mean} {std} {made_from}".encode()).hexdigest()[
+            :12
+        ]
+
+    def train(self, mode: bool = True) -> Self:
+        """Stays in evaluation mode: its batch statistics are part of what was learned."""
+        return super().train(False)
+
+    def size_for(self, view: "TrainingView") -> int:
+        """The side in pixels at which the images of a view are shown to the network."""
+        return self.size or (FOR_SMALL if max(view.size) <= SMALL else FOR_LARGE)
+
+    def table(self, train: "TrainingView", run: "Runner") -> "Table":
+        """``features`` (n, d) and ``early`` (n, p), float16, of every image: one cached pass, whatever the labels."""
+        view = train.unlabeled().plain().at_size(self.size_for(train))
+        try:
+            return run.predict("embed", self, view)
+        except torch.cuda.OutOfMemoryError as error:
+            raise ValueError(
+                f"the GPU's memory does not hold {view.batch_size} images of {view.size[0]} pixels: "
+                "lower --data.batch_size or the encoder's size"
+            ) from error
+
+    def encode(self, train: "TrainingView", run: "Runner") -> Tensor:
+        """(n, d) float32, one row for each image."""
+        return self.table(train, run).features.float()
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Index, ``features`` (B, d) and ``early`` (B, p), float16."""
+        image = batch["image"]
+        some = max(1, AT_ONCE // (image.shape[2] * image.shape[3]))
+        parts = [self.encode_batch(part) for part in torch.split(image, some)]
+        features, early = (torch.cat(column).half() for column in zip(*parts, strict=True))
+        return {"index": batch["index"], "features": features, "early": early}
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, 1 or 3, H, W) float in [0, 1] to (B, d) features."""
+        return self.encode_batch(image)[0]
+
+    def encode_batch(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 1 or 3, H, W) float in [0, 1] to pooled last features (B, d) and early ones on a grid (B, p)."""
+        if image.shape[1] == 1:
+            image = image.expand(-1, 3, -1, -1)
+        if image.shape[1] != 3:
+            raise ValueError(f"the encoder takes gray or color images, not images of {image.shape[1]} channels")
+        image = self.normalize(image).contiguous(memory_format=torch.channels_last)
+        last, early = self.maps(image)
+        pooled = last.mean((2, 3)) if last.ndim == 4 else last
+        return pooled.float(), nn.functional.adaptive_avg_pool2d(early.float(), CELLS).flatten(1)
+
+    def maps(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalized images to the last features, (B, d, h, w) or (B, d), and an early map (B, c, h, w)."""
+        raise NotImplementedError

@@ -1,0 +1,208 @@
+"""A cluster inside one class that no other class has: what a trigger makes of the images that carry it."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Cluster(NamedTuple):
+    """The most separate cluster of one class."""
+
+    separation: float
+    """Difference of the two means over sqrt(v0 + v1) along the direction (Ashman's D / sqrt 2); 0 if none was found."""
+
+    enrichment: float
+    """The cluster's share of the class over the share of the other classes' images that lie on its side."""
+
+    likeness: float
+    """Across the direction, each member's cosine with its most similar other member; the tenth percentile."""
+
+    posterior: Tensor
+    """(n_c,) float in [0, 1]: how surely each image of the class is in the cluster."""
+
+    direction: Tensor
+    """(p,) float, of length one, towards the cluster."""
+
+
+def mixture(score: Tensor, weight: Tensor, iterations: int = 8) -> Tensor:
+    """EM for two Gaussians in each column; the posterior of the upper one, 0 below the lower mean, 1 above the upper.
+
+    Args:
+        score: (n, s) float.
+        weight: (n, s) float in [0, 1], where to start.
+        iterations: of expectation and maximization.
+
+    Returns:
+        (n, s) float.
+
+    >>> score = torch.tensor([[0.0], [0.2], [0.4], [5.0], [5.2]])
+    >>> mixture(score, (score > 4).float())[:, 0].tolist()
+    [0.0, 0.0, 0.0, 1.0, 1.0]
+    """
+    n = len(score)
+    for _ in range(iterations):
+        upper = weight.sum(0).clamp(min=1e-3)
+        lower = (n - weight.sum(0)).clamp(min=1e-3)
+        mean1, mean0 = (weight * score).sum(0) / upper, ((1 - weight) * score).sum(0) / lower
+        var1 = (weight * (score - mean1) ** 2).sum(0) / upper
+        var0 = ((1 - weight) * (score - mean0) ** 2).sum(0) / lower
+        var1 = torch.maximum(var1, 0.05 * var0).clamp(min=1e-9)
+        var0 = torch.maximum(var0, 0.05 * var1).clamp(min=1e-9)
+        odds = (upper / lower).log() + 0.5 * (var0 / var1).log()
+        odds = odds - 0.5 * (score - mean1) ** 2 / var1 + 0.5 * (score - mean0) ** 2 / var0
+        weight = torch.where(score <= mean0, 0.0, torch.where(score >= mean1, 1.0, odds.sigmoid()))
+    return weight
+
+
+def trigger_cluster(
+    white: Tensor,
+    label: Tensor,
+    target: int,
+    margin: Tensor,
+    smallest: int = 10,
+    exclusive: float = 50.0,
+    similar: float = 0.5,
+    tight: float = 0.3,
+    iterations: int = 10,
+) -> Cluster:
+    """The two-group split of one class that is most bimodal among those that other classes do not share.
+
+    As in SCAn (Tang et al. 2019, arXiv 1908.00686), two groups of one covariance; unlike it, many starts (principal
+    directions, images that look like another class, dense spots), each image scored without its own part in the
+    direction (in 1,536 dimensions every image is its own outlier), and no clean images. The separation is Ashman's
+    (Ashman, Bird, Zepf 1994, astro-ph/9408030).
+
+    Args:
+        white: (n, p) float, whitened within classes.
+        label: (n,) int64.
+        target: the class that is looked at.
+        margin: (n,) float, above 0 where an image looks like another class than its own.
+        smallest: images that make a cluster.
+        exclusive: the least enrichment.
+        similar: the largest likeness; above it the cluster is of near-duplicates (a video's frames), as more than nine
+            in ten members have one. Images that share no more than a trigger have about 0.1.
+        tight: the least spread across the direction, over that of the rest of the class; below it the cluster is of
+            copies. A trigger leaves 0.8 to 1.3.
+        iterations: of direction and mixture.
+
+    Returns:
+        The cluster of largest separation, with separation 0 and posterior 0 if there is none.
+
+    Raises:
+        ValueError: other shapes.
+
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> white = torch.randn(600, 20, generator=generator)
+    >>> white[:40, 0] += 12
+    >>> label = torch.arange(600) // 200
+    >>> found = trigger_cluster(white, label, 0, torch.zeros(600))
+    >>> int((found.posterior > 0.5).sum()), trigger_cluster(white, label, 1, torch.zeros(600)).separation < 4
+    (40, True)
+    """
+    if white.ndim != 2 or not label.shape == margin.shape == white.shape[:1]:
+        shapes = f"{tuple(white.shape)}, {tuple(label.shape)} and {tuple(margin.shape)}"
+        raise ValueError(f"white is (n, p), label and margin (n,), not {shapes}")
+    rows = (label == target).nonzero().flatten()
+    inside, n = white[rows], len(rows)
+    none = Cluster(0.0, 0.0, 0.0, white.new_zeros(n), white.new_zeros(white.shape[1]))
+    if n < 2 * smallest or n == len(white):
+        return none
+    weight = _starts(inside - inside.mean(0), margin[rows])
+    total, square = inside.sum(0)[:, None], inside.square().sum(1)[:, None]
+    for _ in range(iterations):
+        upper = weight.sum(0).clamp(min=1e-3)
+        lower = (n - weight.sum(0)).clamp(min=1e-3)
+        sums = inside.T @ weight
+        direction = sums / upper - (total - sums) / lower
+        length = direction.norm(dim=0).clamp(min=1e-9)
+        score = (inside @ direction - square * (weight / upper - (1 - weight) / lower)) / length
+        weight = mixture(score, weight)
+    direction = direction / length
+    elsewhere = (white @ direction)[label != target]
+    projected = inside @ direction
+    hits = weight > 0.5
+    apart = torch.stack([_separation(score[:, i], hits[:, i]) for i in range(hits.shape[1])])
+    for column in apart.argsort(descending=True).tolist():  # the first that passes
+        hit, plain, axis = hits[:, column], projected[:, column], direction[:, column]
+        a, b = int(hit.sum()), int((~hit).sum())
+        if min(a, b) < 3:
+            continue
+        wide1, wide0 = plain[hit].std().clamp(min=1e-9), plain[~hit].std().clamp(min=1e-9)
+        middle = (plain[hit].mean() * wide0 + plain[~hit].mean() * wide1) / (wide0 + wide1)
+        beyond = float((elsewhere[:, column] > middle).float().mean())
+        flipped = beyond > 0.5  # the other classes lie with what the start took for the cluster
+        if flipped:
+            hit, a, b, beyond = ~hit, b, a, 1 - beyond
+        enrichment = a / n / (beyond + 1 / len(elsewhere))
+        if a < smallest or enrichment < exclusive:
+            continue
+        likeness = _likeness(inside[hit], axis)
+        if likeness > similar or _spread(inside[hit], axis) < tight * _spread(inside[~hit], axis):
+            continue
+        posterior = 1 - weight[:, column] if flipped else weight[:, column]
+        return Cluster(float(apart[column]), enrichment, likeness, posterior, -axis if flipped else axis)
+    return none
+
+
+def _separation(score: Tensor, hit: Tensor) -> Tensor:
+    """The difference of two groups' means over the root of their summed variances; 0 for a group below 3."""
+    if min(int(hit.sum()), int((~hit).sum())) < 3:
+        return score.new_zeros(())
+    upper, lower = score[hit], score[~hit]
+    return (upper.mean() - lower.mean()) / (upper.var() + lower.var()).sqrt().clamp(min=1e-9)
+
+
+def _starts(inside: Tensor, margin: Tensor) -> Tensor:
+    """(n, s) weights of 0 and 1, where EM starts."""
+    n = len(inside)
+    starts = []
+    # principal directions, from a fixed start, so that the result is deterministic
+    generator = torch.Generator().manual_seed(0)
+    basis = torch.randn(inside.shape[1], min(6, n), generator=generator, dtype=inside.dtype).to(inside.device)
+    for _ in range(4):
+        basis = torch.linalg.qr(inside.T @ (inside @ basis)).Q
+    projected = inside @ basis
+    projected = projected @ torch.linalg.eigh(projected.T @ projected).eigenvectors.flip(1)
+    for fraction in (0.1, 0.02):
+        size = min(n, max(5, int(fraction * n)))
+        for column in projected.T[:3]:
+            for sign in (1, -1):
+                starts.append(torch.zeros_like(column).scatter_(0, (sign * column).topk(size).indices, 1.0))
+    for above in (0.0, 0.6):
+        foreign = margin > above
+        if 3 <= int(foreign.sum()) <= n - 3:
+            starts.append(foreign.to(inside))
+    some = torch.arange(0, n, math.ceil(n / 4000), device=inside.device)
+    unit = torch.nn.functional.normalize(inside[some])
+    similarity = unit @ unit.T
+    similarity.fill_diagonal_(-torch.inf)
+    size = min(len(some) - 1, max(10, int(0.02 * len(some))))
+    density = similarity.topk(min(10, size), 1).values.mean(1)
+    for _ in range(8):
+        densest = int(density.argmax())
+        if density[densest] == -torch.inf:
+            break
+        member = torch.cat([similarity[densest].topk(size).indices, some.new_tensor([densest])])
+        starts.append(torch.zeros_like(inside[:, 0]).index_fill_(0, some[member], 1.0))
+        density[member] = -torch.inf
+    return torch.stack(starts, 1)
+
+
+def _likeness(rows: Tensor, axis: Tensor) -> float:
+    """The tenth percentile of the members' cosines with their most similar other member, without one axis."""
+    some = rows[torch.arange(0, len(rows), math.ceil(len(rows) / 4000), device=rows.device)]
+    centered = some - some.mean(0)
+    unit = torch.nn.functional.normalize(centered - (centered @ axis)[:, None] * axis)
+    similarity = unit @ unit.T
+    similarity.fill_diagonal_(-torch.inf)
+    nearest = similarity.amax(1).sort().values
+    return float(nearest[len(nearest) // 10])
+
+
+def _spread(rows: Tensor, axis: Tensor) -> float:
+    """The mean squared distance from the mean, without that along one axis."""
+    centered = rows - rows.mean(0)
+    across = centered.square().sum() - (centered @ axis).square().sum()
+    return float(across / max(1, len(rows) - 1))

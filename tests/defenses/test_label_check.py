@@ -1,0 +1,128 @@
+"""The check on frozen features: what reaches the rule, what becomes of its findings, and that it stops a backdoor."""
+
+import logging
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from shapes import Shapes
+
+from cleanse.attacks import BadNets
+from cleanse.defenses import LabelCheck
+from cleanse.encoders import EfficientNetLite
+from cleanse.engine.runner import Runner
+from cleanse.experiments.evaluation import evaluate, judge
+from cleanse.functional import Checked
+from cleanse.networks import SmallResNet
+from cleanse.verdict import Verdict
+from cleanse.views import TrainingView
+
+
+def checked(n: int, flagged: list[int], group: list[int], prediction: dict[int, int], label: torch.Tensor) -> Checked:
+    """Findings about n images: some flagged, some of them in a named class's group, some surely of another class."""
+    score = torch.full((n,), -1.0)
+    score[flagged] = 0.9
+    score[group] = 1.9
+    looks = label.clone()
+    for row, other in prediction.items():
+        looks[row] = other
+    mask = torch.zeros(n, dtype=torch.bool)
+    mask[flagged + group] = True
+    relabel = mask & (score > 1) & (looks != label)
+    zero = torch.zeros(10)
+    return Checked(zero.long(), zero, zero, score, mask, looks, torch.ones(n), relabel)
+
+
+def test_an_image_of_a_named_group_is_relabeled_or_dropped_and_another_flagged_one_is_dropped(
+    view: TrainingView,
+) -> None:
+    label = view.label
+    other = int((label[1] + 1) % 10)
+    verdict = LabelCheck().verdict(view, view.labeled, checked(200, [0], [1, 2], {0: 3, 1: other}, label))
+    assert verdict.dropped.nonzero().flatten().tolist() == [0, 2]
+    assert verdict.relabeled.nonzero().flatten().tolist() == [1]
+    assert int(verdict.new_label[1]) == other
+
+
+def test_where_most_is_flagged_nothing_is_relabeled(view: TrainingView) -> None:
+    others = {i: int((view.label[i] + 1) % 10) for i in range(150)}
+    verdict = LabelCheck().verdict(view, view.labeled, checked(200, [], list(range(150)), others, view.label))
+    assert int(verdict.relabeled.sum()) == 0
+    assert int(verdict.dropped.sum()) == 150
+
+
+def test_images_without_a_label_are_dropped(view: TrainingView) -> None:
+    some = view.with_labels(torch.where(torch.arange(200) < 20, -1, view.label))
+    given = some.labeled
+    verdict = LabelCheck().verdict(some, given, checked(180, [], [], {}, some.label[given]))
+    assert verdict.dropped.nonzero().flatten().tolist() == list(range(20))
+
+
+UNUSUAL: dict[str, Any] = {
+    "k": 7, "separate": 5.5, "excess": 3.5, "smallest": 6, "fewest": 40, "lenient": 0.35, "elsewhere": 0.45,
+    "certain": 0.55,
+}  # fmt: skip
+
+
+def test_every_argument_reaches_the_rule(view: TrainingView, runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+
+    def record(content: torch.Tensor, early: torch.Tensor, label: torch.Tensor, votes: Any, **rest: Any) -> Checked:
+        seen.update(rest, content=tuple(content.shape), early=tuple(early.shape), label=label)
+        return checked(200, [], [], {}, label)
+
+    monkeypatch.setattr("cleanse.defenses.label_check.check_labels", record)
+    outcome = LabelCheck(encoder=EfficientNetLite(size=32), **UNUSUAL).cleanse(view, runner)
+    assert {name: seen[name] for name in UNUSUAL} == UNUSUAL
+    assert (seen["content"], seen["early"]) == ((200, 1280), (200, 1536))
+    assert seen["label"].equal(view.label)
+    assert outcome.verdict.counts() == {"kept": 200, "relabeled": 0, "dropped": 0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"k": 0}, "k is a number of images, at least 1, not 0"),
+        ({"smallest": 0}, "smallest is a number of images"),
+        ({"lenient": 1.5}, "lenient is a share of the votes, between 0 and 1, not 1.5"),
+        ({"certain": -1.0}, "certain is a share"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_an_argument_out_of_range_is_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        LabelCheck(**arguments)
+
+
+def test_one_class_alone_is_refused(view: TrainingView, runner: Runner) -> None:
+    with pytest.raises(ValueError, match="at least two classes"):
+        LabelCheck(encoder=EfficientNetLite(size=32)).cleanse(view.subset(view.label == 3), runner)
+
+
+@pytest.mark.slow
+def test_a_backdoor_that_works_without_the_check_does_not_work_with_it(
+    runner: Runner, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Drawn shapes, BadNets on 5 % of all images: the class is named, the backdoor is gone, accuracy is kept."""
+    attack = BadNets(pattern="checkerboard", target=2, poison_rate=0.05)
+    data = Shapes(attack=attack, batch_size=64, seed=1)
+    train = data.training_view()
+    defense = LabelCheck(network=partial(SmallResNet, width=16), epochs=12, lr=0.05, milestones=(9,))
+    with caplog.at_level(logging.INFO, "cleanse"):
+        outcome = defense.cleanse(train, runner)
+    found = judge(outcome.verdict, data.truth)
+    before = defense.classify(train.with_verdict(Verdict.keep_all(train.id, train.label)), runner)
+    none, after = evaluate(before, data, runner), evaluate(outcome.model, data, runner)
+    assert any("class 'triangle' looks attacked" in line for line in caplog.messages)
+    assert found["tpr"] is not None
+    assert found["tpr"] > 0.98
+    assert found["fpr"] is not None
+    assert found["fpr"] < 0.05
+    assert none["asr"] is not None
+    assert none["asr"] > 0.9
+    assert after["asr"] is not None
+    assert after["asr"] < 0.1
+    assert after["sa"] is not None
+    assert none["sa"] is not None
+    assert after["sa"] > none["sa"] - 0.05

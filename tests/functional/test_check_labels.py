@@ -1,0 +1,182 @@
+"""The rule of `cleanse check`, on synthetic features; no encoder, no data."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from cleanse.functional.check_labels import FOREIGN, TRIGGER, check_labels
+from cleanse.functional.content_votes import content_votes
+from cleanse.functional.expected_flags import expected_flags
+from cleanse.functional.foreign_excess import foreign_excess
+from cleanse.functional.trigger_cluster import mixture, trigger_cluster
+from cleanse.functional.whiten_within import whiten_within
+
+
+def scene(n: int = 1500, classes: int = 5, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """Content features with one label in ten unclear, early features without any content, true labels."""
+    generator = torch.Generator().manual_seed(seed)
+    true = torch.arange(n) % classes
+    other = torch.randint(classes, (n,), generator=generator)
+    unclear = (torch.rand(n, generator=generator) < 0.1)[:, None]
+    content = 3 * torch.eye(classes)[true] + 0.4 * torch.randn(n, classes, generator=generator)
+    content = torch.where(unclear, content / 2 + 1.5 * torch.eye(classes)[other], content)
+    return content, torch.randn(n, 64, generator=generator), true
+
+
+def test_votes_leave_an_image_out() -> None:
+    features = torch.tensor([[1.0, 0.0], [0.99, 0.1], [0.0, 1.0], [0.1, 0.99], [1.0, 0.05]])
+    share, margin = content_votes(features, torch.tensor([0, 0, 1, 1, 1]), k=1)
+    assert share[4].tolist() == [1.0, 0.0]
+    assert margin[4] == 1.0 and margin[2] == -1.0
+
+
+def test_votes_keep_a_small_class_beside_large_ones() -> None:
+    generator = torch.Generator().manual_seed(0)
+    label = torch.tensor([0] * 500 + [1] * 12)
+    features = 2.0 * torch.eye(2)[label] + torch.randn(512, 2, generator=generator)
+    share, _ = content_votes(features, label, k=40)
+    assert (share.argmax(1) == label)[500:].float().mean() > 0.7
+    plain = torch.zeros(512, 2)
+    unit = torch.nn.functional.normalize(features - features.mean(0))
+    similarity = (unit @ unit.T).fill_diagonal_(-9)
+    plain.scatter_add_(1, label[similarity.topk(40).indices], torch.ones(512, 40))
+    assert (plain.argmax(1) == label)[500:].float().mean() < 0.3  # undivided votes lose it
+
+
+def test_only_voters_vote() -> None:
+    content, _, true = scene()
+    share, _ = content_votes(content, true, k=5, voter=true != 3)
+    assert share[:, 3].max() == 0
+    assert torch.allclose(share.sum(1), torch.ones(len(true)))
+
+
+@pytest.mark.parametrize("block", [7, 100000])
+def test_blocks_change_nothing(block: int) -> None:
+    content, early, true = scene(300)
+    assert torch.equal(content_votes(content, true, 5)[1], content_votes(content, true, 5, block=block)[1])
+    assert torch.allclose(whiten_within(early, true), whiten_within(early, true, block=block), atol=1e-4)
+
+
+def test_bad_features_are_refused() -> None:
+    content, early, true = scene(100)
+    content[3, 0] = torch.nan
+    with pytest.raises(ValueError, match="finite"):
+        content_votes(content, true)
+    with pytest.raises(ValueError, match="equal"):
+        whiten_within(torch.ones(100, 4), true)
+    with pytest.raises(ValueError, match="two classes"):
+        content_votes(early, torch.zeros(100, dtype=torch.int64))
+
+
+def test_whitening_gives_every_direction_one_spread() -> None:
+    generator = torch.Generator().manual_seed(1)
+    features = torch.randn(4000, 6, generator=generator) @ torch.randn(6, 6, generator=generator)
+    label = torch.arange(4000) % 2
+    white = whiten_within(features + 3 * label[:, None], label, ridge=1e-6)
+    inside = torch.cat([white[label == c] - white[label == c].mean(0) for c in (0, 1)])
+    assert torch.allclose(inside.T @ inside / 4000, torch.eye(6), atol=1e-3)
+    assert white.mean(0).abs().max() < 1e-3
+
+
+def test_mixture_is_monotone() -> None:
+    score = torch.cat([torch.randn(200, generator=torch.Generator().manual_seed(0)), torch.linspace(7, 9, 20)])[:, None]
+    posterior = mixture(score, (score > 5).float())
+    order = score[:, 0].argsort()
+    assert (posterior[order, 0].diff() >= -1e-6).all()
+    assert int((posterior > 0.5).sum()) == 20
+
+
+@pytest.mark.parametrize("share", [20, 150, 280])
+def test_cluster_is_found_whether_small_or_most_of_the_class(share: int) -> None:
+    _, early, true = scene()
+    early[(true == 2).nonzero().flatten()[:share]] += 1.5  # 12 standard deviations along one of 64 directions
+    found = trigger_cluster(whiten_within(early, true), true, 2, -torch.ones(len(true)))
+    assert found.separation > 4.2
+    assert (found.posterior > 0.5).nonzero().flatten().tolist() == list(range(share))
+
+
+def test_cluster_that_other_classes_share_is_none() -> None:
+    _, early, true = scene()
+    early[:300] += 1.5  # 60 of each class
+    white = whiten_within(early, true)
+    assert all(trigger_cluster(white, true, c, -torch.ones(len(true))).separation < 4.2 for c in range(5))
+
+
+def test_near_duplicates_are_no_trigger() -> None:
+    _, early, true = scene()
+    rows = (true == 1).nonzero().flatten()[:40]
+    early[rows] = early[rows[0]] + 0.1 * torch.randn(40, 64, generator=torch.Generator().manual_seed(2))
+    white, margin = whiten_within(early, true), -torch.ones(len(true))
+    assert trigger_cluster(white, true, 1, margin, similar=1.0, tight=0.0).separation > 4.2
+    assert trigger_cluster(white, true, 1, margin).separation < 4.2
+
+
+def test_excess_is_one_in_clean_data_and_under_random_noise() -> None:
+    content, _, true = scene(4000)
+    label = true.clone()
+    label[:400] = torch.randint(5, (400,), generator=torch.Generator().manual_seed(3))
+    for given in (true, label):
+        ratio, _ = foreign_excess(content_votes(content, given)[1], given, quantile=0.9)
+        assert ratio.max() < 2.5
+    label = torch.where((torch.arange(4000) < 300) & (true != 0), 0, true)
+    ratio, count = foreign_excess(content_votes(content, label)[1], label)
+    assert ratio.argmax() == 0 and ratio[0] > 4 and count[0] > 10
+
+
+def test_nothing_is_named_in_clean_data() -> None:
+    for seed in range(3):
+        content, early, true = scene(seed=seed)
+        found = check_labels(content, early, true, lenient=0.99)
+        assert not found.sign.any()
+
+
+def test_trigger_is_named_flagged_and_relabeled() -> None:
+    content, early, true = scene()
+    poison = (torch.arange(1500) < 100) & (true != 3)
+    label = torch.where(poison, 3, true)
+    early[poison] += 1.5
+    found = check_labels(content, early, label, elsewhere=0.999)
+    assert found.sign.tolist() == [0, 0, 0, TRIGGER, 0]
+    assert found.flagged[poison].all() and found.score[poison].min() > found.score[~poison].max()
+    moved = found.relabel & poison
+    assert moved.sum() > 60 and (found.prediction[moved] == true[moved]).float().mean() > 0.8
+
+
+def test_clean_label_trigger_is_never_kept() -> None:
+    content, early, true = scene()
+    poison = (torch.arange(1500) < 300) & (true == 3)
+    early[poison] += 1.5
+    found = check_labels(content, early, true)
+    assert found.sign.tolist() == [0, 0, 0, TRIGGER, 0] and found.flagged[poison].all()
+
+
+def test_patch_that_early_features_do_not_show_is_named_by_votes() -> None:
+    content, early, true = scene(3000)
+    poison = (torch.arange(3000) < 400) & (true != 3)
+    label = torch.where(poison, 3, true)
+    found = check_labels(content, early, label)
+    assert found.sign.tolist() == [0, 0, 0, FOREIGN, 0]
+    assert found.flagged[poison].float().mean() > 0.8
+
+
+def test_the_rule_is_deterministic() -> None:
+    content, early, true = scene(600)
+    for one, other in zip(check_labels(content, early, true), check_labels(content, early, true), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_estimate_is_what_happens() -> None:
+    content, early, true = scene(4000)
+    _, margin = content_votes(content, true)
+    none, named = expected_flags(margin, true)
+    found = check_labels(content, early, true)
+    assert none == pytest.approx(found.flagged.float().mean().item(), abs=0.02)
+    assert named >= 0
+    one = torch.where((torch.arange(4000) < 900) & (true != 0), 0, true)
+    assert expected_flags(content_votes(content, one)[1], one)[0] < 2 * none + 0.01  # one class's poison is left out
+
+
+def test_few_images_are_no_evidence_of_a_cluster() -> None:
+    content, _, true = scene(200)
+    early = torch.randn(200, 400, generator=torch.Generator().manual_seed(4))
+    assert not check_labels(content, early, true, lenient=0.99).sign.any()
