@@ -6,17 +6,25 @@ from cleanse.version import __version__
 
 if TYPE_CHECKING:
     from cleanse import functional
-    from cleanse.api import cleanse_folder, load_run
+    from cleanse.api import check, cleanse_folder, load_run
     from cleanse.defenses.embedding_verdict import verdict_from_embedding
     from cleanse.experiments.experiment import Experiment
     from cleanse.verdict import Verdict
 
 __all__ = [
-    "Experiment", "Verdict", "__version__", "cleanse_folder", "functional", "load_run", "verdict_from_embedding"
-]  # fmt: skip
+    "Experiment",
+    "Verdict",
+    "__version__",
+    "check",
+    "cleanse_folder",
+    "functional",
+    "load_run",
+    "verdict_from_embedding",
+]
 
 _HOMES = {
     "Verdict": "cleanse.verdict",
+    "check": "cleanse.api",
     "cleanse_folder": "cleanse.api",
     "load_run": "cleanse.api",
     "Experiment": "cleanse.experiments.experiment",

@@ -1,14 +1,21 @@
 """What ``cleanse fit`` does with a folder of images, as one function; and runs read back."""
 
 import logging
+import os
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from cleanse.data import FromDataset
+from cleanse.data.natural_size import natural_size
+from cleanse.defenses import LabelCheck
+from cleanse.engine.progress import Screen
+from cleanse.engine.runner import Runner
 from cleanse.experiments.build import build
-from cleanse.experiments.experiment import Experiment, run_experiment
+from cleanse.experiments.experiment import Experiment, Setup, run_experiment
 from cleanse.utils.configs import CONFIGS, shipped
 
 log = logging.getLogger("cleanse")
@@ -58,6 +65,38 @@ def cleanse_folder(
     experiment = run_experiment(build(configs, values))
     for text in (experiment.summary, experiment.table, experiment.directory):
         log.info("%s", text)
+    return experiment
+
+
+def check(
+    images: Any,
+    root: str | PathLike[str] = "runs",
+    seed: int = 0,
+    overrides: Mapping[str, object] | None = None,
+) -> Experiment:
+    """Look for a backdoor, as ``cleanse check`` does: a verdict for every image, and no training.
+
+    Args:
+        images: a folder with one folder of images per class; a pair (images, labels) of arrays; or a data set of
+            (image, label) such as torchvision's and Hugging Face's, see `cleanse.data.FromDataset`.
+        root: directory of all runs.
+        seed: of the run.
+        overrides: for a folder, arguments of ``cleanse fit`` by their dotted name; for anything else, arguments of
+            `cleanse.defenses.LabelCheck` by their name.
+
+    Returns:
+        What was found: ``verdict``, ``summary``, ``directory``, ``report()``; there is no ``model``.
+
+    Raises:
+        ValueError: the images cannot be used.
+    """
+    if isinstance(images, (str, PathLike)):
+        size = natural_size(os.fspath(images))
+        return cleanse_folder(images, "check", root, size, seed, {"verdict_only": True, **(overrides or {})})
+    defense = LabelCheck(**(overrides or {}))  # type: ignore[arg-type]
+    run = Runner(Path(root), seed, arguments={"accelerator": "auto", "devices": 1}, screen=Screen())
+    experiment = run_experiment(Setup(defense, FromDataset(images), run, verdict_only=True))
+    log.info("%s\n%s", experiment.summary, experiment.directory)
     return experiment
 
 

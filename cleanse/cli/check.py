@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 
+from cleanse.data.natural_size import natural_size
 from cleanse.experiments.messages import UsageError
 
 USAGE = """\
@@ -15,7 +16,8 @@ as a page. Nothing is trained and nothing in FOLDER is changed.
   --out DIR    where the run's directory is made (default: runs)
 
 Every argument of cleanse fit can be added: this is
-  cleanse fit --config check.yaml --config data/folder.yaml --data.root FOLDER --verdict_only true
+  cleanse fit --config check.yaml --config data/folder.yaml --data.root FOLDER --data.size S --verdict_only true
+where S is the images' own size, at most 224 pixels.
 """
 
 
@@ -56,5 +58,6 @@ def fit_arguments(argv: Sequence[str]) -> list[str]:
         )
     verdict_only = [] if train else ["--verdict_only=true"]
     return [
-        "--config", "check.yaml", "--config", "data/folder.yaml", f"--data.root={folders[0]}", *verdict_only, *rest,
+        "--config", "check.yaml", "--config", "data/folder.yaml", f"--data.root={folders[0]}",
+        f"--data.size={natural_size(folders[0])}", *verdict_only, *rest,
     ]  # fmt: skip

@@ -5,11 +5,8 @@ from cleanse.functional.boost import boost_components
 from cleanse.functional.check_labels import Checked, check_labels
 from cleanse.functional.cluster_vote import cluster_labels, cluster_vote
 from cleanse.functional.combine import combine, mean_rank
-<<<<<<< HEAD
-from cleanse.functional.cosine_basis import cosine_basis
-=======
 from cleanse.functional.content_votes import Votes, content_votes
->>>>>>> 00ebb50 (check: votes and clusters in a frozen encoder's features say which class is attacked and which images; nothing is trained)
+from cleanse.functional.cosine_basis import cosine_basis
 from cleanse.functional.disruptive_score import Disruption, disruptive_score
 from cleanse.functional.energy_scores import energy_scores, energy_vote
 from cleanse.functional.expected_flags import expected_flags
@@ -57,11 +54,8 @@ __all__ = [
     "cluster_vote",
     "combine",
     "component_fraction",
-<<<<<<< HEAD
     "cosine_basis",
-=======
     "content_votes",
->>>>>>> 00ebb50 (check: votes and clusters in a frozen encoder's features say which class is attacked and which images; nothing is trained)
     "disruptive_score",
     "energy_scores",
     "energy_vote",

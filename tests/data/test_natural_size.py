@@ -1,0 +1,22 @@
+"""The size of a folder's images."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from cleanse.data.natural_size import natural_size
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [((40, 30), 30), ((8, 9), 16), ((640, 480), 224)], ids=["own", "at least 16", "at most 224"]
+)
+def test_the_shorter_side_within_bounds(size: tuple[int, int], expected: int, tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    Image.new("RGB", size).save(tmp_path / "cat" / "a.png")
+    (tmp_path / "cat" / "notes.txt").write_text("no image")
+    assert natural_size(str(tmp_path)) == expected
+
+
+def test_a_folder_without_images_has_the_usual_size(tmp_path: Path) -> None:
+    assert natural_size(str(tmp_path)) == 32
