@@ -69,7 +69,7 @@ class LabelCheck(Defense):
         for name, share in (("lenient", lenient), ("elsewhere", elsewhere), ("certain", certain)):
             if not 0 <= share <= 1:
                 raise ValueError(f"{name} is a share of the votes, between 0 and 1, not {share}")
-        self.encoder = encoder
+        self._encoder = (encoder,)  # in a tuple: its weights are no part of the recipe's checkpoint
         self.k = k
         self.separate = separate
         self.excess = excess
@@ -84,7 +84,8 @@ class LabelCheck(Defense):
         return "Check"
 
     def cleanse(self, train: TrainingView, run: Runner) -> Outcome:
-        encoder = EfficientNetLite() if self.encoder is None else self.encoder
+        (given_encoder,) = self._encoder
+        encoder = EfficientNetLite() if given_encoder is None else given_encoder
         table = encoder.table(train, run)  # one pass, cached
         given = train.labeled
         content, early, label = table.features[given].float(), table.early[given].float(), train.label[given]

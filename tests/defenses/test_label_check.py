@@ -12,7 +12,7 @@ from cleanse.attacks import BadNets
 from cleanse.defenses import LabelCheck
 from cleanse.encoders import EfficientNetLite
 from cleanse.engine.runner import Runner
-from cleanse.experiments.evaluation import evaluate, judge
+from cleanse.experiments.evaluation import evaluate_classifier, evaluate_verdict
 from cleanse.functional import Checked
 from cleanse.networks import SmallResNet
 from cleanse.verdict import Verdict
@@ -105,15 +105,15 @@ def test_a_backdoor_that_works_without_the_check_does_not_work_with_it(
     runner: Runner, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Drawn shapes, BadNets on 5 % of all images: the class is named, the backdoor is gone, accuracy is kept."""
-    attack = BadNets(pattern="checkerboard", target=2, poison_rate=0.05)
-    data = Shapes(attack=attack, batch_size=64, seed=1)
+    attack = BadNets(pattern="checkerboard", size=5, target=2, poison_rate=0.05)
+    data = Shapes(attack=attack, batch_size=32, seed=1)
     train = data.training_view()
-    defense = LabelCheck(network=partial(SmallResNet, width=16), epochs=12, lr=0.05, milestones=(9,))
+    defense = LabelCheck(network=partial(SmallResNet, width=16), epochs=20, lr=0.02, milestones=(15,))
     with caplog.at_level(logging.INFO, "cleanse"):
         outcome = defense.cleanse(train, runner)
-    found = judge(outcome.verdict, data.truth)
+    found = evaluate_verdict(outcome.verdict, data.truth)
     before = defense.classify(train.with_verdict(Verdict.keep_all(train.id, train.label)), runner)
-    none, after = evaluate(before, data, runner), evaluate(outcome.model, data, runner)
+    none, after = evaluate_classifier(before, data, runner), evaluate_classifier(outcome.model, data, runner)
     assert any("class 'triangle' looks attacked" in line for line in caplog.messages)
     assert found["tpr"] is not None
     assert found["tpr"] > 0.98
