@@ -60,7 +60,7 @@ def attacks(target: int, source: int, rate: float, size: int) -> dict[str, objec
 
 
 def encode(encoder: EfficientNetLite, image: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """(n, C, H, W) uint8 to the features of both kinds, in bfloat16 as `cleanse check` has them where that is faster."""
+    """(n, C, H, W) uint8 to the features of both kinds, in bfloat16."""
     content, early = [], []
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         for part in torch.split(image, 250 if size < 160 else 64):
