@@ -119,14 +119,25 @@ def test_two_processes_contrast_with_the_images_of_both(tmp_path: Path) -> None:
     assert "cannot be shared equally by 2 processes" in refused.stderr
 
 
-def test_three_processes_train_the_weights_that_one_does(tmp_path: Path) -> None:
-    """Eight rows are three, three and two for three processes; the network has batch norm."""
+@pytest.mark.parametrize(
+    ("network", "images", "epochs"),
+    [("SmallCNN", "200", "2"), ("SmallResNet", "80", "1")],
+    ids=["uneven shards", "and batch norm"],
+)
+def test_three_processes_train_the_weights_that_one_does(
+    network: str, images: str, epochs: str, tmp_path: Path
+) -> None:
+    """Eight rows are three, three and two for three processes.
+
+    With batch norm, ten steps: after fifty, one ReLU of a blank pixel has gone the other way by rounding alone.
+    """
     weights = []
     for devices in ("1", "3"):
         recipe = (
-            "fit", "--config", "none.yaml", "--config", "quick.yaml", "--data.limit_train", "200", "--data.limit_test",
-            "37", "--data.batch_size", "8", "--model.epochs", "2", "--model.network", "SmallResNet", "--compare", "[]",
-            "--trainer.accelerator", "cpu", "--trainer.devices", devices, "--root", f"runs-{devices}",
+            "fit", "--config", "none.yaml", "--config", "quick.yaml", "--data.limit_train", images,
+            "--data.limit_test", "37", "--data.batch_size", "8", "--model.epochs", epochs, "--model.network", network,
+            "--compare", "[]", "--trainer.accelerator", "cpu", "--trainer.devices", devices, "--report", "false",
+            "--root", f"runs-{devices}",
         )  # fmt: skip
         done = subprocess.run(
             [*LAUNCHERS["lightning"], *recipe], cwd=tmp_path, capture_output=True, text=True, timeout=400,
@@ -136,6 +147,6 @@ def test_three_processes_train_the_weights_that_one_does(tmp_path: Path) -> None
         (stage,) = (tmp_path / f"runs-{devices}").glob("classifier-*/model.ckpt")
         found = torch.load(stage, weights_only=True)["state_dict"]
         weights.append(torch.cat([v.double().flatten() for v in found.values()]))
-        assert any(name.endswith("running_var") for name in found)
+        assert any(name.endswith("running_var") for name in found) is (network == "SmallResNet")
     one, three = weights
     assert float((one - three).norm() / one.norm()) < 1e-4
