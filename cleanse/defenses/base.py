@@ -28,10 +28,14 @@ class Outcome:
         verdict: one row per training image.
         model: the classifier trained on what the verdict leaves, or what trains it, such as
             ``partial(self.classify, train.with_verdict(verdict), run)``; it is called once.
+        notes: sentences about the evidence, which the summary begins with.
     """
 
-    def __init__(self, verdict: Verdict, model: LightningModule | Callable[[], LightningModule]) -> None:
+    def __init__(
+        self, verdict: Verdict, model: LightningModule | Callable[[], LightningModule], notes: Sequence[str] = ()
+    ) -> None:
         self.verdict = verdict
+        self.notes = tuple(notes)
         self._model = model
 
     @cached_property

@@ -95,17 +95,18 @@ class LabelCheck(Defense):
 
         votes = content_votes(content, label, self.k)
         usual, named = expected_flags(votes.margin, label, self.lenient, self.elsewhere)
-        log.info(
-            "cross-validated: about %.1f %% of clean images will be flagged, %.1f %% if a class is named",
-            100 * usual, 100 * named,
-        )  # fmt: skip
+        estimate = (
+            f"Of the clean images, about {usual:.1%} will be flagged, {named:.1%} where a class is named "
+            "(cross-validated, before the verdict)."
+        )
+        log.info("%s", estimate)
         checked = check_labels(
             content, early, label, votes, k=self.k, separate=self.separate, excess=self.excess, smallest=self.smallest,
             fewest=self.fewest, lenient=self.lenient, elsewhere=self.elsewhere, certain=self.certain,
         )  # fmt: skip
-        log.info("%s", "; ".join(evidence(checked, train.classes)) or "no class is named")
         verdict = self.verdict(train, given, checked)
-        return Outcome(verdict, partial(self.classify, train.with_verdict(verdict), run))
+        notes = [*(evidence(checked, train.classes) or ["No class looks attacked to this check."]), estimate]
+        return Outcome(verdict, partial(self.classify, train.with_verdict(verdict), run), notes)
 
     def verdict(self, train: TrainingView, given: Tensor, checked: Checked) -> Verdict:
         """Flagged images are relabeled where the votes are sure, and dropped otherwise."""
@@ -138,7 +139,7 @@ def evidence(checked: Checked, classes: Sequence[str]) -> list[str]:
             signs.append(
                 f"its images look like other classes {float(checked.ratio[c]):.0f} times as often as those of others"
             )
-        found.append(f"class {classes[c]!a} looks attacked: {' and '.join(signs)}")
+        found.append(f"Class {classes[c]!a} looks attacked: {' and '.join(signs)}.")
     return found
 
 

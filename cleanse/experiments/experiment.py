@@ -162,6 +162,7 @@ class Found:
         seconds: of the recipe's stages, by their name.
         compared: figures of the classifiers that it is compared with.
         again: the recipe's verdict on the images that it kept.
+        notes: the recipe's sentences about its evidence.
     """
 
     directory: RunDirectory
@@ -171,6 +172,7 @@ class Found:
     seconds: dict[str, float]
     compared: dict[Comparison, Figures] = field(default_factory=dict)
     again: Verdict | None = None
+    notes: tuple[str, ...] = ()
 
 
 def run_experiment(setup: Setup) -> Experiment:
@@ -242,7 +244,7 @@ def _defend(setup: Setup, train: TrainingView) -> Found:
     figures: Figures = dict.fromkeys((*CLASSIFIER, *DETECTION))
     warn_of_lost_classes(outcome.verdict, data.classes)
     figures |= {} if data.attack is None else evaluate_verdict(outcome.verdict, data.truth)
-    found = Found(_directory(setup, train), train, outcome.verdict, figures, _since(run, before))
+    found = Found(_directory(setup, train), train, outcome.verdict, figures, _since(run, before), notes=outcome.notes)
     _save(setup, found)
     if not setup.verdict_only:
         defense.model = outcome.model
@@ -322,7 +324,7 @@ def _save(setup: Setup, found: Found) -> Experiment:
         if setup.report:
             content = _illustrated(setup, RunContent(directory, results, setup.config, verdict, data.classes))
     pattern = content.pattern.words if content is not None and content.pattern is not None else ""
-    summary = summarize(found.verdict, data.classes, len(data.unreadable), found.again, pattern)
+    summary = summarize(found.verdict, data.classes, len(data.unreadable), found.again, pattern, found.notes)
     with _finished_may_be_read_only(directory):
         if is_rank_zero():
             directory.write_summary(summary)

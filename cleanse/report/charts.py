@@ -115,7 +115,7 @@ def _map(run: RunContent) -> Drawn | None:
     about += "that are relabeled or dropped."
     where = _places(points, group, names)
     return Drawn(
-        outlined_scatter(points, group, names, flagged, "relabeled or dropped"),
+        outlined_scatter(points, group, names, flagged, "flagged"),
         f"Scatter plot. {about} {int(flagged.sum()):,} are outlined. {where}",
         about + part,
     )

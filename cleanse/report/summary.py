@@ -115,6 +115,7 @@ def summarize(
     unreadable: int = 0,
     baseline: Verdict | None = None,
     pattern: str = "",
+    notes: Sequence[str] = (),
 ) -> str:
     """A verdict in words, for a person who knows nothing about their data.
 
@@ -127,6 +128,7 @@ def summarize(
         unreadable: how many such files there are.
         baseline: the verdict of the same recipe on the kept images alone; None if nobody asked for it.
         pattern: a sentence about what the suspicious images of a class share; empty for none.
+        notes: the recipe's own sentences about its evidence and its errors; they come first.
 
     Returns:
         Lines of ASCII text, the last without a line end.
@@ -144,6 +146,7 @@ def summarize(
     share, total = flagged_shares(verdict, len(classes))
     lines = [
         cannot_be_used(verdict),
+        *notes,
         f"Of {len(verdict)} images, {n['kept']} are kept, {n['relabeled']} relabeled and {n['dropped']} dropped.",
         *_by_class(verdict, names, share),
         f"  without a label: {int((verdict.label < 0).sum())}" if (verdict.label < 0).any() else "",
@@ -154,7 +157,7 @@ def summarize(
         pattern,
         *_lost(verdict, names, total),
         *_doubt(verdict),
-        *_sureness(baseline, len(classes)),
+        *([] if notes and baseline is None else _sureness(baseline, len(classes))),
     ]
     return "\n".join(line for line in lines if line)
 

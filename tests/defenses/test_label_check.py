@@ -114,7 +114,8 @@ def test_a_backdoor_that_works_without_the_check_does_not_work_with_it(
     found = evaluate_verdict(outcome.verdict, data.truth)
     before = defense.classify(train.with_verdict(Verdict.keep_all(train.id, train.label)), runner)
     none, after = evaluate_classifier(before, data, runner), evaluate_classifier(outcome.model, data, runner)
-    assert any("class 'triangle' looks attacked" in line for line in caplog.messages)
+    assert outcome.notes[0].startswith("Class 'triangle' looks attacked")
+    assert any("cross-validated" in line for line in caplog.messages)
     assert found["tpr"] is not None
     assert found["tpr"] > 0.98
     assert found["fpr"] is not None

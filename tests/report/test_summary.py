@@ -160,3 +160,9 @@ def test_a_class_stands_out_by_what_is_relabeled_too() -> None:
     text = summarize(found, NAMES)
     assert "Class 'owl' stands out: 10.0% of its images are relabeled, the other classes 0.0% to 0.0%" in text
     assert "of its 10 relabeled ones, 10 look like 'fox'" in text and text.count("stands out:") == 1
+
+
+def test_the_recipes_notes_come_first_and_take_the_place_of_what_was_not_measured() -> None:
+    words = summarize(Verdict.keep_all("ab", torch.tensor([0, 1])), ["cat", "dog"], notes=("Class 'cat' looks odd.",))
+    assert words.splitlines()[0] == "Class 'cat' looks odd."
+    assert "--baseline" not in words
