@@ -1,9 +1,13 @@
 """`cleanse check` is `cleanse fit` with a shipped config, and every road to it says so."""
 
+import random
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
+from PIL import Image
+from shapes import KINDS, draw
 
 from cleanse.cli.check import fit_arguments
 from cleanse.cli.main import HELP, main
@@ -11,7 +15,8 @@ from cleanse.cli.main import HELP, main
 
 def test_a_check_is_a_fit_of_the_folder_without_training(tmp_path: Path) -> None:
     assert fit_arguments([str(tmp_path)]) == [
-        "--config", "check.yaml", "--config", "data/folder.yaml", f"--data.root={tmp_path}", "--verdict_only=true",
+        "--config", "check.yaml", "--config", "data/folder.yaml", f"--data.root={tmp_path}", "--data.size=32",
+        "--verdict_only=true",
     ]  # fmt: skip
 
 
@@ -66,3 +71,19 @@ def test_the_first_command_of_the_help_is_check() -> None:
 def test_the_help_of_check_shows_the_command_underneath(capfd: pytest.CaptureFixture[str]) -> None:
     main(["check", "--help"])
     assert "cleanse fit --config check.yaml --config data/folder.yaml" in capfd.readouterr().out
+
+
+def test_a_folder_is_checked_end_to_end(cleanse: Callable[..., "CompletedProcess[str]"], tmp_path: Path) -> None:
+    """Pictures of four shapes, of which six squares lie among the rings: said in words, and nothing is trained."""
+    random_ = random.Random(0)
+    for kind in KINDS[:4]:
+        for i in range(24):
+            place = tmp_path / "photos" / ("ring" if kind == "square" and i < 6 else kind)
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(draw(kind, random_).permute(1, 2, 0).numpy()).save(place / f"{kind}{i}.png")
+    done = cleanse("check", "photos")
+    run = tmp_path / done.stdout.splitlines()[-1]
+    assert done.stdout.startswith(("No class looks attacked", "Class 'ring' looks attacked"))
+    assert "Of the clean images, about" in done.stdout
+    assert {path.name for path in run.iterdir()} >= {"verdict.csv", "summary.txt", "report.html"}
+    assert not (run / "model.ckpt").exists()
