@@ -23,6 +23,7 @@ def expected_flags(margin: Tensor, label: Tensor, lenient: float = 0.6, elsewher
     Raises:
         ValueError: other shapes, or no images.
 
+    >>> import torch
     >>> margin = torch.tensor([0.7, 0.1, -1.0, -1.0, 0.8, 0.2, 0.3, -1.0])
     >>> expected_flags(margin, torch.tensor([0, 0, 0, 0, 1, 1, 1, 1]))
     (0.25, 0.3125)

@@ -8,7 +8,7 @@ from torch import Tensor
 from cleanse.functional.trigger_cluster import mixture
 
 
-def foreign_cluster(white: Tensor, label: Tensor, target: int, margin: Tensor, iterations: int = 15) -> Tensor:
+def foreign_cluster(white: Tensor, label: Tensor, suspect: int, margin: Tensor, iterations: int = 15) -> Tensor:
     """EM for two groups in one class on whitened features and, as one more coordinate, the margin of the votes.
 
     For triggers too weak to be a cluster on their own (a smooth warp: 2.5 standard deviations). The margin enters as
@@ -17,7 +17,7 @@ def foreign_cluster(white: Tensor, label: Tensor, target: int, margin: Tensor, i
     Args:
         white: (n, p) float, whitened within classes.
         label: (n,) int64.
-        target: the class.
+        suspect: the class that is looked at.
         margin: (n,) float, the best other class's share of the votes minus that of the given one.
         iterations: of direction and mixture.
 
@@ -38,7 +38,7 @@ def foreign_cluster(white: Tensor, label: Tensor, target: int, margin: Tensor, i
     if white.ndim != 2 or not label.shape == margin.shape == white.shape[:1]:
         shapes = f"{tuple(white.shape)}, {tuple(label.shape)} and {tuple(margin.shape)}"
         raise ValueError(f"white is (n, p), label and margin (n,), not {shapes}")
-    rows = label == target
+    rows = label == suspect
     inside, n = white[rows], int(rows.sum())
     weight = (margin[rows] > 0).to(white)[:, None]
     if weight.sum() < 4 or n - weight.sum() < 4 or n == len(white):

@@ -59,7 +59,7 @@ def mixture(score: Tensor, weight: Tensor, iterations: int = 8) -> Tensor:
 def trigger_cluster(
     white: Tensor,
     label: Tensor,
-    target: int,
+    suspect: int,
     margin: Tensor,
     smallest: int = 10,
     exclusive: float = 50.0,
@@ -77,7 +77,7 @@ def trigger_cluster(
     Args:
         white: (n, p) float, whitened within classes.
         label: (n,) int64.
-        target: the class that is looked at.
+        suspect: the class that is looked at.
         margin: (n,) float, above 0 where an image looks like another class than its own.
         smallest: images that make a cluster.
         exclusive: the least enrichment.
@@ -104,7 +104,7 @@ def trigger_cluster(
     if white.ndim != 2 or not label.shape == margin.shape == white.shape[:1]:
         shapes = f"{tuple(white.shape)}, {tuple(label.shape)} and {tuple(margin.shape)}"
         raise ValueError(f"white is (n, p), label and margin (n,), not {shapes}")
-    rows = (label == target).nonzero().flatten()
+    rows = (label == suspect).nonzero().flatten()
     inside, n = white[rows], len(rows)
     none = Cluster(0.0, 0.0, 0.0, white.new_zeros(n), white.new_zeros(white.shape[1]))
     if n < 2 * smallest or n == len(white):
@@ -120,7 +120,7 @@ def trigger_cluster(
         score = (inside @ direction - square * (weight / upper - (1 - weight) / lower)) / length
         weight = mixture(score, weight)
     direction = direction / length
-    elsewhere = (white @ direction)[label != target]
+    elsewhere = (white @ direction)[label != suspect]
     projected = inside @ direction
     hits = weight > 0.5
     apart = torch.stack([_separation(score[:, i], hits[:, i]) for i in range(hits.shape[1])])
