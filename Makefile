@@ -5,7 +5,7 @@ BIN = .venv/bin
 .PHONY: demo test check mutate
 
 demo: .venv/installed
-	$(BIN)/cleanse fit --config ispl.yaml --config quick.yaml
+	$(BIN)/cleanse fit --config knn.yaml --config quick.yaml --config attacks/badnets.yaml
 
 test: .venv/installed check
 	$(BIN)/python -m pytest -n 2 --dist worksteal
