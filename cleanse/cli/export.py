@@ -303,7 +303,7 @@ def _listing(data: ImageDataModule) -> Listing:
 
 def _check_unchanged(run: RunDirectory, data: ImageDataModule, verdict: Verdict, train: dict[str, ImageFile]) -> None:
     """Raises: ValueError if the files are not those that the verdict is about, as far as can be told."""
-    again = "a verdict holds for the files it was made from only; put them back, or run cleanse fit again"
+    again = "a verdict holds for the files it was made from only; put them back, or run it again"
     gone = [id for id in verdict.id if id not in train]
     if gone:
         more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""

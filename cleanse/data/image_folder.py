@@ -199,12 +199,11 @@ class ImageFolder(ImageDataModule):
                 return decoded.image if self._color else to_gray(decoded.image)
 
             assert self._train is not None
-            spec = self.spec()
             empty = torch.empty(0, 3 if self._color else 1, size, size, dtype=torch.uint8)
             return replace(
                 self._train.source,
                 image=empty,
-                spec=hash_of({**spec, "with": {**spec["with"], "size": size}}),
+                spec={"scaled": self._train.source.spec, "size": size},
                 stream=False,
                 reader=read,
             )

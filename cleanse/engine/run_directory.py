@@ -182,6 +182,8 @@ class RunDirectory:
             try:
                 record = json.loads(_text_of(path))
                 source = record["data"]["source"]
+                if isinstance(source, dict):  # the same images at another size, for an encoder
+                    source = source["scaled"]
                 if record["version"] == __version__ and isinstance(source, str):
                     found.add(source)
             except (OSError, ValueError, KeyError, TypeError, RecursionError):

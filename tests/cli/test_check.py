@@ -87,3 +87,5 @@ def test_a_folder_is_checked_end_to_end(cleanse: Callable[..., "CompletedProcess
     assert "Of the clean images, about" in done.stdout
     assert {path.name for path in run.iterdir()} >= {"verdict.csv", "summary.txt", "report.html"}
     assert not (run / "model.ckpt").exists()
+    cleanse("export", done.stdout.splitlines()[-1], "--out", "clean", "--force")
+    assert len(list((tmp_path / "clean").rglob("*.png"))) > 60
