@@ -90,9 +90,7 @@ class FrozenEncoder(LightningModule):
         if image.shape[1] != 3:
             raise ValueError(f"the encoder takes gray or color images, not images of {image.shape[1]} channels")
         image = self.normalize(image.float()).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(
-            image.device.type, enabled=False
-        ):  # the same verdict on every machine
+        with torch.autocast(image.device.type, enabled=False):  # the same verdict on every machine
             last, early = self.maps(image)
         pooled = last.mean((2, 3)) if last.ndim == 4 else last
         return pooled.float(), nn.functional.adaptive_avg_pool2d(early.float(), CELLS).flatten(1)
