@@ -81,6 +81,8 @@ class ImageDataModule(Described, LightningDataModule):
         limit_test: the same for test images.
         labeled: fraction of the training images whose label is given; None for all. Which ones: row numbers
             modulo 10, so that it is the same for every seed (D20).
+        reserve_clean: set this many images of each class aside before the attack: no part of the training set, none of
+            the test part; a recipe that needs clean images gets them with their labels (`reserved_view`, D240).
         seed: of the subset and of everything the attack draws; None for the run's seed.
 
     Raises:
@@ -103,16 +105,20 @@ class ImageDataModule(Described, LightningDataModule):
         limit_train: int | None = None,
         limit_test: int | None = None,
         labeled: float | None = None,
+        reserve_clean: int | None = None,
         seed: int | None = None,
     ) -> None:
         super().__init__()
-        for name, value in (("batch_size", batch_size), ("limit_train", limit_train), ("limit_test", limit_test)):
+        numbers = {"batch_size": batch_size, "limit_train": limit_train, "limit_test": limit_test}
+        for name, value in {**numbers, "reserve_clean": reserve_clean}.items():
             if value is not None and value < 1:
                 raise ValueError(f"{name} is a number of images, at least 1, not {value}")
         if labeled is not None and not 0 < labeled <= 1:
             raise ValueError(f"labeled is the fraction of training images with a label, in (0, 1], not {labeled}")
         self.attack, self.batch_size, self.augment = attack, batch_size, augment
         self.limit_train, self.limit_test, self.labeled, self.seed = limit_train, limit_test, labeled, seed
+        self.reserve_clean = reserve_clean
+        self._with_reserve: Images | None = None  # the training images and, behind them, those set aside
         self._train: TrainingView | None = None
         self._read: Images | None = None
         self._expected: tuple[str, ...] | None = None
@@ -184,7 +190,7 @@ class ImageDataModule(Described, LightningDataModule):
         if self.attack is not None and self._train is None:
             clean = self._clean()
             seed = self.seed or 0
-            role = self.attack.roles(clean.label, self._given(clean), seed)
+            role = self.attack.roles(clean.label, _given(clean), seed)
             self.attack.learn(self._view(clean, None), role, seed, run)
 
     def setup(self, stage: str | None = None) -> None:
@@ -192,11 +198,12 @@ class ImageDataModule(Described, LightningDataModule):
         if self._train is not None:
             return
         seed, clean = self.seed or 0, self._clean()
-        given = self._given(clean)
+        given = _given(clean)
         image, label = clean.image, torch.where(given, clean.label, -1)
         role = torch.full((len(label),), CLEAN, dtype=torch.int8)
         if self.attack is not None:
-            alone = self.fresh or self.streams(image.shape)  # streamed: in a file that cannot change
+            # streamed: in a file that cannot change; with images set aside: in a copy
+            alone = self.fresh or self.streams(image.shape) or self._with_reserve is not None
             poisoned = self.attack.poison(
                 image, clean.label, given, len(self.classes), seed, in_place=alone, classes=self.classes
             )
@@ -207,20 +214,34 @@ class ImageDataModule(Described, LightningDataModule):
         self._read = None
         self._test: ImageView | None = None
 
-    def _given(self, clean: Images) -> Tensor:
-        """(N,) bool: which labels the defender gets."""
-        given = torch.ones(len(clean.label), dtype=torch.bool)
-        if self.labeled is not None:
-            given = torch.arange(len(given)) % 10 < round(10 * self.labeled)
-        if clean.labeled is not None:
-            given &= clean.labeled
-        return given
-
     def _clean(self) -> Images:
-        """The chosen training images as they are in the files, read once."""
+        """The chosen training images as they are in the files, without those set aside, read once."""
         if self._read is None:
-            self._read = self._named(self.chosen())
+            images = self._named(self.chosen())
+            given = _given(images)
+            if self.labeled is not None:
+                given &= torch.arange(len(given)) % 10 < round(10 * self.labeled)
+            self._read = self._set_aside(replace(images, labeled=given))
         return self._read
+
+    def _set_aside(self, images: Images) -> Images:
+        """The images without ``reserve_clean`` of each class, which then lie behind them in one tensor."""
+        if self.reserve_clean is None:
+            return images
+        if self.attack is None and self.fingerprint() is not None:
+            raise ValueError(
+                f"reserve_clean={self.reserve_clean}: nobody knows which images of this folder are clean; leave it out"
+                " (--data.reserve_clean null), and let the recipe take the most certain ones (--model.clean certain)"
+            )
+        rows = reserved_rows(images.label, _given(images), self.reserve_clean, self.classes, self.seed or 0)
+        aside = torch.zeros(len(images.label), dtype=torch.bool)
+        aside[rows] = True
+        n, order = len(aside) - len(rows), torch.cat([(~aside).nonzero().flatten(), rows])
+        folder = cache_folder(self.cache) if self.streams(images.image.shape) else None
+        whole = _picked(images, order, gathered(images.image, order, folder))
+        self._with_reserve = whole
+        log.info("%d images are set aside as clean ones, %d of each class", len(rows), self.reserve_clean)
+        return _picked(whole, torch.arange(n), whole.image[:n])
 
     def _named(self, images: Images) -> Images:
         """The images with the numbers that their classes have in the run that expects them, if one does."""
@@ -249,33 +270,29 @@ class ImageDataModule(Described, LightningDataModule):
         if self.limit_train is None or self.limit_train >= len(train.label):
             return train
         rows = stratified_subset(train.label, self.limit_train, self.seed or 0)
-        labeled = None if train.labeled is None else train.labeled[rows]
-        ids, place = tuple(train.id[i] for i in rows.tolist()), {row: i for i, row in enumerate(rows.tolist())}
-        return replace(
-            train,
-            image=self._some(train.image, rows),
-            label=train.label[rows],
-            id=ids,
-            labeled=labeled,
-            transparent=tuple(place[row] for row in train.transparent if row in place),
-        )
+        return _picked(train, rows, self._some(train.image, rows))
 
     def _view(self, images: Images, attack: Attack | None) -> TrainingView:
+        whole = images
+        if self._with_reserve is not None and attack is self.attack:
+            whole = self._with_reserve
+            if images.image.data_ptr() != whole.image.data_ptr():  # poisoned in a copy of its own
+                whole.image[: len(images.image)] = images.image
         mean, std = (self.mean, self.std) if self.mean else _statistics(images.image)
         spec = self.spec()
         if attack is not self.attack:  # as of data without it: what an attack trains is shared by all its settings
             spec = {**spec, "with": {**spec["with"], "attack": None}}
             spec.pop("learned", None)
         source = ImageSource(
-            images.image,
-            images.id,
+            whole.image,
+            whole.id,
             self.classes,
             mean,
             std,
             hash_of(spec),
             self.contrastive_augment(),
             self.streams(images.image.shape),
-            at_size=None if attack is not None else self.source_at(images),
+            at_size=None if attack is not None else self.source_at(whole),
         )
         augment = self.default_augment() if self.augment is None else self.augment
         return TrainingView(source, torch.arange(len(images.image)), images.label, augment, self.batch_size)
@@ -285,6 +302,14 @@ class ImageDataModule(Described, LightningDataModule):
         self.setup()
         assert self._train is not None
         return self._train
+
+    def reserved_view(self) -> TrainingView | None:
+        """The images of ``reserve_clean`` with their true labels, none of which is in `training_view`; None without."""
+        train = self.training_view()
+        if self._with_reserve is None:
+            return None
+        rows = torch.arange(len(train), len(self._with_reserve.label))
+        return TrainingView(train.source, rows, self._with_reserve.label[rows], train.augment, self.batch_size)
 
     def images_at(self, size: int) -> TrainingView:
         """The training set at another size, for an encoder that wants that; see `ImageView.at_size`.
@@ -308,12 +333,12 @@ class ImageDataModule(Described, LightningDataModule):
     def understood(self) -> Understood:
         """What was made of the data, for people: classes, counts, what was left out, and what is odd."""
         train, test = self.training_view(), self.clean_test()
-        id, hashes = train.id, train.source.hashes
+        id, hashes = train.id, train.source.hashes[: len(train)]  # without those set aside
         group = train.duplicate_group
         warnings = [
             *self.notes,
             *label_warnings(train.label, self.classes),
-            *pixel_warnings(train.source.image, hashes, id, self._transparent),
+            *pixel_warnings(train.source.image[: len(train)], hashes, id, self._transparent),
             *copy_warnings(group, train.label, id, self.classes),
             *([] if test is None else overlap_warnings(hashes, test.source.hashes, test.id)),
         ]
@@ -430,6 +455,53 @@ def stratified_subset(label: Tensor, limit: int | None, seed: int) -> Tensor:
         rows = shuffled[label[shuffled] == c]
         within[rows] = (torch.arange(len(rows), dtype=torch.float64) + 0.5) / len(rows)
     return shuffled[within[shuffled].argsort(stable=True)[:limit]].sort().values
+
+
+def reserved_rows(label: Tensor, given: Tensor, count: int, classes: Sequence[str], seed: int) -> Tensor:
+    """Sorted row numbers of ``count`` images of each class that have a label, drawn from the seed (D240).
+
+    Args:
+        label: (N,) int64.
+        given: (N,) bool, which images have a label.
+        count: of each class.
+        classes: names, in label order.
+        seed: draws the rows.
+
+    Raises:
+        ValueError: a class would have no labeled image left.
+
+    >>> reserved_rows(torch.tensor([0, 0, 0, 1, 1]), torch.ones(5, dtype=torch.bool), 1, ("cat", "dog"), seed=0).shape
+    torch.Size([2])
+    """
+    size = label[given].bincount(minlength=len(classes))
+    if int(size.min()) <= count:
+        name, has = classes[int(size.argmin())], int(size.min())
+        raise ValueError(
+            f"reserve_clean={count} of each class, but class {name!r} has {has} labeled training images, and at least one"
+            f" is to be trained on: reserve {max(0, has - 1)} or fewer"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    shuffled = torch.randperm(len(label), generator=generator)
+    shuffled = shuffled[given[shuffled]]
+    return torch.cat([shuffled[label[shuffled] == c][:count] for c in range(len(classes))]).sort().values
+
+
+def _given(images: Images) -> Tensor:
+    """(N,) bool: which labels the defender gets."""
+    return torch.ones(len(images.label), dtype=torch.bool) if images.labeled is None else images.labeled.clone()
+
+
+def _picked(images: Images, rows: Tensor, image: Tensor) -> Images:
+    """Some rows, whose images are ``image`` already."""
+    place = {row: i for i, row in enumerate(rows.tolist())}
+    return replace(
+        images,
+        image=image,
+        label=images.label[rows],
+        id=tuple(images.id[i] for i in rows.tolist()),
+        labeled=None if images.labeled is None else images.labeled[rows],
+        transparent=tuple(place[row] for row in images.transparent if row in place),
+    )
 
 
 def _statistics(image: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

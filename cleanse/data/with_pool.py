@@ -37,9 +37,11 @@ class WithPool(ImageDataModule):
     ) -> None:
         super().__init__(**kwargs)
         for name, part in (("images", images), ("pool", pool)):
-            if part.attack is not None or part.labeled is not None or isinstance(part, WithPool):
+            own = (part.attack, part.labeled, part.reserve_clean)
+            if any(value is not None for value in own) or isinstance(part, WithPool):
                 raise ValueError(
-                    f"{name} has an attack, a labeled fraction or a pool of its own: only WithPool has one"
+                    f"{name} has an attack, a labeled fraction, reserved images or a pool of its own: only WithPool has"
+                    " one"
                 )
         self.images, self.pool = images, pool
         self.mean, self.std = images.mean, images.std

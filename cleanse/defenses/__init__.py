@@ -1,6 +1,7 @@
 """Recipes, one paper a file."""
 
 from cleanse.defenses.base import Defense, OracleDefense, Outcome
+from cleanse.defenses.clean_images import CleanImagesDefense
 from cleanse.defenses.contrastive_filter import ContrastiveFilter
 from cleanse.defenses.flow_relabel import FlowRelabel
 from cleanse.defenses.ispl import ISPL
@@ -13,6 +14,7 @@ from cleanse.defenses.simclr_self_training import SimCLRSelfTraining
 
 __all__ = [
     "ISPL",
+    "CleanImagesDefense",
     "ContrastiveFilter",
     "Defense",
     "FlowRelabel",

@@ -29,13 +29,19 @@ class Outcome:
         model: the classifier trained on what the verdict leaves, or what trains it, such as
             ``partial(self.classify, train.with_verdict(verdict), run)``; it is called once.
         notes: sentences about the evidence, which the summary begins with.
+        clean: the images that the recipe took for clean, for whoever knows whether they are; None if it took none.
     """
 
     def __init__(
-        self, verdict: Verdict, model: LightningModule | Callable[[], LightningModule], notes: Sequence[str] = ()
+        self,
+        verdict: Verdict,
+        model: LightningModule | Callable[[], LightningModule],
+        notes: Sequence[str] = (),
+        clean: TrainingView | None = None,
     ) -> None:
         self.verdict = verdict
         self.notes = tuple(notes)
+        self.clean = clean
         self._model = model
 
     @cached_property
@@ -94,6 +100,14 @@ class Defense(Described, LightningModule):
         """What results and tables call this recipe."""
         return type(self).__name__
 
+    def given(self, reserved: int | None = None) -> tuple[str, ...]:
+        """What the recipe is told beyond images and labels, such as ``clean:10/class``; results are marked with it.
+
+        Args:
+            reserved: how many clean images of each class the data has set aside; None for none.
+        """
+        return ()
+
     @abstractmethod
     def cleanse(self, train: TrainingView, run: Runner) -> Outcome:
         """Judge every image of ``train`` and train on what is left."""
@@ -132,6 +146,9 @@ class Defense(Described, LightningModule):
 
 class OracleDefense(Defense):
     """A recipe that is given the truth, and whose results are marked as such."""
+
+    def given(self, reserved: int | None = None) -> tuple[str, ...]:
+        return ("truth",)
 
     @abstractmethod
     def cleanse(self, train: TrainingView, run: Runner, truth: Truth) -> Outcome:  # type: ignore[override]

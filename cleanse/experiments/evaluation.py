@@ -97,6 +97,16 @@ def evaluate_verdict(verdict: Verdict, truth: Truth) -> Figures:
     return {name: _plain(value) for name, value in {**rates, **right}.items()}
 
 
+def clean_purity(taken: Tensor, truth: Truth) -> float | None:
+    """The part of some training images that are not poisoned; None of none.
+
+    Args:
+        taken: (n,) bool, the images that a recipe took for clean.
+        truth: of all n.
+    """
+    return _plain(share(~truth.poisoned, taken))
+
+
 def _plain(value: object) -> float | None:
     """A float, or None for NaN (JSON has none)."""
     number = float(value)  # type: ignore[arg-type]

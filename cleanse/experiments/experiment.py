@@ -10,9 +10,11 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from cleanse.attacks.base import COVER, POISON
 from cleanse.data.base import ImageDataModule
-from cleanse.defenses import Defense, OracleDefense
+from cleanse.defenses import CleanImagesDefense, Defense, OracleDefense, Outcome
 from cleanse.defenses.lost_classes import warn_of_lost_classes
 from cleanse.defenses.oracle import oracle_verdict
 from cleanse.engine.fingerprint import hash_of
@@ -21,7 +23,14 @@ from cleanse.engine.run_directory import RunDirectory
 from cleanse.engine.runner import Runner, is_rank_zero
 from cleanse.experiments.check_root import check_root
 from cleanse.experiments.epoch_evaluation import EpochEvaluation
-from cleanse.experiments.evaluation import CLASSIFIER, DETECTION, Figures, evaluate_classifier, evaluate_verdict
+from cleanse.experiments.evaluation import (
+    CLASSIFIER,
+    DETECTION,
+    Figures,
+    clean_purity,
+    evaluate_classifier,
+    evaluate_verdict,
+)
 from cleanse.experiments.pages import illustrate, report_runs
 from cleanse.experiments.rebuild import attacked_data_of, defense_of, load_classifier, open_run
 from cleanse.experiments.recipe_name import recipe_name
@@ -91,12 +100,15 @@ class Experiment:
     def table(self) -> str:
         """The figures as text, one line per recipe."""
         own = str(self.results["recipe"])
+        given = self.results.get("given")
         names = {"none": "none_", own: "", "oracle": "oracle_"}  # (a run of none, or of the oracle, has one row for it)
         rows = {
             name: {key: self.results.get(prefix + key) for key in (*CLASSIFIER, *(() if prefix else DETECTION))}
             for name, prefix in names.items()
             if f"{prefix}sa" in self.results
         }
+        if given and given != "truth":  # the oracle's name says it
+            rows = {f"{name} ({given})" if name == own else name: row for name, row in rows.items()}
         return results_table(rows)
 
     def report(self, out: str | Path | None = None) -> Path:
@@ -201,6 +213,8 @@ def _prepare(setup: Setup) -> TrainingView:
     if setup.baseline and isinstance(defense, OracleDefense):
         raise ValueError("a recipe that reads the truth flags nothing of its own: leave --baseline out")
     prepare(data, run, setup.threads)
+    if isinstance(defense, CleanImagesDefense):
+        defense.check_reserve(data.reserved_view())
     _describe_data(data)
     run.expect(_stages(setup))
     return data.training_view()
@@ -237,13 +251,12 @@ def _defend(setup: Setup, train: TrainingView) -> Found:
     """The recipe, which sees ``train`` alone: its verdict is written down, then its classifier is trained."""
     defense, data, run = setup.defense, setup.data, setup.run
     before = set(run.seconds)  # what the attack trained
-    if isinstance(defense, OracleDefense):
-        outcome = defense.cleanse(train, run, data.truth)
-    else:
-        outcome = defense.cleanse(train, run)
+    outcome = _judge(setup, train)
     figures: Figures = dict.fromkeys((*CLASSIFIER, *DETECTION))
     warn_of_lost_classes(outcome.verdict, data.classes)
-    figures |= {} if data.attack is None else evaluate_verdict(outcome.verdict, data.truth)
+    if data.attack is not None:
+        figures |= evaluate_verdict(outcome.verdict, data.truth)
+        figures |= _purity(outcome, train, data)
     found = Found(_directory(setup, train), train, outcome.verdict, figures, _since(run, before), notes=outcome.notes)
     _save(setup, found)
     if not setup.verdict_only:
@@ -251,6 +264,26 @@ def _defend(setup: Setup, train: TrainingView) -> Found:
         found.seconds = _since(run, before)  # of the recipe: evaluation follows
         found.figures |= evaluate_classifier(outcome.model, data, run)
     return found
+
+
+def _judge(setup: Setup, train: TrainingView) -> Outcome:
+    """What the recipe makes of ``train``, with what it is given besides."""
+    defense, data, run = setup.defense, setup.data, setup.run
+    if isinstance(defense, OracleDefense):
+        return defense.cleanse(train, run, data.truth)
+    if isinstance(defense, CleanImagesDefense):
+        return defense.cleanse(train, run, data.reserved_view())
+    return defense.cleanse(train, run)
+
+
+def _purity(outcome: Outcome, train: TrainingView, data: ImageDataModule) -> Figures:
+    """``clean_purity``, the part of the training images that the recipe took for clean and that are not poisoned."""
+    if outcome.clean is None:
+        return {}
+    purity = clean_purity(torch.isin(train.rows, outcome.clean.rows), data.truth)
+    if purity is not None:
+        log.info("%.1f %% of the training images that were taken for clean are not poisoned", 100 * purity)
+    return {"clean_purity": purity}
 
 
 def _since(run: Runner, before: set[str]) -> dict[str, float]:
@@ -275,7 +308,7 @@ def _baseline(setup: Setup, kept: TrainingView) -> Verdict | None:
     """The recipe's verdict on the images that it kept; None if it cannot work with them."""
     try:
         with setup.run.scope("baseline"):
-            return setup.defense.cleanse(kept, setup.run).verdict
+            return _judge(setup, kept).verdict
     except ValueError as error:  # what was found before is not lost for it
         log.warning("the baseline was not measured, on the %d images that are kept: %s", len(kept), error)
         return None
@@ -371,6 +404,7 @@ def _results(setup: Setup, found: Found, verdict: Verdict) -> dict[str, Any]:
         **{f"seconds_{name}": round(s, 3) for name, s in found.seconds.items()},
         "recipe": recipe_name(defense), "attack": type(data.attack).__name__ if data.attack else None,
         "data": type(data).__name__, "seed": setup.run.seed, "oracle": isinstance(defense, OracleDefense),
+        "given": ", ".join(defense.given(data.reserve_clean)) or None,
         "version": __version__,
     }  # fmt: skip
 

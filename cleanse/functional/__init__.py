@@ -13,6 +13,7 @@ from cleanse.functional.expected_flags import expected_flags
 from cleanse.functional.foreign_cluster import foreign_cluster
 from cleanse.functional.foreign_excess import foreign_excess
 from cleanse.functional.knn_vote import knn_scores, knn_vote
+from cleanse.functional.lowest_of_class import lowest_of_class
 from cleanse.functional.margin import margin
 from cleanse.functional.momentum import smooth
 from cleanse.functional.nondisruptive_score import nondisruptive_score
@@ -67,6 +68,7 @@ __all__ = [
     "keep_by_vote",
     "knn_scores",
     "knn_vote",
+    "lowest_of_class",
     "margin",
     "mean_rank",
     "modal_vote",

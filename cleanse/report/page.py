@@ -97,6 +97,8 @@ def sentences(run: RunContent) -> list[str]:
         )
     if results.get("oracle"):
         said.append("This recipe reads the truth about the data: it is a bound, not a defense.")
+    elif given := results.get("given"):
+        said.append(f"This recipe was told more than images and labels: {readable(str(given))}.")
     return said
 
 

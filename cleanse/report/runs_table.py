@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("cleanse")
 
-WHAT = ("recipe", "attack", "data")
+WHAT = ("recipe", "given", "attack", "data")
 FIGURES = (
     "sa", "asr", "ra", "tmr", "none_sa", "none_asr", "oracle_sa", "oracle_asr", "tpr", "fpr", "auroc",
-    "relabel_accuracy", "relabel_accuracy_all", "seconds",
+    "relabel_accuracy", "relabel_accuracy_all", "clean_purity", "seconds",
 )  # fmt: skip
 """Figures of results.json that the table has, in order; one that no run has is left out."""
 OF_NO_RESULT = (
@@ -37,8 +37,8 @@ OF_THE_TRAINER = ("trainer.precision", "trainer.limit_train_batches", "trainer.m
 def runs_table(runs: Sequence[RunDirectory]) -> "pd.DataFrame":
     """One row for the runs that differ in their seed only.
 
-    Columns: recipe (as one types it), attack, data, ``poison_rate`` (of all training images, where an attack was
-    simulated), every argument in which runs of the same recipe, attack and data differ, ``runs`` (how many), and each
+    Columns: recipe (as one types it), ``given`` (what recipes are told beyond images and labels, where any is), attack,
+    data, ``poison_rate`` (of all training images, where an attack was simulated), every argument in which runs of the same recipe, attack and data differ, ``runs`` (how many), and each
     figure's mean and, as ``<figure>_sd``, sample standard deviation (empty for one run). Fractions, not per cent.
 
     Args:
@@ -70,7 +70,7 @@ def runs_table(runs: Sequence[RunDirectory]) -> "pd.DataFrame":
             line |= {figure: values.mean(), f"{figure}_sd": values.std()}
         table.append(line)
     frame = pd.DataFrame(table)
-    empty = [c for c in ("poison_rate", "attack") if frame[c].isna().all()]
+    empty = [c for c in ("poison_rate", "attack", "given") if frame[c].isna().all()]
     return frame.drop(columns=empty)
 
 

@@ -44,6 +44,17 @@ class TrainingView(ImageView):
         use = ~verdict.dropped & (verdict.new_label >= 0)
         return self._like(self.rows[use], verdict.new_label[use])
 
+    def joined(self, other: "TrainingView") -> Self:
+        """These images, then those of ``other`` that are not among them, such as clean ones that were set aside.
+
+        Raises:
+            ValueError: the other images are of another source.
+        """
+        if other.source is not self.source:
+            raise ValueError("two views can be joined where both are of one data set: these are of two")
+        new = ~torch.isin(other.rows, self.rows)
+        return self._like(torch.cat([self.rows, other.rows[new]]), torch.cat([self.label, other.label[new]]))
+
     def with_batch_size(self, batch_size: int) -> Self:
         """The same with another (global) batch size."""
         return self._like(self.rows, self.label, batch_size)

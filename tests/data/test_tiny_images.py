@@ -170,7 +170,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"\(3, 32, 32\) and \(1, 8, 8\)"):
         WithPool(Digits(), pool).training_view()
     for part in (Digits(attack=BadNets(count=1)), Digits(labeled=0.2), WithPool(Digits(), Digits())):
-        with pytest.raises(ValueError, match="pool has an attack, a labeled fraction or a pool"):
+        with pytest.raises(ValueError, match="pool has an attack, a labeled fraction, reserved images or a pool"):
             WithPool(Digits(), part)
 
 
