@@ -477,8 +477,8 @@ def reserved_rows(label: Tensor, given: Tensor, count: int, classes: Sequence[st
     if int(size.min()) <= count:
         name, has = classes[int(size.argmin())], int(size.min())
         raise ValueError(
-            f"reserve_clean={count} of each class, but class {name!r} has {has} labeled training images, and at least one"
-            f" is to be trained on: reserve {max(0, has - 1)} or fewer"
+            f"reserve_clean={count} of each class, but class {name!r} has {has} labeled training images, and at least"
+            f" one is to be trained on: reserve {max(0, has - 1)} or fewer"
         )
     generator = torch.Generator().manual_seed(seed)
     shuffled = torch.randperm(len(label), generator=generator)

@@ -38,8 +38,9 @@ def runs_table(runs: Sequence[RunDirectory]) -> "pd.DataFrame":
     """One row for the runs that differ in their seed only.
 
     Columns: recipe (as one types it), ``given`` (what recipes are told beyond images and labels, where any is), attack,
-    data, ``poison_rate`` (of all training images, where an attack was simulated), every argument in which runs of the same recipe, attack and data differ, ``runs`` (how many), and each
-    figure's mean and, as ``<figure>_sd``, sample standard deviation (empty for one run). Fractions, not per cent.
+    data, ``poison_rate`` (of all training images, where an attack was simulated), every argument in which runs of the
+    same recipe, attack and data differ, ``runs`` (how many), and each figure's mean and, as ``<figure>_sd``, sample
+    standard deviation (empty for one run). Fractions, not per cent.
 
     Args:
         runs: finished ones; one that cannot be read is left out with a warning.

@@ -55,9 +55,9 @@ def test_seeds_are_one_row_and_what_differs_besides_is_a_column(runs: list[RunDi
 
 def test_what_a_recipe_was_told_is_a_column(runs: list[RunDirectory], tmp_path: Path) -> None:
     told = made(tmp_path, "e", 0, 0.5, recipe="nad", given="clean:10/class", clean_purity=0.75)
-    frame = runs_table([*runs, told])
-    assert frame["given"].tolist()[-1] == "clean:10/class"
-    assert frame["clean_purity"].tolist()[-1] == 0.75
+    frame = runs_table([*runs, told]).set_index("recipe")
+    assert frame["given"]["nad"] == "clean:10/class"
+    assert frame["clean_purity"]["nad"] == 0.75
 
 
 def test_the_text_has_per_cent_and_deviations(runs: list[RunDirectory]) -> None:
