@@ -13,6 +13,7 @@ from cleanse.attacks.label_consistent import LabelConsistent
 from cleanse.attacks.low_frequency import LowFrequency
 from cleanse.attacks.qi_adaptive_blend import QiAdaptiveBlend
 from cleanse.attacks.qi_adaptive_patch import QiAdaptivePatch
+from cleanse.attacks.several import Several
 from cleanse.attacks.sig import SIG
 from cleanse.attacks.tact import TaCT
 from cleanse.attacks.wanet import WaNet
@@ -37,6 +38,7 @@ __all__ = [
     "QiAdaptiveBlend",
     "QiAdaptivePatch",
     "SIG",
+    "Several",
     "TaCT",
     "WaNet",
 ]

@@ -17,6 +17,7 @@ from cleanse.views import TrainingView
 log = logging.getLogger("cleanse")
 
 CLEAN, POISON, COVER = 0, 1, 2
+TAKEN = 3  # by another attack; in no result
 LabelMode = Literal["target", "next", "random"]
 ROLES = ("clean", "poison", "cover")
 FEW = 10  # poisoned images, below which there is a warning
@@ -33,12 +34,15 @@ class Poisoned:
         label: (N,) int64, as the defender is given it; -1 where withheld.
         true_label: (N,) int64.
         role: (N,) int8, an index into ``ROLES``.
+        trigger: (N,) int8, number of the trigger that an image carries, from 0, and -1 for none; None for 0 wherever
+            the role is not clean.
     """
 
     image: Tensor
     label: Tensor
     true_label: Tensor
     role: Tensor
+    trigger: Tensor | None = None
 
 
 class Attack(Described, nn.Module):
@@ -129,6 +133,19 @@ class Attack(Described, nn.Module):
         if source == target:
             raise ValueError(f"source and target are both class {target}: an attack needs two different classes")
 
+    @property
+    def parts(self) -> "tuple[Attack, ...]":
+        """The attacks that are measured, each with one trigger; this one, unless it is made of others."""
+        return (self,)
+
+    def look(self, image: Tensor, id: Sequence[str]) -> None:
+        """See the clean training images before rows are chosen; most attacks choose by the label alone.
+
+        Args:
+            image: (N, C, H, W) uint8.
+            id: of each image.
+        """
+
     def learn(self, clean: TrainingView, role: Tensor, seed: int, run: Runner) -> None:
         """Train whatever the trigger needs (a surrogate model), before anything is poisoned; most attacks need nothing.
 
@@ -205,6 +222,26 @@ class Attack(Described, nn.Module):
         Raises:
             ValueError: a class out of range, a trigger larger than the image, more poison than eligible images.
         """
+        self.check_classes(num_classes, classes)
+        generator, rows_generator = streams(seed)
+        self.draw((image.shape[1], image.shape[2], image.shape[3]), generator)
+        role = self._roles(true_label, labeled, rows_generator)
+        poisoned, label = image if in_place else image.clone(), torch.where(labeled, true_label, -1)
+        self._write(poisoned, label, true_label, role, num_classes, generator, rows_generator)
+        result = Poisoned(poisoned, label, true_label, role, torch.where(role == CLEAN, -1, 0).to(torch.int8))
+        self._say(result, labeled)
+        return result
+
+    def check_classes(self, num_classes: int, classes: Sequence[str] = ()) -> None:
+        """Refuse classes that the data does not have.
+
+        Args:
+            num_classes: number of classes.
+            classes: their names, which are remembered for what is logged.
+
+        Raises:
+            ValueError: a class out of range.
+        """
         self._classes = tuple(classes)
         for name, number in (("target", self.target), ("source", self.source)):
             if number is not None and not 0 <= number < num_classes:
@@ -212,25 +249,34 @@ class Attack(Described, nn.Module):
                 raise ValueError(
                     f"{name} class {number} is out of range: the data has classes 0 to {num_classes - 1}{named}"
                 )
-        generator, rows_generator = streams(seed)
-        self.draw((image.shape[1], image.shape[2], image.shape[3]), generator)
-        role = self._roles(true_label, labeled, rows_generator)
-        poisoned, label = image if in_place else image.clone(), torch.where(labeled, true_label, -1)
+
+    def _write(
+        self,
+        image: Tensor,
+        label: Tensor,
+        true_label: Tensor,
+        role: Tensor,
+        num_classes: int,
+        generator: torch.Generator,
+        rows_generator: torch.Generator,
+    ) -> None:
+        """Put the trigger into the rows of ``image`` that ``role`` names, and their new labels into ``label``."""
         most = max(1, PER_CALL // image[0].numel())
         for kind in (POISON, COVER):
             rows = (role == kind).nonzero().flatten()
             for some in torch.split(rows, most) if len(rows) else ():
-                poisoned[some] = self._change(image[some], some, kind, generator)
-        changed = (role == POISON) & labeled
+                image[some] = self._change(image[some], some, kind, generator)
+        changed = (role == POISON) & (label >= 0)
         aim = self.aim(true_label, num_classes)
         if aim is None:
             others = torch.randint(1, num_classes, true_label.shape, generator=rows_generator)
             aim = (true_label + others) % num_classes
         label[changed] = aim[changed]
-        result = Poisoned(poisoned, label, true_label, role)
+
+    def _say(self, result: Poisoned, labeled: Tensor) -> None:
+        """Log what was done."""
         log.info(self.describe_counts(result))
         self._warn_if_few(self.counts(result, labeled))
-        return result
 
     def roles(self, true_label: Tensor, labeled: Tensor, seed: int) -> Tensor:
         """Which rows `poison` will change, given the same arguments.
@@ -248,19 +294,27 @@ class Attack(Described, nn.Module):
         """
         return self._roles(true_label, labeled, streams(seed)[1])
 
-    def _roles(self, true_label: Tensor, labeled: Tensor, generator: torch.Generator) -> Tensor:
+    def _roles(
+        self, true_label: Tensor, labeled: Tensor, generator: torch.Generator, taken: Tensor | None = None
+    ) -> Tensor:
+        """The roles, with no row that is ``taken``, (N,) bool, by another attack."""
         role = torch.full((len(true_label),), CLEAN, dtype=torch.int8)
+        if taken is not None:
+            role[taken] = TAKEN
         for part, is_labeled in ((labeled, True), (~labeled, False)):
-            rows = (self.eligible(true_label) & part).nonzero().flatten()
-            n, why = self._how_many(len(rows), int(part.sum()), is_labeled)
+            eligible = self.eligible(true_label) & part
+            rows = (eligible & (role == CLEAN)).nonzero().flatten()
+            n, why = self._how_many(int(eligible.sum()), int(part.sum()), is_labeled)
             if n > len(rows):
                 where = "labeled" if is_labeled else "unlabeled"
+                free = "" if taken is None else " and not poisoned by another attack"
                 raise ValueError(
                     f"{why} asks for {n} poisoned {where} images, but only {len(rows)} are eligible"
-                    f" ({self.eligible_name()}): lower it to at most what is there"
+                    f" ({self.eligible_name()}){free}: lower it to at most what is there"
                 )
             role[self._choose(rows, n, generator)] = POISON
         self._add_covers(role, true_label, labeled, generator)
+        role[role == TAKEN] = CLEAN
         return role
 
     def counts(self, poisoned: Poisoned, part: Tensor | None = None) -> dict[str, int]:
@@ -291,7 +345,11 @@ class Attack(Described, nn.Module):
             text = f"{n['poisoned']} of {n['all']} images poisoned (poison rate {poison_rate})"
             text += f", of {n['eligible']} eligible (class rate {class_rate})"
             lines.append(name + text + (f", {n['cover']} cover images" if n["cover"] else ""))
-        return f"{type(self).__name__} ({self.eligible_name()} -> {self.aim_name()}): {'; '.join(lines)}"
+        return f"{self.in_words()}: {'; '.join(lines)}"
+
+    def in_words(self) -> str:
+        """The attack, whom it poisons, and what for."""
+        return f"{type(self).__name__} ({self.eligible_name()} -> {self.aim_name()})"
 
     def aim_name(self) -> str:
         """What the trigger stands for, in words."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from cleanse.attacks.badnets import read_trigger
-from cleanse.attacks.base import Attack, Poisoned, draw_covers, match_channels, stamp
+from cleanse.attacks.base import Attack, draw_covers, match_channels, stamp
 from cleanse.attacks.qi_adaptive_patch import PATCHES, draw_patch, read_patch
 
 
@@ -87,23 +87,14 @@ class TaCT(Attack):
         self._require_drawn()
         return stamp(image, self.trigger_image, self.trigger_mask)
 
-    def poison(
-        self,
-        image: Tensor,
-        true_label: Tensor,
-        labeled: Tensor,
-        num_classes: int,
-        seed: int,
-        in_place: bool = False,
-        classes: Sequence[str] = (),
-    ) -> Poisoned:
+    def check_classes(self, num_classes: int, classes: Sequence[str] = ()) -> None:
         for cover in self.cover_classes or ():
             if not 0 <= cover < num_classes:
                 raise ValueError(
                     f"cover_classes: {cover} is out of range, the data has classes 0 to {num_classes - 1}; null takes"
                     " all but the source and the target"
                 )
-        return super().poison(image, true_label, labeled, num_classes, seed, in_place, classes)
+        super().check_classes(num_classes, classes)
 
     def _add_covers(self, role: Tensor, true_label: Tensor, labeled: Tensor, generator: torch.Generator) -> None:
         if self.cover_classes is None:

@@ -20,7 +20,7 @@ from cleanse.cli.export import check_outside, one_device, save_png, write_table
 from cleanse.cli.own_classes import TRUST, TRUST_HELP, take_trust
 from cleanse.data import ImageFolder
 from cleanse.data.base import ImageDataModule
-from cleanse.data.frozen import COLUMNS, Frozen, folder_names, in_blocks
+from cleanse.data.frozen import COLUMNS, Frozen, folder_names, in_blocks, triggered_folder
 from cleanse.engine.fingerprint import describe
 from cleanse.engine.precision import best_precision
 from cleanse.engine.progress import Screen, quiet
@@ -62,8 +62,8 @@ What a defender may have:
 **What holds the answer:**
 
 * `rows.csv`: **the answer key**; of each training image its file, given label and true label (numbers; -1 is withheld),
-  role (clean, poison or cover) and name in the original set.
-* `triggered/<true class>/`: test images with the trigger; a file has its number in `test/`.
+  role (clean, poison or cover), name in the original set, and number of the trigger (from 1; 0 for none).
+* `triggered/<true class>/`: test images with the trigger; a file has its number in `test/`.{more}
 * `attack.yaml`: class, arguments and seed of the attack; the names of the classes in label order.
 * `trigger.pt`: the trigger's state, `torch.load("trigger.pt", weights_only=True)`.
 * `README.md`: this file.
@@ -175,20 +175,19 @@ def freeze(data: ImageDataModule, out: str | Path) -> Path:
     check_new_folder(out)
     if isinstance(data, ImageFolder):
         check_outside(out, data.root)
-    train, test, triggered = data.training_view(), data.clean_test(), data.triggered_test()
-    if test is None or triggered is None:
+    train, test, triggered = data.training_view(), data.clean_test(), data.triggered_tests()
+    if test is None:
         raise ValueError("a frozen data set needs a test part: add a test folder, or --data.holdout 0.2")
     if train.channels not in (1, 3):
         raise ValueError(f"images have {train.channels} channels, but a PNG file keeps 1 (gray) or 3 (RGB) exactly")
     classes = folder_names(train.classes)
-    measured = attack.measured(test.label).nonzero().flatten().tolist()
     width = len(str(max(len(train), len(test)) - 1))
 
     def folder(part: str, label: int) -> str:
         return f"{part}/{classes[label]}" if label >= 0 else "unlabeled"
 
     with new_folder(out) as aside:
-        for part in ("train", "test", "triggered"):
+        for part in ("train", "test", *map(triggered_folder, range(len(triggered)))):
             for name in classes:
                 (aside / part / name).mkdir(parents=True)
         if (train.label < 0).any():
@@ -196,10 +195,12 @@ def freeze(data: ImageDataModule, out: str | Path) -> Path:
         names = [f"{folder('train', c)}/{i:0{width}}.png" for i, c in enumerate(train.label.tolist())]
         jobs: list[tuple[ImageView, int, str]] = [(train, i, name) for i, name in enumerate(names)]
         jobs += [(test, i, f"{folder('test', c)}/{i:0{width}}.png") for i, c in enumerate(test.label.tolist())]
-        jobs += [
-            (triggered, k, f"{folder('triggered', c)}/{i:0{width}}.png")
-            for k, (i, c) in enumerate(zip(measured, triggered.label.tolist(), strict=True))
-        ]
+        for number, (own, view) in enumerate(zip(attack.parts, triggered, strict=True)):
+            measured = own.measured(test.label).nonzero().flatten().tolist()
+            jobs += [
+                (view, k, f"{folder(triggered_folder(number), c)}/{i:0{width}}.png")
+                for k, (i, c) in enumerate(zip(measured, view.label.tolist(), strict=True))
+            ]
 
         def work(job: tuple[ImageView, int, str], i: int) -> None:
             view, row, name = job
@@ -207,20 +208,26 @@ def freeze(data: ImageDataModule, out: str | Path) -> Path:
 
         in_blocks(partial(map, work), jobs, "writing images")
         true, roles = data.truth.true_label.tolist(), [ROLES[r] for r in data.truth.role.tolist()]
-        write_table(aside / "rows.csv", COLUMNS, zip(names, train.label.tolist(), true, roles, train.id, strict=True))
+        triggers = (data.truth.carried + 1).tolist()
+        lines = zip(names, train.label.tolist(), true, roles, train.id, triggers, strict=True)
+        write_table(aside / "rows.csv", COLUMNS, lines)
         torch.save({k: v.detach().cpu().clone() for k, v in attack.state_dict().items()}, aside / "trigger.pt")
         card = {
-            "class_path": f"{type(attack).__module__}.{type(attack).__qualname__}",
+            "class_path": _path(attack),
             "init_args": {k: _shown(v) for k, v in attack.arguments.items()},
             "seed": data.seed or 0,
-            "data": f"{type(data).__module__}.{type(data).__qualname__}",
+            "data": _path(data),
             "classes": list(classes),
             "version": __version__,
         }
         text = "# Part of the answer: what poisoned this data set. `cleanse.data.Frozen` reads it.\n"
         (aside / "attack.yaml").write_text(text + yaml.safe_dump(card, sort_keys=False), encoding="ascii")
-        (aside / "README.md").write_text(_readme(data, classes, len(test), len(triggered)), encoding="ascii")
+        (aside / "README.md").write_text(_readme(data, classes, len(test), triggered), encoding="ascii")
     return Path(out)
+
+
+def _path(thing: object) -> str:
+    return f"{type(thing).__module__}.{type(thing).__qualname__}"
 
 
 def _shown(value: Any) -> Any:
@@ -229,10 +236,12 @@ def _shown(value: Any) -> Any:
         return os.path.basename(value) if os.path.isfile(value) else value  # nobody else's business
     if value is None or isinstance(value, (bool, int, float)):
         return value
+    if isinstance(value, Attack):
+        return {"class_path": _path(value), "init_args": {k: _shown(v) for k, v in value.arguments.items()}}
     return [_shown(v) for v in value] if isinstance(value, (list, tuple)) else {"description": describe(value)}
 
 
-def _readme(data: ImageDataModule, classes: Sequence[str], tests: int, triggered: int) -> str:
+def _readme(data: ImageDataModule, classes: Sequence[str], tests: int, triggered: Sequence[ImageView]) -> str:
     attack, view, truth = data.attack, data.training_view(), data.truth
     assert attack is not None
     lines = ["| label | class | given | true | " + " | ".join(ROLES) + " |", "|" + "---|" * (4 + len(ROLES))]
@@ -256,7 +265,13 @@ def _readme(data: ImageDataModule, classes: Sequence[str], tests: int, triggered
         roles=", ".join(f"{truth.count(role)} {name}" for role, name in enumerate(ROLES)),
         withheld=f" {withheld} labels are withheld: those images are in `unlabeled/`." if withheld else "",
         tests=tests,
-        triggered=triggered,
+        triggered=" and ".join(str(len(view)) for view in triggered),
+        more="".join(
+            f"\n* `{triggered_folder(number)}/`: the same with trigger {number + 1}:"
+            f" {_markdown(part.eligible_name())} -> {_markdown(part.aim_name())}."
+            for number, part in enumerate(attack.parts)
+            if number
+        ),
         classes="\n".join(lines),
     )
 

@@ -52,15 +52,23 @@ class Truth:
     Attributes:
         true_label: (N,) int64.
         role: (N,) int8, an index into `cleanse.attacks.ROLES`.
+        trigger: (N,) int8, number of the trigger that an image carries, from 0, and -1 for none; None for 0 wherever
+            the role is not clean.
     """
 
     true_label: Tensor
     role: Tensor
+    trigger: Tensor | None = None
 
     @property
     def poisoned(self) -> Tensor:
         """(N,) bool."""
         return self.role == POISON
+
+    @property
+    def carried(self) -> Tensor:
+        """(N,) int8: the number of the trigger that an image carries, from 0; -1 for none."""
+        return torch.where(self.role == CLEAN, -1, 0).to(torch.int8) if self.trigger is None else self.trigger
 
     def count(self, role: int) -> int:
         """How many rows have this role."""
@@ -190,6 +198,7 @@ class ImageDataModule(Described, LightningDataModule):
         if self.attack is not None and self._train is None:
             clean = self._clean()
             seed = self.seed or 0
+            self.attack.look(clean.image, clean.id)
             role = self.attack.roles(clean.label, _given(clean), seed)
             self.attack.learn(self._view(clean, None), role, seed, run)
 
@@ -201,14 +210,16 @@ class ImageDataModule(Described, LightningDataModule):
         given = _given(clean)
         image, label = clean.image, torch.where(given, clean.label, -1)
         role = torch.full((len(label),), CLEAN, dtype=torch.int8)
+        trigger: Tensor | None = None
         if self.attack is not None:
+            self.attack.look(clean.image, clean.id)
             # streamed: in a file that cannot change; with images set aside: in a copy
             alone = self.fresh or self.streams(image.shape) or self._with_reserve is not None
             poisoned = self.attack.poison(
                 image, clean.label, given, len(self.classes), seed, in_place=alone, classes=self.classes
             )
-            image, label, role = poisoned.image, poisoned.label, poisoned.role
-        self.truth = Truth(clean.label, role)
+            image, label, role, trigger = poisoned.image, poisoned.label, poisoned.role, poisoned.trigger
+        self.truth = Truth(clean.label, role, trigger)
         self.unreadable, self._transparent = clean.unreadable, clean.transparent
         self._train = self._view(replace(clean, image=image, label=label), self.attack)
         self._read = None
@@ -374,18 +385,29 @@ class ImageDataModule(Described, LightningDataModule):
         return self._test
 
     def triggered_test(self) -> ImageView | None:
-        """The test images that ASR is measured on, triggered, with their true labels.
+        """The test images that ASR is measured on, triggered, with their true labels; of several triggers the first.
 
         None without an attack, or without a test part.
         """
-        clean = self.clean_test()
-        if self.attack is None or clean is None:
-            return None
-        rows = self.attack.measured(clean.label).nonzero().flatten()
+        return None if self.attack is None or self.clean_test() is None else self._triggered_with(0)
+
+    def triggered_tests(self) -> tuple[ImageView, ...]:
+        """The same for each of the attack's triggers, in the order of its ``parts``; none without an attack."""
+        if self.attack is None or self.clean_test() is None:
+            return ()
+        return tuple(self._triggered_with(number) for number in range(len(self.attack.parts)))
+
+    def _triggered_with(self, number: int) -> ImageView:
+        """The test images with one of the triggers."""
+        clean, attack = self.clean_test(), self.attack
+        assert attack is not None
+        assert clean is not None
+        part = attack.parts[number]
+        rows = part.measured(clean.label).nonzero().flatten()
         if not len(rows):
-            raise ValueError(no_trigger(self.attack, self.classes))
+            raise ValueError(no_trigger(part, self.classes))
         ids = tuple(clean.source.id[i] for i in rows.tolist())
-        return self._test_view(self._some(clean.source.image, rows, self.attack.trigger), clean.label[rows], ids)
+        return self._test_view(self._some(clean.source.image, rows, part.trigger), clean.label[rows], ids)
 
     def _test_view(self, image: Tensor, label: Tensor, ids: tuple[str, ...]) -> ImageView:
         train = self.training_view()

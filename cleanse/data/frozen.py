@@ -35,7 +35,7 @@ from cleanse.views import ImageView
 log = logging.getLogger("cleanse")
 
 Item = TypeVar("Item")
-COLUMNS = ("file", "given_label", "true_label", "role", "original")
+COLUMNS = ("file", "given_label", "true_label", "role", "original", "trigger")
 _NAME = re.compile(r"[0-9]{1,12}\.png")
 _MOST_YAML = 300_000  # bytes; ten thousand class names
 _DEEPEST_YAML = 50  # levels; yaml's reader takes minutes for thousands
@@ -50,12 +50,14 @@ class Rows:
         given: (N,) int64, -1 where the label is withheld.
         true: (N,) int64.
         role: (N,) int8.
+        trigger: (N,) int8, number of each image's trigger from 0, -1 for none.
     """
 
     file: tuple[str, ...]
     given: Tensor
     true: Tensor
     role: Tensor
+    trigger: Tensor
 
 
 class Frozen(ImageDataModule):
@@ -100,7 +102,7 @@ class Frozen(ImageDataModule):
         )
         self.root, self.trust = os.path.expanduser(root), trust
         self._content = ""
-        self._triggered: ImageView | None = None
+        self._triggered: dict[int, ImageView] = {}
 
     @property
     def attack(self) -> Attack | None:
@@ -135,25 +137,27 @@ class Frozen(ImageDataModule):
         clean, rows = self._clean(), self._rows
         place = {file: i for i, file in enumerate(rows.file)}
         chosen = torch.tensor([place[id] for id in clean.id])
-        self.truth, self.unreadable = Truth(clean.label, rows.role[chosen]), clean.unreadable
+        self.truth, self.unreadable = Truth(clean.label, rows.role[chosen], rows.trigger[chosen]), clean.unreadable
         self._transparent = ()
         self._train = self._view(replace(clean, label=rows.given[chosen]), self.attack)
         self._read = None
         self._test = None
 
-    def triggered_test(self) -> ImageView | None:
+    def _triggered_with(self, number: int) -> ImageView:
         """The triggered test images as they are in the files, with their true labels."""
-        if self._triggered is not None:
-            return self._triggered
+        if number in self._triggered:
+            return self._triggered[number]
         clean, attack = self.clean_test(), self.attack
         assert attack is not None
         assert clean is not None
-        rows = attack.measured(clean.label).nonzero().flatten()
+        part = attack.parts[number]
+        rows = part.measured(clean.label).nonzero().flatten()
         if not len(rows):
-            raise ValueError(no_trigger(attack, self.classes))
-        files = [clean.source.id[i].replace("test/", "triggered/", 1) for i in rows.tolist()]
-        self._triggered = self._test_view(self._read_images(files), clean.label[rows], tuple(files))
-        return self._triggered
+            raise ValueError(no_trigger(part, self.classes))
+        folder = triggered_folder(number)
+        files = [clean.source.id[i].replace("test/", f"{folder}/", 1) for i in rows.tolist()]
+        self._triggered[number] = self._test_view(self._read_images(files), clean.label[rows], tuple(files))
+        return self._triggered[number]
 
     def class_names(self) -> tuple[str, ...]:
         return tuple(self._card["classes"])
@@ -250,14 +254,18 @@ class Frozen(ImageDataModule):
                         raise ValueError(f"{row['file']!r} cannot be the file of an image with the given label {given}")
                     if not 0 <= true < len(number) or row["role"] not in ROLES:
                         raise ValueError(f"{row['file']!r} has the true label {true} and the role {row['role']!r}")
+                    role = ROLES.index(row["role"])
+                    trigger = int(row.get("trigger") or 1) if role else 0  # older sets have one trigger, unnamed
+                    if role and not 1 <= trigger <= 127:
+                        raise ValueError(f"{row['file']!r} has the role {row['role']!r} and the trigger {trigger}")
                     files.append(row["file"])
-                    columns.append((given, true, ROLES.index(row["role"])))
+                    columns.append((given, true, role, trigger - 1))
             if not files or len(set(files)) != len(files):
                 raise ValueError("it names a file twice, or none at all")
         except (ValueError, OverflowError, csv.Error) as error:
             raise ValueError(f"{str(path)!r} is damaged: {error}") from error
-        given_label, true_label, role = torch.tensor(columns).unbind(1)
-        return Rows(tuple(files), given_label.clone(), true_label.clone(), role.to(torch.int8))
+        given_label, true_label, roles, numbers = torch.tensor(columns).unbind(1)
+        return Rows(tuple(files), given_label.clone(), true_label.clone(), roles.to(torch.int8), numbers.to(torch.int8))
 
     @cached_property
     def _shape(self) -> tuple[int, ...]:
@@ -320,21 +328,38 @@ class Frozen(ImageDataModule):
         card, path = self._card, self._answer("trigger.pt")
         found = self._class("attack", card["class_path"], "cleanse.attacks", Attack)
         try:
-            attack: Attack = found(**{name: _plain(value) for name, value in card["init_args"].items()})
+            attack: Attack = found(**self._arguments(card["init_args"]))
             state = torch.load(path, map_location="cpu", weights_only=True)
             for value in state.values():  # a view of few numbers can claim to be a huge tensor
                 if value.untyped_storage().nbytes() < value.numel() * value.element_size():
                     raise ValueError("a tensor is larger than its content")
             attack.load_state_dict(state)
             classes = range(len(card["classes"]))
-            if attack.target not in classes or attack.source not in (None, *classes):
-                raise ValueError(f"target {attack.target!r} and source {attack.source!r} are no classes of the set")
+            for part in attack.parts:
+                if part.target not in classes or part.source not in (None, *classes):
+                    raise ValueError(f"target {part.target!r} and source {part.source!r} are no classes of the set")
         except Exception as error:  # whatever the files hold, the answer is no
             why = " ".join(str(error).split())[:300] or type(error).__name__
             raise ValueError(
                 f"root: the attack in {self.root!r} (attack.yaml, trigger.pt) cannot be made: {why}"
             ) from error
         return attack
+
+    def _arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments of attack.yaml; what was an object once is a description now, and stays one."""
+        return {name: self._argument(value) for name, value in given.items()}
+
+    def _argument(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._member(v) for v in value]
+        return partial(_not_again, str(value)) if isinstance(value, Mapping) else value
+
+    def _member(self, value: Any) -> Any:
+        """A member of a list: one of the attacks that an attack is made of, or a plain value."""
+        if isinstance(value, Mapping) and isinstance(given := value.get("init_args"), Mapping):
+            found = self._class("attack", str(value.get("class_path")), "cleanse.attacks", Attack)
+            return found(**self._arguments(given))
+        return self._argument(value)
 
     def _class(self, what: str, path: str, package: str, base: type[Any]) -> Any:
         """The class that attack.yaml names: one of the package's own, or any if the folder is trusted."""
@@ -354,6 +379,15 @@ class Frozen(ImageDataModule):
         if not ours or not (self.trust or found.__module__.startswith(f"{package}.")):
             raise ValueError(f"root: attack.yaml in {self.root!r} names {path!r}, which is no {what} class")
         return found
+
+
+def triggered_folder(number: int) -> str:
+    """Where the test images with a trigger are; the number counts from 0.
+
+    >>> triggered_folder(0), triggered_folder(1)
+    ('triggered', 'triggered-2')
+    """
+    return f"triggered-{number + 1}" if number else "triggered"
 
 
 def folder_names(names: Sequence[str]) -> tuple[str, ...]:
@@ -414,13 +448,6 @@ def _png(path: str, shape: tuple[int, ...] | None = None) -> NDArray[np.uint8]:
         why = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
         raise ValueError(f"root: {path!r} cannot be read ({why or type(error).__name__}): get it again") from error
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
-
-
-def _plain(value: Any) -> Any:
-    """An argument from attack.yaml; what was an object once is a description now, and stays one."""
-    if isinstance(value, Mapping):
-        return partial(_not_again, str(value))
-    return [_plain(v) for v in value] if isinstance(value, list) else value
 
 
 def _not_again(what: str) -> NoReturn:

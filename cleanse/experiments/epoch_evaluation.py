@@ -5,7 +5,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from cleanse.data.base import ImageDataModule
-from cleanse.experiments.evaluation import attack_figures
+from cleanse.experiments.evaluation import attack_figures, of_all_triggers
 from cleanse.metrics import standard_accuracy
 from cleanse.modules.classifier import Classifier
 from cleanse.views import ImageView
@@ -13,6 +13,8 @@ from cleanse.views import ImageView
 
 class EpochEvaluation(Callback):
     """Log ``sa`` and, with an attack, ``asr`` of a `Classifier` at the end of each of its epochs.
+
+    Of several triggers the mean, the highest and each one's.
 
     Nothing of the training changes: the module is in evaluation mode meanwhile, no gradient is made, nothing is drawn,
     and the test images are read through views of their own. The stage's seconds include it. A stage that is read back
@@ -23,7 +25,7 @@ class EpochEvaluation(Callback):
     """
 
     def __init__(self, data: ImageDataModule) -> None:
-        self.clean, self.triggered = data.clean_test(), data.triggered_test()
+        self.clean, self.triggered = data.clean_test(), data.triggered_tests()
         self.attack = data.attack
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -32,13 +34,16 @@ class EpochEvaluation(Callback):
         plain = _predictions(trainer, pl_module, self.clean)
         sa = standard_accuracy(plain, self.clean.label)
         pl_module.log("sa", float(sa), on_epoch=True)
-        if self.triggered is None or self.attack is None:
+        if self.attack is None:
             return
-        fooled = _predictions(trainer, pl_module, self.triggered)
-        before = plain[self.attack.measured(self.clean.label)]
-        label, num_classes = self.triggered.label, self.clean.num_classes
-        asr = attack_figures(before, fooled, label, self.attack, num_classes)["asr"]
-        pl_module.log("asr", float("nan") if asr is None else asr, on_epoch=True)
+        each = []
+        for part, triggered in zip(self.attack.parts, self.triggered, strict=True):
+            fooled = _predictions(trainer, pl_module, triggered)
+            before = plain[part.measured(self.clean.label)]
+            each.append(attack_figures(before, fooled, triggered.label, part, self.clean.num_classes))
+        for name, value in of_all_triggers(each).items():
+            if name.startswith("asr"):
+                pl_module.log(name, float("nan") if value is None else value, on_epoch=True)
 
 
 def _predictions(trainer: Trainer, module: Classifier, view: ImageView, batch_size: int = 512) -> Tensor:

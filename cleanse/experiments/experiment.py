@@ -226,7 +226,8 @@ def _stages(setup: Setup) -> int:
     if not whole:
         return 0
     judging = (whole - last) * (2 if setup.baseline else 1)
-    tables = 0 if setup.data.clean_test() is None else 1 if setup.data.attack is None else 2  # plain, and triggered
+    triggers = 0 if setup.data.attack is None else len(setup.data.attack.parts)
+    tables = 0 if setup.data.clean_test() is None else 1 + triggers
     classifiers = 0 if setup.verdict_only else 1 + len(setup.compared)
     return len(setup.run.seconds) + judging + classifiers * (last + tables)
 
@@ -399,7 +400,8 @@ def _results(setup: Setup, found: Found, verdict: Verdict) -> dict[str, Any]:
         "poisoned": data.truth.count(POISON) if simulated else None,
         "cover": data.truth.count(COVER) if simulated else None,
         "train_images": len(found.train), "test_images": len(data.clean_test() or ()),
-        **{f"{name}_{k}": row[k] for name, row in found.compared.items() for k in CLASSIFIER},
+        **{f"{name}_{k}": value for name, row in found.compared.items() for k, value in row.items()},
+        **_triggers(data),
         "seconds": round(sum(found.seconds.values()), 3),
         **{f"seconds_{name}": round(s, 3) for name, s in found.seconds.items()},
         "recipe": recipe_name(defense), "attack": type(data.attack).__name__ if data.attack else None,
@@ -407,6 +409,12 @@ def _results(setup: Setup, found: Found, verdict: Verdict) -> dict[str, Any]:
         "given": ", ".join(defense.given(data.reserve_clean)) or None,
         "version": __version__,
     }  # fmt: skip
+
+
+def _triggers(data: ImageDataModule) -> dict[str, str]:
+    """What each trigger of an attack that has several is, in words."""
+    parts = () if data.attack is None else data.attack.parts
+    return {f"trigger_{i}": part.in_words() for i, part in enumerate(parts, 1)} if len(parts) > 1 else {}
 
 
 def _show(setup: Setup, experiment: Experiment) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cleanse.report.by_trigger import by_trigger
 from cleanse.report.charts import DONE, by_class, charts
 from cleanse.report.content import Attention, RunContent, gallery_rows
 from cleanse.report.figures import data_address, enlarged, heat, place, signed
@@ -89,6 +90,10 @@ def sentences(run: RunContent) -> list[str]:
             if isinstance(results.get("fpr"), float):
                 text += f" and {100 * results['fpr']:.1f} % of the clean images"
         said.append(text + ".")
+        said += [
+            " ".join(f"{name} {cell}" if name != "trigger" else f"{cell}:" for name, cell in row.items())
+            for row in by_trigger(results)
+        ]
     else:
         said.append(
             "No attack was simulated, so nobody knows which images are poisoned: attack success and detection figures "

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cleanse.report.by_trigger import by_trigger
 from cleanse.report.charts import DONE, by_class, charts
 from cleanse.report.content import RunContent, gallery_rows
 from cleanse.report.figures import enlarged, heat, signed
@@ -57,7 +58,14 @@ def panels(run: RunContent) -> Panels:
         ]
     counts = by_class(run).tolist()
     classes = [[_name(run, c), *row] for c, row in enumerate(counts)]
-    return Panels({"verdict": _verdict(run), "classes": (("class", *DONE), classes)}, pictures)
+    tables: dict[str, tuple[Sequence[str], Sequence[Sequence[Any]]]] = {
+        "verdict": _verdict(run),
+        "classes": (("class", *DONE), classes),
+    }
+    if rows := by_trigger(run.results):
+        headings = list(dict.fromkeys(heading for row in rows for heading in row))
+        tables["triggers"] = headings, [[row.get(heading, "") for heading in headings] for row in rows]
+    return Panels(tables, pictures)
 
 
 def _verdict(run: RunContent) -> tuple[Sequence[str], Sequence[Sequence[Any]]]:
