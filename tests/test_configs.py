@@ -13,7 +13,7 @@ from cleanse.utils.configs import CONFIGS, shipped
 
 Cleanse = Callable[..., "CompletedProcess[str]"]
 MODULES = ["autoencoder.yaml", "simclr.yaml"]
-OTHERS = ["quick.yaml", "augmentation_study.yaml"]  # the study is run in test_study.py
+OTHERS = ["quick.yaml", "fast.yaml", "augmentation_study.yaml"]  # run by test_fast.py and test_augmentation_study.py
 RECIPES = [name for name in shipped() if "/" not in name and name not in (*OTHERS, *MODULES)]
 ATTACKS = [name for name in shipped() if name.startswith("attacks/")]
 DATA = [name for name in shipped() if name.startswith("data/")]

@@ -11,7 +11,7 @@ from cleanse.data.base import ImageDataModule, Truth
 from cleanse.engine.fingerprint import Described
 from cleanse.engine.runner import Runner
 from cleanse.modules.base import NetworkFactory
-from cleanse.modules.classifier import Classifier
+from cleanse.modules.classifier import Classifier, Schedule, check_schedule
 from cleanse.networks import PreActResNet18
 from cleanse.utils.check import at_least_one
 from cleanse.verdict import Verdict
@@ -69,6 +69,13 @@ class Defense(Described, LightningModule):
         weight_decay: of its SGD.
         milestones: epochs of the final training at which the learning rate is multiplied by ``gamma``.
         gamma: see ``milestones``.
+        schedule: of every classifier's learning rate: ``steps``, as ``milestones`` say (constant where a training has
+            none), or ``one_cycle``, up to ``lr`` and down to 0, for short trainings such as those of ``fast.yaml``.
+        nesterov: Nesterov's momentum in every classifier's SGD.
+        label_smoothing: of every classifier's target, in [0, 1).
+
+    Raises:
+        ValueError: an argument out of range.
     """
 
     final_stages = 1
@@ -83,9 +90,13 @@ class Defense(Described, LightningModule):
         weight_decay: float = 5e-4,
         milestones: Sequence[int] = (75, 90),
         gamma: float = 0.1,
+        schedule: Schedule = "steps",
+        nesterov: bool = False,
+        label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
         at_least_one(epochs=epochs)
+        check_schedule(schedule, label_smoothing)
         self.network = network
         self.epochs = epochs
         self.lr = lr
@@ -93,6 +104,9 @@ class Defense(Described, LightningModule):
         self.weight_decay = weight_decay
         self.milestones = tuple(milestones)
         self.gamma = gamma
+        self.schedule: Schedule = schedule
+        self.nesterov = nesterov
+        self.label_smoothing = label_smoothing
         self.model: LightningModule | None = None
 
     @property
@@ -129,6 +143,7 @@ class Defense(Described, LightningModule):
         return partial(
             Classifier, self.network, train.image_spec,
             lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay, milestones=milestones, gamma=self.gamma,
+            schedule=self.schedule, nesterov=self.nesterov, label_smoothing=self.label_smoothing,
         )  # fmt: skip
 
     def setup(self, stage: str) -> None:

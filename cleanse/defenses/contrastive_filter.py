@@ -1,7 +1,7 @@
 """Filter and relabel by the neighbors that an image has in an embedding learned without labels (kNN, energy)."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -52,13 +52,15 @@ class ContrastiveFilter(EncodingDefense):
         temperature: of SimCLR and of the energies.
         percentile: lambda; rejected images more certain than this percentile of the accepted ones are relabeled.
         ablation_epochs: of the autoencoder and the supervised encoder.
-        epochs: of SupCon, the final training.
+        final: the final training: ``supcon`` and a linear probe, as in the paper, or a ``classifier`` as other recipes
+            train it, with ``epochs``, ``lr``, ``milestones`` and the batches of the data.
+        epochs: of SupCon or the classifier, the final training.
         supcon_temperature: its tau.
         probe_epochs: of the linear probe.
         probe_batch_size: of the linear probe.
-        lr: of the linear probe.
-        weight_decay: of SimCLR and SupCon; the probe has none.
-        milestones: epochs of the probe at which its learning rate is multiplied by ``gamma``.
+        lr: of the linear probe, or of the classifier.
+        weight_decay: of SimCLR and SupCon, or of SimCLR and the classifier; the probe has none.
+        milestones: epochs of the probe or the classifier at which its learning rate is multiplied by ``gamma``.
         gamma: see ``milestones``.
         **kwargs: the other arguments of `EncodingDefense`; ``momentum`` is that of all SGD, and ``pretrain_batch_size``
             and ``pretrain_lr`` hold for SupCon too.
@@ -66,8 +68,6 @@ class ContrastiveFilter(EncodingDefense):
     Raises:
         ValueError: an argument out of range.
     """
-
-    final_stages = 2
 
     def __init__(
         self,
@@ -80,6 +80,7 @@ class ContrastiveFilter(EncodingDefense):
         temperature: float = 0.5,
         percentile: float = 80.0,
         ablation_epochs: int | None = 100,
+        final: Literal["supcon", "classifier"] = "supcon",
         epochs: int = 1000,
         supcon_temperature: float = 0.1,
         probe_epochs: int = 100,
@@ -102,7 +103,11 @@ class ContrastiveFilter(EncodingDefense):
         )
         if method not in TITLES:
             raise ValueError(f"method is one of {', '.join(TITLES)}, not {method!r}")
+        if final not in ("supcon", "classifier"):
+            raise ValueError(f"final is supcon or classifier, not {final!r}")
         at_least_one(probe_epochs=probe_epochs, probe_batch_size=probe_batch_size)
+        self.final = final
+        self.final_stages = 2 if final == "supcon" else 1
         self.method = method
         self.filter = filter
         self.relabel = relabel
@@ -119,7 +124,7 @@ class ContrastiveFilter(EncodingDefense):
         return TITLES[self.method]
 
     def stages(self) -> int:
-        return (0 if self.method == "none" else 2) + self.final_stages
+        return (0 if self.method == "none" else self.encoding_stages) + self.final_stages
 
     def cleanse(self, train: TrainingView, run: Runner) -> Outcome:
         """Algorithm 1, by its line numbers."""
@@ -194,7 +199,9 @@ class ContrastiveFilter(EncodingDefense):
         )
 
     def classify(self, train: TrainingView, run: Runner) -> LightningModule:
-        """SupCon, then a linear probe on its frozen encoder."""
+        """SupCon, then a linear probe on its frozen encoder; or a classifier."""
+        if self.final == "classifier":
+            return super().classify(train, run)
         build = partial(
             SupCon,
             self.network,
@@ -207,10 +214,16 @@ class ContrastiveFilter(EncodingDefense):
         )
         view = train.plain().with_batch_size(self.pretrain_batch_size)
         encoder = run.fit("supcon", build, view, max_epochs=self.epochs)
-        probe = partial(self.final_classifier(train), encoder=encoder)
+        probe = partial(self.probe(train), encoder=encoder)
         return run.fit("probe", probe, train.with_batch_size(self.probe_batch_size), max_epochs=self.probe_epochs)
 
-    def final_classifier(self, train: TrainingView) -> "partial[LinearProbe]":
+    def final_classifier(self, train: TrainingView) -> Callable[[], LightningModule]:
+        if self.final == "classifier":
+            return super().final_classifier(train)
+        return self.probe(train)
+
+    def probe(self, train: TrainingView) -> "partial[LinearProbe]":
+        """Builds the linear probe."""
         return partial(
             LinearProbe,
             self.network,

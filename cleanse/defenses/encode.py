@@ -88,6 +88,11 @@ class EncodingDefense(Defense):
         self.pretrain_lr = pretrain_lr
         self.ablation_epochs = pretrain_epochs if ablation_epochs is None else ablation_epochs
 
+    @property
+    def encoding_stages(self) -> int:
+        """How many stages `encode` asks for."""
+        return 2 if self.encoder in ("simclr", "autoencoder", "supervised") else 1
+
     def simclr(self, train: TrainingView) -> "partial[SimCLR]":
         """Builds SimCLR as the recipe's paper trains it."""
         raise NotImplementedError

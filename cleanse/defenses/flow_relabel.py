@@ -126,7 +126,7 @@ class FlowRelabel(EncodingDefense):
         return "Flow"
 
     def stages(self) -> int:
-        return 4 if self.encoder == "pretrained" else 5
+        return self.encoding_stages + 3
 
     def cleanse(self, train: TrainingView, run: Runner) -> Outcome:
         """Sections 4.3 to 4.6 in turn."""

@@ -57,6 +57,7 @@ class ISPL(Defense):
         momentum_loss: eta, of the smoothed losses, in [0, 1); the paper's 0.9.
         weak_batch_size: of the rounds and their voters, over all processes. None: what gives as many steps in an epoch
             as batches of 128 do on 50,000 images, but not less than 8 nor more than the data's (D123).
+        weak_lr: of the rounds and their voters, constant; None for ``lr``.
         epochs_per_iteration: of the first iteration and of each of the others; None for the profile's: (2, 2), as in
             the paper, or (8, 4).
         voter_epochs: of each voter; None for the profile's: as many as the iterations have (ours, D119), or 40.
@@ -67,8 +68,8 @@ class ISPL(Defense):
         epochs: of the final training; None for the profile's: the paper's 100, or 200.
         milestones: epochs of the final training at which the learning rate is multiplied by ``gamma``; None for the
             profile's: the paper's (75, 90), or (100, 150, 180).
-        **kwargs: the other arguments of `Defense`; its ``lr``, ``momentum`` and ``weight_decay`` are those of all
-            trainings.
+        **kwargs: the other arguments of `Defense`; its ``lr`` (but for ``weak_lr``), ``momentum`` and ``weight_decay``
+            are those of all trainings.
 
     Raises:
         ValueError: an argument out of range; while it runs, too few images, or voters that agree with no label.
@@ -82,6 +83,7 @@ class ISPL(Defense):
         expansion: float = 0.25,
         momentum_loss: float = 0.9,
         weak_batch_size: int | None = None,
+        weak_lr: float | None = None,
         epochs_per_iteration: tuple[int, int] | None = None,
         voter_epochs: int | None = None,
         self_training_epochs: int | None = None,
@@ -103,6 +105,8 @@ class ISPL(Defense):
             raise ValueError(f"expansion is a share of the images, in (0, 1], not {expansion}")
         if not 0 <= momentum_loss < 1:
             raise ValueError(f"momentum_loss is in [0, 1), not {momentum_loss}")
+        if weak_lr is not None and not weak_lr > 0:
+            raise ValueError(f"weak_lr is above 0, not {weak_lr}")
         if min_active is not None and min_active < 0:
             raise ValueError(f"min_active is a number of images, 0 or more, not {min_active}")
         if eval_view not in ("train_aug", "plain"):
@@ -119,6 +123,7 @@ class ISPL(Defense):
         self.expansion = expansion
         self.momentum_loss = momentum_loss
         self.weak_batch_size = weak_batch_size
+        self.weak_lr = weak_lr
         self.epochs_per_iteration = _given(epochs_per_iteration, (2, 2) if paper else (8, 4))
         self.voter_epochs = _given(voter_epochs, None if paper else 40)
         self.self_training_epochs = _given(self_training_epochs, 40 if paper else 5)
@@ -172,7 +177,8 @@ class ISPL(Defense):
             ISPLRound, self.network, train.image_spec, active, fraction,
             first=i == 1, profile=self.profile, expansion=self.expansion, momentum_loss=self.momentum_loss,
             epochs_per_iteration=self.epochs_per_iteration, voter_epochs=self.voter_epochs,
-            eval_view=self.eval_view, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay,
+            eval_view=self.eval_view, lr=_given(self.weak_lr, self.lr), momentum=self.momentum,
+            weight_decay=self.weight_decay,
         )  # fmt: skip
         epochs = round_epochs(fraction, self.epochs_per_iteration, self.voter_epochs)[1]
         return run.fit(name, build, train, max_epochs=epochs, reload_dataloaders_every_n_epochs=1)

@@ -17,6 +17,7 @@ from cleanse.functional.lowest_of_class import lowest_of_class
 from cleanse.functional.margin import margin
 from cleanse.functional.momentum import smooth
 from cleanse.functional.nondisruptive_score import nondisruptive_score
+from cleanse.functional.one_cycle import one_cycle_factor
 from cleanse.functional.outlying_low import outlying_low
 from cleanse.functional.pgd import pgd, random_start
 from cleanse.functional.poisoning_score import poisoning_score
@@ -74,6 +75,7 @@ __all__ = [
     "modal_vote",
     "nondisruptive_score",
     "num_iterations",
+    "one_cycle_factor",
     "outlying_low",
     "pgd",
     "random_start",

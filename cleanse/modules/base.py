@@ -2,9 +2,11 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
+import torch
 from lightning.pytorch import LightningModule
-from torch import nn
+from torch import Tensor, nn
 
 from cleanse.networks.base import Network
 from cleanse.networks.normalize import Normalize
@@ -13,6 +15,18 @@ from cleanse.views import ImageView
 
 NetworkFactory = Callable[[int, int], nn.Module]
 """(channels, classes) to a network; in a config, a class path with init_args."""
+
+
+LOOKED_AT = 2000
+"""Training images that a network which begins from images is shown."""
+
+
+@runtime_checkable
+class BeginsFromImages(Protocol):
+    """A network of which a part is computed from training images before it learns (`cleanse.networks.FastNet`)."""
+
+    def initialize(self, image: Tensor) -> None:
+        """Compute it from normalized images (n, C, H, W), float; nothing where that was done already."""
 
 
 class ImageModule(LightningModule):
@@ -55,6 +69,18 @@ class ImageModule(LightningModule):
         if not self.built:
             data = self.trainer.datamodule  # type: ignore[attr-defined]
             self.adapt_to(data.training_view() if hasattr(data, "training_view") else data)
+        if stage == "fit":
+            self.initialize(self.network)
+
+    def initialize(self, network: nn.Module) -> None:
+        """Show a network that begins from images some of the training set, evenly spaced, without augmentation."""
+        if isinstance(network, BeginsFromImages):
+            assert self.images is not None  # there are layers
+            data = self.trainer.datamodule  # type: ignore[attr-defined]
+            view = data.training_view() if hasattr(data, "training_view") else data
+            position = torch.linspace(0, len(view) - 1, min(LOOKED_AT, len(view))).long()
+            image = view.images(position).float() / 255
+            network.initialize(Normalize(self.images.mean, self.images.std)(image))
 
 
 def split_network(make: NetworkFactory, images: ImageSpec) -> Network:

@@ -1,17 +1,22 @@
 """A classifier trained with SGD on given labels: the undefended model, the final model and every teacher."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Literal
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD
-from torch.optim.lr_scheduler import MultiStepLR
+from torch.optim.lr_scheduler import LambdaLR, MultiStepLR
 
+from cleanse.functional import one_cycle_factor
 from cleanse.modules.base import ImageModule, NetworkFactory
 from cleanse.utils.image_spec import ImageSpec
 from cleanse.views import Batch
+
+Schedule = Literal["steps", "one_cycle"]
 
 
 class Classifier(ImageModule):
@@ -25,6 +30,13 @@ class Classifier(ImageModule):
         weight_decay: of SGD.
         milestones: epochs (from 0) at which the learning rate is multiplied by ``gamma``.
         gamma: see ``milestones``.
+        schedule: of the learning rate: ``steps``, as ``milestones`` say, or ``one_cycle``, up to ``lr`` and down to
+            0 in straight lines (`cleanse.functional.one_cycle_factor`), for short trainings.
+        nesterov: Nesterov's momentum.
+        label_smoothing: share of the target that is spread over all classes, in [0, 1).
+
+    Raises:
+        ValueError: an argument out of range.
 
     Shapes:
         images (B, C, H, W) float in [0, 1] to logits (B, num_classes).
@@ -39,13 +51,20 @@ class Classifier(ImageModule):
         weight_decay: float = 5e-4,
         milestones: Sequence[int] = (75, 90),
         gamma: float = 0.1,
+        schedule: Schedule = "steps",
+        nesterov: bool = False,
+        label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(network, images)
+        check_schedule(schedule, label_smoothing)
         self.lr = lr
         self.momentum = momentum
         self.weight_decay = weight_decay
         self.milestones = tuple(milestones)
         self.gamma = gamma
+        self.schedule = schedule
+        self.nesterov = nesterov
+        self.label_smoothing = label_smoothing
         self.make_layers()
 
     def build(self, images: ImageSpec) -> None:
@@ -56,7 +75,7 @@ class Classifier(ImageModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         logits = self(batch["image"])
-        loss = cross_entropy(logits, batch["label"])
+        loss = cross_entropy(logits, batch["label"], label_smoothing=self.label_smoothing)
         self.log("train/loss", loss.detach(), on_epoch=True, on_step=False, batch_size=len(logits), sync_dist=True)
         return loss
 
@@ -67,8 +86,23 @@ class Classifier(ImageModule):
 
     def configure_optimizers(self):  # type: ignore[no-untyped-def]
         trained = [p for p in self.parameters() if p.requires_grad]
-        optimizer = SGD(trained, self.lr, self.momentum, weight_decay=self.weight_decay)
-        return {"optimizer": optimizer, "lr_scheduler": MultiStepLR(optimizer, list(self.milestones), self.gamma)}
+        optimizer = SGD(trained, self.lr, self.momentum, weight_decay=self.weight_decay, nesterov=self.nesterov)
+        if self.schedule == "steps":
+            return {"optimizer": optimizer, "lr_scheduler": MultiStepLR(optimizer, list(self.milestones), self.gamma)}
+        steps = max(1, int(self.trainer.estimated_stepping_batches))
+        scheduler = LambdaLR(optimizer, partial(one_cycle_factor, steps=steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def check_schedule(schedule: str, label_smoothing: float) -> None:
+    """
+    Raises:
+        ValueError: an unknown schedule, or a share out of range.
+    """
+    if schedule not in ("steps", "one_cycle"):
+        raise ValueError(f"schedule is steps or one_cycle, not {schedule!r}")
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing is a share of the target, in [0, 1), not {label_smoothing}")
 
 
 def warm_start(build: Callable[[], LightningModule], start: LightningModule) -> LightningModule:

@@ -204,6 +204,7 @@ class ISPLRound(ImageModule):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._data.seed + 1)
             fresh = self.make_network(self.images.channels, self.images.num_classes)
+        self.initialize(fresh)
         self.network.load_state_dict(fresh.state_dict())
         self.optimizers().optimizer.state.clear()  # type: ignore[union-attr]
 

@@ -3,6 +3,7 @@
 from cleanse.networks.base import Network
 from cleanse.networks.decoder import Decoder
 from cleanse.networks.densenet121 import DenseNet121
+from cleanse.networks.fast_net import FastNet
 from cleanse.networks.flow import ClassFlows
 from cleanse.networks.micronnet import MicronNet
 from cleanse.networks.pre_act_resnet18 import PreActResNet18
@@ -18,6 +19,7 @@ __all__ = [
     "ClassFlows",
     "Decoder",
     "DenseNet121",
+    "FastNet",
     "MicronNet",
     "Network",
     "PreActResNet18",

@@ -13,7 +13,7 @@ CONFIGS = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "co
 """Inside the installed package, or beside it in a checkout."""
 
 FOR_CLASS = "for_class"
-"""Section of a config whose entries, named by a class, count only if the model or the attack is of that class."""
+"""Section of a config whose entries, named by a class, count only if the model, the data or the attack is of it."""
 
 MOST_BYTES = 1 << 20
 MOST_VALUES = 100_000
@@ -188,7 +188,7 @@ def merge(layers: Sequence[Layer], stays: Callable[[str], Collection[str]] = lam
     * Where a layer names another class than an earlier one, the arguments go that came with the old class. Arguments
       of a layer that names no class there stay: they are for whatever class comes. Of the data stays what the new
       class and all data sets take (``stays``), such as the attack and the batch size.
-    * An entry of a layer's `FOR_CLASS` counts as a layer of its own if the model or the attack is of that class in the
+    * An entry of a layer's `FOR_CLASS` counts as a layer of its own if model, data or attack are of that class in the
       end. It follows the layer that has the entry or the first that names the class, whichever is later.
 
     Args:
@@ -203,7 +203,7 @@ def merge(layers: Sequence[Layer], stays: Callable[[str], Collection[str]] = lam
     entries = [(i, layer.content.get(FOR_CLASS) or {}) for i, layer in enumerate(layers)]
     plain = [Layer(x.name, {k: v for k, v in x.content.items() if k != FOR_CLASS}) for x in layers]
     following: dict[int, list[Layer]] = {}
-    for place in (MODEL, ATTACK):
+    for place in (MODEL, DATA, ATTACK):
         first, name = _last_class(plain, place)
         for i, entry in entries:
             for own, content in entry.items() if isinstance(entry, Mapping) else ():

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from cleanse.networks import (
     VGG16BN,
     DenseNet121,
+    FastNet,
     MicronNet,
     Network,
     PreActResNet18,
@@ -40,13 +41,16 @@ CASES: list[tuple[Make, int, int]] = [  # network, image size, features
     (partial(SmallResNet, width=4, blocks=2), 28, 16),
     (SmallResNet, 32, 64),
     (SmallCNN, 8, 512),
+    (partial(FastNet, widths=(8, 16, 24)), 16, 24),
+    (FastNet, 28, 256),
+    (partial(FastNet, widths=(8, 16, 24)), 33, 24),
     (partial(SmallCNN, width=4), 32, 64),
 ]
 
 
 def _name(value: object) -> str | None:
     if isinstance(value, partial):
-        return value.func.__name__ + "".join(f"-{v}" for v in value.keywords.values())
+        return value.func.__name__ + "".join(f"-{v}" for v in value.keywords.values()).replace(", ", "_")
     return None
 
 
