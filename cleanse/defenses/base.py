@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 
 from lightning.pytorch import LightningModule
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from cleanse.data.base import ImageDataModule, Truth
 from cleanse.engine.fingerprint import Described
+from cleanse.engine.plan import Planned
 from cleanse.engine.runner import Runner
 from cleanse.modules.base import NetworkFactory
 from cleanse.modules.classifier import Classifier, Schedule, check_schedule
@@ -78,9 +80,6 @@ class Defense(Described, LightningModule):
         ValueError: an argument out of range.
     """
 
-    final_stages = 1
-    """How many stages `classify` asks for."""
-
     def __init__(
         self,
         network: NetworkFactory = PreActResNet18,
@@ -126,9 +125,25 @@ class Defense(Described, LightningModule):
     def cleanse(self, train: TrainingView, run: Runner) -> Outcome:
         """Judge every image of ``train`` and train on what is left."""
 
-    def stages(self) -> int:
-        """How many stages `cleanse` will ask the runner for, as far as one can say beforehand; 0 if one cannot."""
-        return 0
+    def plan_verdict(self, train: TrainingView) -> list[Planned] | None:
+        """The stages that `cleanse` will ask the runner for before it has its verdict, in their order.
+
+        The user sees them, and how long they will take, before the first one begins; nothing is computed from them. A
+        stage that may be left out is listed.
+
+        Returns:
+            None if one cannot say.
+        """
+        return None
+
+    def plan_final(self, train: TrainingView) -> list[Planned]:
+        """The same for the training on what the verdict will leave: no more than all images that have a label."""
+        labeled = train.subset(train.labeled)
+        return [replace(stage, most=True) for stage in self.plan_classifier(labeled)]
+
+    def plan_classifier(self, train: TrainingView) -> list[Planned]:
+        """The same of `classify`, whose view this is; a subclass that writes one writes the other."""
+        return [Planned("classifier", self.final_classifier(train), train, self.epochs)]
 
     def classify(self, train: TrainingView, run: Runner) -> LightningModule:
         """The final training, on labeled images; also what the recipe is compared with (no defense, clean only)."""

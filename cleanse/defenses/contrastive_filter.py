@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cleanse.defenses.base import Outcome
 from cleanse.defenses.encode import EncodingDefense
+from cleanse.engine.plan import Planned
 from cleanse.engine.runner import Runner
 from cleanse.functional import combine, energy_scores, knn_scores, margin, mean_rank, relabel_confident
 from cleanse.modules.base import NetworkFactory
@@ -107,7 +108,6 @@ class ContrastiveFilter(EncodingDefense):
             raise ValueError(f"final is supcon or classifier, not {final!r}")
         at_least_one(probe_epochs=probe_epochs, probe_batch_size=probe_batch_size)
         self.final = final
-        self.final_stages = 2 if final == "supcon" else 1
         self.method = method
         self.filter = filter
         self.relabel = relabel
@@ -123,8 +123,8 @@ class ContrastiveFilter(EncodingDefense):
     def title(self) -> str:
         return TITLES[self.method]
 
-    def stages(self) -> int:
-        return (0 if self.method == "none" else self.encoding_stages) + self.final_stages
+    def plan_verdict(self, train: TrainingView) -> list[Planned] | None:
+        return [] if self.method == "none" else self.plan_encode(train)
 
     def cleanse(self, train: TrainingView, run: Runner) -> Outcome:
         """Algorithm 1, by its line numbers."""
@@ -202,7 +202,20 @@ class ContrastiveFilter(EncodingDefense):
         """SupCon, then a linear probe on its frozen encoder; or a classifier."""
         if self.final == "classifier":
             return super().classify(train, run)
-        build = partial(
+        view = train.plain().with_batch_size(self.pretrain_batch_size)
+        encoder = run.fit("supcon", self.supcon(train), view, max_epochs=self.epochs)
+        probe = partial(self.probe(train), encoder=encoder)
+        return run.fit("probe", probe, train.with_batch_size(self.probe_batch_size), max_epochs=self.probe_epochs)
+
+    def plan_classifier(self, train: TrainingView) -> list[Planned]:
+        if self.final == "classifier":
+            return super().plan_classifier(train)
+        view = train.plain().with_batch_size(self.pretrain_batch_size)
+        probe = self.probe(train), train.with_batch_size(self.probe_batch_size), self.probe_epochs
+        return [Planned("supcon", self.supcon(train), view, self.epochs), Planned("probe", *probe)]
+
+    def supcon(self, train: TrainingView) -> "partial[SupCon]":
+        return partial(
             SupCon,
             self.network,
             train.image_spec,
@@ -212,10 +225,6 @@ class ContrastiveFilter(EncodingDefense):
             momentum=self.momentum,
             weight_decay=self.weight_decay,
         )
-        view = train.plain().with_batch_size(self.pretrain_batch_size)
-        encoder = run.fit("supcon", build, view, max_epochs=self.epochs)
-        probe = partial(self.probe(train), encoder=encoder)
-        return run.fit("probe", probe, train.with_batch_size(self.probe_batch_size), max_epochs=self.probe_epochs)
 
     def final_classifier(self, train: TrainingView) -> Callable[[], LightningModule]:
         if self.final == "classifier":

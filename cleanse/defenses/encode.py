@@ -8,9 +8,11 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from cleanse.defenses.base import Defense
+from cleanse.encoders import FrozenEncoder
+from cleanse.engine.plan import Planned
 from cleanse.engine.runner import Runner
 from cleanse.modules.autoencoder import Autoencoder
-from cleanse.modules.base import ImageModule, NetworkFactory
+from cleanse.modules.base import NetworkFactory
 from cleanse.modules.classifier import Classifier
 from cleanse.modules.embedding import Embedding
 from cleanse.modules.simclr import SimCLR
@@ -88,11 +90,6 @@ class EncodingDefense(Defense):
         self.pretrain_lr = pretrain_lr
         self.ablation_epochs = pretrain_epochs if ablation_epochs is None else ablation_epochs
 
-    @property
-    def encoding_stages(self) -> int:
-        """How many stages `encode` asks for."""
-        return 2 if self.encoder in ("simclr", "autoencoder", "supervised") else 1
-
     def simclr(self, train: TrainingView) -> "partial[SimCLR]":
         """Builds SimCLR as the recipe's paper trains it."""
         raise NotImplementedError
@@ -100,6 +97,28 @@ class EncodingDefense(Defense):
     def augmentation(self, train: TrainingView) -> nn.Module | None:
         """What makes two views of an image."""
         return train.contrastive_augment if self.contrastive_augment is None else self.contrastive_augment
+
+    def plan_encode(self, train: TrainingView) -> list[Planned] | None:
+        """The stages of `encode`; None for an encoder of somebody else's, who knows how many it has."""
+        if isinstance(self.encoder, FrozenEncoder):
+            return [self.encoder.plan(train)]
+        if not isinstance(self.encoder, str):
+            return None
+        if self.pretrained is not None:
+            return [Planned("embed", self.pretrained, train.plain())]
+        fit = self._fit_of(train)
+        return [fit, Planned("embed", fit.build, train.plain())]
+
+    def _fit_of(self, train: TrainingView) -> Planned:
+        """The training of an encoder that is trained here."""
+        if self.encoder == "simclr":
+            view = train.plain().with_batch_size(self.pretrain_batch_size)
+            return Planned("simclr", self.simclr(train), view, self.pretrain_epochs)
+        if self.encoder == "autoencoder":
+            coder = partial(Autoencoder, self.encoder_network, train.image_spec)
+            return Planned("autoencoder", coder, train.plain(), self.ablation_epochs)
+        classifier = partial(Classifier, self.encoder_network, train.image_spec)
+        return Planned("supervised", classifier, train.subset(train.labeled), self.ablation_epochs)
 
     def encode(self, train: TrainingView, run: Runner) -> Tensor:
         """(n, d) float, one row for each image of ``train``, with a label or without.
@@ -112,17 +131,8 @@ class EncodingDefense(Defense):
         elif self.pretrained is not None:
             rows = run.predict("embed", self.pretrained(), train.plain()).features
         else:
-            fitted: ImageModule
-            if self.encoder == "simclr":
-                view = train.plain().with_batch_size(self.pretrain_batch_size)
-                fitted = run.fit("simclr", self.simclr(train), view, max_epochs=self.pretrain_epochs)
-            elif self.encoder == "autoencoder":
-                coder = partial(Autoencoder, self.encoder_network, train.image_spec)
-                fitted = run.fit("autoencoder", coder, train.plain(), max_epochs=self.ablation_epochs)
-            else:
-                classifier = partial(Classifier, self.encoder_network, train.image_spec)
-                labeled = train.subset(train.labeled)
-                fitted = run.fit("supervised", classifier, labeled, max_epochs=self.ablation_epochs)
+            todo = self._fit_of(train)
+            fitted: Any = run.fit(todo.name, todo.build, todo.data, max_epochs=todo.epochs)
             table = run.predict("embed", Embedding(fitted), train.plain())
             wanted = "features" if self.encoder == "supervised" else self.features
             rows = table.features if wanted == "features" else table.embedding

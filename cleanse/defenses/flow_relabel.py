@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cleanse.defenses.base import Outcome
 from cleanse.defenses.encode import EncodingDefense
+from cleanse.engine.plan import Planned
 from cleanse.engine.runner import Runner
 from cleanse.functional import (
     disruptive_score,
@@ -125,8 +126,21 @@ class FlowRelabel(EncodingDefense):
     def title(self) -> str:
         return "Flow"
 
-    def stages(self) -> int:
-        return self.encoding_stages + 3
+    def plan_verdict(self, train: TrainingView) -> list[Planned] | None:
+        before = self.plan_encode(train)
+        if before is None:
+            return None
+        table = stand_in(train.num_classes, self._width(train), self.flow_batch_size)
+        build = partial(FlowDensity, table.num_classes, table.mean, table.std, lr=self.flow_lr)
+        flows = Planned("flows", build, table, self.flow_epochs, images=len(train))
+        # every image under every class's flow, of which a training step needs one
+        passes = float(len(train) * train.num_classes)
+        return [*before, flows, Planned("density", build, table, images=len(train), passes=passes)]
+
+    def _width(self, train: TrainingView) -> int:
+        """About how many features an image has; enough for the plan, which does not train."""
+        network = self.encoder_network(train.channels, train.num_classes)
+        return int(getattr(network, "num_features", 512)) if self.features == "features" else 128
 
     def cleanse(self, train: TrainingView, run: Runner) -> Outcome:
         """Sections 4.3 to 4.6 in turn."""
@@ -178,6 +192,13 @@ class FlowRelabel(EncodingDefense):
             schedule="constant",
             warmup_epochs=0,
         )
+
+
+def stand_in(num_classes: int, width: int, batch_size: int) -> TableView:
+    """A table like the one that the flows will be trained on, for the plan: random features of a few rows a class."""
+    rows = 4 * batch_size * num_classes
+    features = torch.rand(rows, width, generator=torch.Generator().manual_seed(0))
+    return TableView(features, torch.arange(rows) % num_classes, num_classes, batch_size)
 
 
 def log_attacked_classes(classes: Sequence[str], foreign: Tensor, nondisruptive: Tensor, disruptive: Tensor) -> None:

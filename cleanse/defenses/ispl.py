@@ -10,6 +10,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from cleanse.defenses.base import Defense, Outcome
+from cleanse.engine.plan import Planned
 from cleanse.engine.runner import Runner
 from cleanse.functional import (
     Profile,
@@ -22,7 +23,7 @@ from cleanse.functional import (
     vote_disagreement,
 )
 from cleanse.modules.classifier import warm_start
-from cleanse.modules.ispl_round import ISPLRound, round_epochs
+from cleanse.modules.ispl_round import ISPLRound, round_epochs, round_passes
 from cleanse.utils.check import at_least_one
 from cleanse.verdict import Verdict
 from cleanse.views import TrainingView
@@ -130,8 +131,32 @@ class ISPL(Defense):
         self.min_active = min_active
         self.eval_view = eval_view
 
-    def stages(self) -> int:
-        return 2 * self.passes * self.rounds + (2 if self.profile == "v1" else 2 * EXCHANGES) + 1
+    def plan_verdict(self, train: TrainingView) -> list[Planned]:
+        """Of a pass that is stopped early, the rounds that are left out are listed too."""
+        train = train.subset(train.labeled)
+        weak = train.with_batch_size(self._weak_batch_size(train))
+        stages = []
+        for p in range(1, self.passes + 1):
+            active = len(train)
+            for i in range(1, self.rounds + 1):
+                if not active:
+                    break
+                fraction = component_fraction(i, active, len(train), self.rounds, self.profile)
+                build = self._round(torch.ones(len(train), dtype=torch.bool), fraction, i, train)
+                epochs = round_epochs(fraction, self.epochs_per_iteration, self.voter_epochs)[1]
+                passes = round_passes(
+                    fraction, active, self.epochs_per_iteration, self.voter_epochs, self.profile, self.expansion
+                )
+                stages += [
+                    Planned(f"round-{p}.{i}", build, weak, epochs, passes=passes),
+                    Planned(f"votes-{p}.{i}", build, weak),
+                ]
+                active -= round(fraction * active)
+        model = self.classifier(train)
+        for number in [""] if self.profile == "v1" else [f"-{i}" for i in range(1, EXCHANGES + 1)]:
+            stages.append(Planned(f"self_training{number}", model, train, self.self_training_epochs, most=True))
+            stages.append(Planned(f"agreement{number}", model, train))
+        return stages
 
     def cleanse(self, train: TrainingView, run: Runner) -> Outcome:
         everything, train = train, train.subset(train.labeled)  # D128
@@ -173,15 +198,19 @@ class ISPL(Defense):
     def _find(self, name: str, active: Tensor, i: int, train: TrainingView, run: Runner) -> ISPLRound:
         """Round i of a pass, on the images in ``active`` (n,) bool: its component and its voter."""
         fraction = component_fraction(i, int(active.sum()), len(train), self.rounds, self.profile)
-        build = partial(
+        build = self._round(active, fraction, i, train)
+        epochs = round_epochs(fraction, self.epochs_per_iteration, self.voter_epochs)[1]
+        return run.fit(name, build, train, max_epochs=epochs, reload_dataloaders_every_n_epochs=1)
+
+    def _round(self, active: Tensor, fraction: float, i: int, train: TrainingView) -> "partial[ISPLRound]":
+        """Builds round i of a pass."""
+        return partial(
             ISPLRound, self.network, train.image_spec, active, fraction,
             first=i == 1, profile=self.profile, expansion=self.expansion, momentum_loss=self.momentum_loss,
             epochs_per_iteration=self.epochs_per_iteration, voter_epochs=self.voter_epochs,
             eval_view=self.eval_view, lr=_given(self.weak_lr, self.lr), momentum=self.momentum,
             weight_decay=self.weight_decay,
         )  # fmt: skip
-        epochs = round_epochs(fraction, self.epochs_per_iteration, self.voter_epochs)[1]
-        return run.fit(name, build, train, max_epochs=epochs, reload_dataloaders_every_n_epochs=1)
 
     def _exchange(self, keep: Tensor, train: TrainingView, run: Runner) -> Tensor:
         """One network goes on and on; images come and go with the moving average of its agreement (D124)."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cleanse.defenses.base import Defense, Outcome
 from cleanse.encoders import EfficientNetLite, FrozenEncoder
+from cleanse.engine.plan import Planned
 from cleanse.engine.runner import Runner
 from cleanse.functional import Checked, check_labels, content_votes, expected_flags
 from cleanse.functional.check_labels import FOREIGN, TRIGGER
@@ -69,7 +70,9 @@ class LabelCheck(Defense):
         for name, share in (("lenient", lenient), ("elsewhere", elsewhere), ("certain", certain)):
             if not 0 <= share <= 1:
                 raise ValueError(f"{name} is a share of the votes, between 0 and 1, not {share}")
-        self._encoder = (encoder,)  # in a tuple: its weights are no part of the recipe's checkpoint
+        self._encoder: tuple[FrozenEncoder | None] = (
+            encoder,
+        )  # in a tuple: its weights are no part of the recipe's checkpoint
         self.k = k
         self.separate = separate
         self.excess = excess
@@ -83,10 +86,20 @@ class LabelCheck(Defense):
     def title(self) -> str:
         return "Check"
 
+    def plan_verdict(self, train: TrainingView) -> list[Planned]:
+        return [self.encoder.plan(train)]
+
+    @property
+    def encoder(self) -> FrozenEncoder:
+        """The encoder, made when it is first asked for."""
+        (encoder,) = self._encoder
+        if encoder is None:
+            encoder = EfficientNetLite()
+            self._encoder = (encoder,)
+        return encoder
+
     def cleanse(self, train: TrainingView, run: Runner) -> Outcome:
-        (given_encoder,) = self._encoder
-        encoder = EfficientNetLite() if given_encoder is None else given_encoder
-        table = encoder.table(train, run)  # one pass, cached
+        table = self.encoder.table(train, run)  # one pass, cached
         given = train.labeled
         content, early, label = table.features[given].float(), table.early[given].float(), train.label[given]
         present = torch.unique(label)

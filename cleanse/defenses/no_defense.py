@@ -3,6 +3,7 @@
 from functools import partial
 
 from cleanse.defenses.base import Defense, Outcome
+from cleanse.engine.plan import Planned
 from cleanse.engine.runner import Runner
 from cleanse.verdict import Verdict
 from cleanse.views import TrainingView
@@ -14,8 +15,8 @@ class NoDefense(Defense):
     The training is that of ISPL's final classifier, so that the two share their stage.
     """
 
-    def stages(self) -> int:
-        return 1
+    def plan_verdict(self, train: TrainingView) -> list[Planned]:
+        return []
 
     def cleanse(self, train: TrainingView, run: Runner) -> Outcome:
         verdict = Verdict.keep_all(train.id, train.label)

@@ -6,6 +6,7 @@ import torch
 
 from cleanse.data.base import Truth
 from cleanse.defenses.base import OracleDefense, Outcome
+from cleanse.engine.plan import Planned
 from cleanse.engine.runner import Runner
 from cleanse.verdict import Verdict
 from cleanse.views import TrainingView
@@ -14,8 +15,8 @@ from cleanse.views import TrainingView
 class Oracle(OracleDefense):
     """Drop exactly the poisoned images (covers have their true label and stay). Uses the truth; an upper bound."""
 
-    def stages(self) -> int:
-        return 1
+    def plan_verdict(self, train: TrainingView) -> list[Planned]:
+        return []
 
     def cleanse(self, train: TrainingView, run: Runner, truth: Truth) -> Outcome:  # type: ignore[override]
         verdict = oracle_verdict(train, truth)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from cleanse.augment.named import named
 from cleanse.defenses.base import Defense, Outcome
+from cleanse.engine.plan import Planned
 from cleanse.engine.runner import Runner
 from cleanse.functional import class_quota, select_confident
 from cleanse.modules.augmented import Augmented
@@ -130,10 +132,31 @@ class SelfTraining(Defense):
     def title(self) -> str:
         return "Self-Training"
 
-    def stages(self) -> int:
-        # the teacher; two tables and a training for each iteration, less the last training; the final one. Where the
-        # first labels are not the teacher's, SimCLR and its table stand for the first two
-        return 3 * (self.iterations + self.relabel_last) + self.final_stages
+    def plan_verdict(self, train: TrainingView) -> list[Planned]:
+        labeled = train.labeled
+        among = int((~labeled).sum()) if self.learn_from == "unlabeled" else len(train)
+        build = self.classifier(train, self.milestones)
+        stages = [Planned("teacher", build, train.subset(labeled), self.teacher_epochs)]
+        last = self.iterations + self.relabel_last
+        for n in range(1, last + 1):
+            stages += self.plan_pseudo_label(train, n)
+            if n < last:
+                quota = class_quota(among, train.num_classes, n, self.fraction)
+                view = train.with_labels(train.label.clamp(min=0))
+                student = self.classifier(train, self.iteration_milestones), view, self.iteration_epochs
+                most = min(among, quota * train.num_classes)
+                stages.append(Planned("student", *student, images=most, most=True))
+        return stages
+
+    def plan_final(self, train: TrainingView) -> list[Planned]:
+        """Images without a label may be learned from, too."""
+        every = train.with_labels(train.label.clamp(min=0))
+        return [replace(stage, most=True) for stage in self.plan_classifier(every)]
+
+    def plan_pseudo_label(self, train: TrainingView, n: int) -> list[Planned]:
+        """The stages of `pseudo_label` in iteration n: a table of the labeled images, and one of the others."""
+        parts = [train.subset(part) for part in (train.labeled, ~train.labeled) if part.any()]
+        return [Planned("pseudo_label", self.classifier(train), part) for part in parts]
 
     def cleanse(self, train: TrainingView, run: Runner) -> Outcome:
         labeled = train.labeled

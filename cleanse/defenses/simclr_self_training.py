@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.functional import normalize
 
 from cleanse.defenses.self_training import PseudoLabels, SelfTraining
+from cleanse.engine.plan import Planned
 from cleanse.engine.runner import Runner
 from cleanse.functional import cluster_labels, cluster_vote
 from cleanse.modules.base import NetworkFactory
@@ -83,6 +84,20 @@ class SimCLRSelfTraining(SelfTraining):
     def title(self) -> str:
         return "SimCLR-Self-Training"
 
+    def plan_pseudo_label(self, train: TrainingView, n: int) -> list[Planned]:
+        if n > 1:
+            return super().plan_pseudo_label(train, n)
+        build, images = self.simclr(train), train.unlabeled().plain()
+        view = images.with_batch_size(self.pretrain_batch_size)
+        return [Planned("simclr", build, view, self.pretrain_epochs), Planned("embed", build, images)]
+
+    def simclr(self, train: TrainingView) -> "partial[SimCLR]":
+        augment = train.contrastive_augment if self.contrastive_augment is None else self.contrastive_augment
+        return partial(
+            SimCLR, self.encoder, train.image_spec, augment, temperature=self.temperature, base_temperature=None,
+            lr=self.pretrain_lr, momentum=self.momentum, weight_decay=self.pretrain_weight_decay,
+        )  # fmt: skip
+
     def pseudo_label(self, train: TrainingView, model: LightningModule, n: int, run: Runner) -> PseudoLabels:
         """In the first iteration the label of each image's nearest cluster; then what the model says."""
         if n > 1:
@@ -95,13 +110,8 @@ class SimCLRSelfTraining(SelfTraining):
         if len(given) < clusters:
             raise ValueError(f"{len(given)} labeled images cannot make {clusters} clusters: raise labeled")
         # Train the SimCLR representation encoder network f with D_L and D_U
-        augment = train.contrastive_augment if self.contrastive_augment is None else self.contrastive_augment
-        build = partial(
-            SimCLR, self.encoder, train.image_spec, augment, temperature=self.temperature, base_temperature=None,
-            lr=self.pretrain_lr, momentum=self.momentum, weight_decay=self.pretrain_weight_decay,
-        )  # fmt: skip
         view = images.with_batch_size(self.pretrain_batch_size)
-        simclr = run.fit("simclr", build, view, max_epochs=self.pretrain_epochs)
+        simclr = run.fit("simclr", self.simclr(train), view, max_epochs=self.pretrain_epochs)
         # Representation embedding h = f(D_L), and of the others for later
         feature = run.predict("embed", Embedding(simclr), images).features
         if not feature.isfinite().all():

@@ -1,12 +1,14 @@
 """What frozen encoders share: they are not trained, and one pass over the images is a stage of the run."""
 
 import hashlib
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
+from cleanse.engine.plan import Planned
 from cleanse.networks.normalize import Normalize
 from cleanse.utils.batch import Batch
 
@@ -56,9 +58,16 @@ class FrozenEncoder(LightningModule):
         """The side in pixels at which the images of a view are shown to the network."""
         return self.size or (FOR_SMALL if max(view.size) <= SMALL else FOR_LARGE)
 
+    def plan(self, train: "TrainingView") -> Planned:
+        """The only stage of `table`."""
+        return Planned("embed", partial(_itself, self), self._view(train))
+
+    def _view(self, train: "TrainingView") -> "TrainingView":
+        return train.unlabeled().plain().at_size(self.size_for(train))
+
     def table(self, train: "TrainingView", run: "Runner") -> "Table":
         """``features`` (n, d) and ``early`` (n, p), float16, of every image: one cached pass, whatever the labels."""
-        view = train.unlabeled().plain().at_size(self.size_for(train))
+        view = self._view(train)
         try:
             return run.predict("embed", self, view)
         except torch.cuda.OutOfMemoryError as error:
@@ -98,3 +107,8 @@ class FrozenEncoder(LightningModule):
     def maps(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Normalized images to the last features, (B, d, h, w) or (B, d), and an early map (B, c, h, w)."""
         raise NotImplementedError
+
+
+def _itself(encoder: FrozenEncoder) -> FrozenEncoder:
+    """What builds an encoder that is there already."""
+    return encoder

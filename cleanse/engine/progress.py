@@ -5,12 +5,14 @@ import os
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
+from cleanse.engine.plan import Plan, Planned, in_words
 from cleanse.engine.slurm import rank
 from cleanse.utils.text import readable
 
@@ -84,26 +86,60 @@ def quiet() -> None:
 
 
 class Screen:
-    """Counts the stages of a recipe and shows one bar for the stage at work, on standard error.
+    """Shows the plan of a run, counts its stages, and shows one bar for the stage at work, on standard error.
 
-    The time left is measured: what this training needs at its pace so far, and for each stage to come the mean of those
-    that were computed, this one among them. How many there will be is what `total` says.
+    The time left is measured: what this training needs at its pace so far, and for each stage to come what the plan
+    says, corrected by how far the stages so far were off; where the plan has no times, the mean of those so far.
 
     Args:
-        total: how many stages there will be; 0 if it is not known.
+        plan: the stages to come; None if they are not known.
         enabled: False shows nothing (tests, other processes than the first).
     """
 
-    def __init__(self, total: int = 0, enabled: bool = True) -> None:
-        self.total, self.done = total, 0
+    def __init__(self, plan: Plan | None = None, enabled: bool = True) -> None:
+        self.plan, self.done = plan, 0
+        self.advice = ""
         self.enabled = enabled and rank() == 0
         self.live = self.enabled and sys.stderr.isatty()
         self._computed: list[float] = []
+        self._planned: list[float | None] = []
         self._warned = False
+
+    def announce(self, todo: Sequence[Planned], on_disk: int) -> None:
+        """Before the first training: what is still to be done, and how long it will take.
+
+        Args:
+            todo: stages to do, with their seconds where these are known.
+            on_disk: later stages that are on disk already.
+        """
+        if not self.enabled:
+            return
+        there = self.done + on_disk
+        counts = f"{len(todo)} stages to do" + (f", {there} are on disk already" if there else "")
+        log.info("%s:", counts)
+        for line in in_words(todo, duration):
+            log.info("  %s", line)
+        known = [stage.seconds for stage in todo if stage.seconds is not None]
+        if len(known) == len(todo):
+            log.info("about %s in all on this machine, from a step of each training", duration(sum(known)))
+        elif known:
+            log.info(
+                "about %s on this machine for %d of them, from a step of each training; the others are not known",
+                duration(sum(known)), len(known),
+            )  # fmt: skip
+        if sum(known) > LONG:
+            self._warn(sum(known))
+
+    def unknown(self) -> None:
+        """Before the first training of a recipe that does not say what it is going to do."""
+        if self.enabled:
+            log.info("how many stages this recipe has is not known beforehand")
 
     def started(self, name: str) -> "StageBar":
         """A stage begins to compute; the bar goes into its Trainer."""
         self.done += 1
+        met = None if self.plan is None else self.plan.meet(name)
+        self._planned.append(None if met is None else met.seconds)
         return StageBar(f"{self._count()} {name}", self)
 
     def finished(self, name: str, seconds: float) -> None:
@@ -115,6 +151,8 @@ class Screen:
     def skipped(self, name: str) -> None:
         """A stage was read back."""
         self.done += 1
+        if self.plan is not None:
+            self.plan.meet(name)
 
     def summary(self, read: int) -> None:
         """After the last stage: say how many did not have to run."""
@@ -128,24 +166,37 @@ class Screen:
             stage: seconds that this training still needs.
             whole: seconds that it needs in all.
         """
-        coming = self.total - self.done
-        seconds = [*self._computed, whole]
-        every = stage + max(0, coming) * sum(seconds) / len(seconds)
-        if every > LONG and not self._warned:
-            self._warned = True
-            log.warning(
-                "this run needs about %s on this machine, measured on its first steps: Ctrl-C ends it, and the same "
-                "command goes on later; fewer epochs (the arguments that end in epochs), fewer images "
-                "(--data.limit_train), a smaller network or a GPU make it shorter",
-                duration(every),
-            )
-        if coming > 0:
+        coming = [] if self.plan is None else self.plan.coming
+        every = stage + self._seconds_of(coming, whole)
+        if every > LONG:
+            self._warn(every)
+        if coming:
             return f"{duration(stage)} left for this stage, about {duration(every)} in all"
-        return f"{duration(stage)} left for this stage" + ("" if self.total else ", how many follow is not known")
+        return f"{duration(stage)} left for this stage" + ("" if self.plan else ", how many follow is not known")
+
+    def _seconds_of(self, coming: Sequence[Planned], whole: float) -> float:
+        """Of the stages to come, while the one at work will have taken ``whole`` seconds."""
+        real = [*self._computed, whole]
+        both = [(r, p) for r, p in zip(real, self._planned[-len(real) :], strict=False) if p]
+        planned = sum(p for _, p in both)
+        off = sum(r for r, _ in both) / planned if planned else 1.0
+        mean = sum(real) / len(real)
+        return sum(mean if s.seconds is None else off * s.seconds for s in coming)
+
+    def _warn(self, seconds: float) -> None:
+        if self._warned:
+            return
+        self._warned = True
+        log.warning(
+            "this run needs about %s on this machine: Ctrl-C ends it, and the same command goes on later%s; fewer "
+            "epochs (the arguments that end in epochs), fewer images (--data.limit_train), a smaller network or a GPU "
+            "make it shorter",
+            duration(seconds), f". {self.advice}" if self.advice else "",
+        )  # fmt: skip
 
     def _count(self) -> str:
-        width = len(str(self.total))
-        return f"[{self.done:>{width}}/{self.total}]" if self.total >= self.done else f"[{self.done}]"
+        total = self.done + (0 if self.plan is None else len(self.plan.coming))
+        return f"[{self.done:>{len(str(total))}}/{total}]" if self.plan else f"[{self.done}]"
 
 
 class StageBar(ProgressBar):

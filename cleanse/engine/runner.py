@@ -22,7 +22,9 @@ from torch import Tensor
 from cleanse.engine.distributed import barrier, from_rank_zero, in_group, is_rank_zero, join_group
 from cleanse.engine.fingerprint import describe
 from cleanse.engine.lock import only_one
+from cleanse.engine.measured_step import measure
 from cleanse.engine.memory import memory_kept
+from cleanse.engine.plan import Plan, Planned
 from cleanse.engine.precision import keep_precision
 from cleanse.engine.progress import Screen
 from cleanse.engine.resume_point import ResumePoint, SeedEveryEpoch
@@ -116,6 +118,7 @@ class Runner:
         self.computed = 0
         self._watchers: list[Callback] = []
         self._prefix = ""
+        self._announced = True
         self._scratch: Path | None = None
 
     # --- what a recipe calls ---
@@ -216,9 +219,16 @@ class Runner:
         finally:
             self._watchers = before
 
-    def expect(self, total: int) -> None:
-        """Say how many stages there will be in all, as far as one can say; 0 if one cannot."""
-        self.screen.total = total
+    def expect(self, stages: Sequence[Planned] | None, advice: str = "") -> None:
+        """Say what is going to be asked for; it is shown, with the time that it takes, before the first training.
+
+        Args:
+            stages: in their order; None if nobody can say.
+            advice: what else one could do if that takes very long.
+        """
+        self.screen.plan = None if stages is None else Plan(stages)
+        self.screen.advice = advice
+        self._announced = False
 
     def fixed(self) -> dict[str, Any]:
         """The trainer arguments of the whole run that can change a result."""
@@ -247,7 +257,7 @@ class Runner:
             self.computed += 1
             self.screen.finished(self._prefix + stage.name, stage.seconds)
         else:
-            self.screen.skipped(stage.name)
+            self.screen.skipped(self._prefix + stage.name)
         self.stages.append((stage.name, stage.directory))
         self.seconds[stage.name] = self.seconds.get(stage.name, 0.0) + stage.seconds
         return result
@@ -273,6 +283,7 @@ class Runner:
         with only_one(stage.lock):
             if from_rank_zero(is_there):
                 return False
+            self._announce()
             if is_rank_zero():
                 stage.open()
             barrier()
@@ -282,6 +293,34 @@ class Runner:
                     stage.commit()
             barrier()
         return True
+
+    def _announce(self) -> None:
+        """Before the first stage that is not on disk: show what is still to be done, and how long it will take."""
+        if self._announced:
+            return
+        self._announced = True
+        plan = self.screen.plan
+        if not self.screen.enabled or plan is None:
+            self.screen.unknown()
+            return
+        there = [stage for stage in plan.coming if self._is_there(stage)]
+        for stage in there:
+            stage.seconds = 0.0
+        todo = [stage for stage in plan.coming if stage not in there]
+        if not in_group() and not self.arguments.get("callbacks"):  # they may do what they like, also to the disk
+            measure(todo, lambda folder, callbacks, own: self._trainer(folder, callbacks, False, own))
+        self.screen.announce(todo, len(there))
+
+    def _is_there(self, planned: Planned) -> bool:
+        """Whether the directory of a planned training is there already; not asked where its images are not known."""
+        if not planned.epochs or planned.most:
+            return False
+        try:
+            trainer = _effective({**self.arguments, "max_epochs": planned.epochs})
+            spec = {"fit": describe(planned.build), "data": _spec(planned.data), "trainer": trainer}
+            return self._stage(planned.name.rpartition("/")[2], spec, "model.ckpt").directory.is_dir()
+        except ValueError:
+            return False
 
     def _home(self) -> Path:
         """Where new stages go: the root, or a temporary folder where the root can only be read."""

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from cleanse.attacks.base import Attack
 from cleanse.augment import named, variants
 from cleanse.data.base import ImageDataModule
 from cleanse.engine.fingerprint import Described, describe, hash_of
+from cleanse.engine.plan import Planned
 from cleanse.engine.runner import Runner, is_rank_zero
 from cleanse.experiments.evaluation import attack_figures
 from cleanse.experiments.experiment import prepare
@@ -147,7 +148,6 @@ class AugmentationStudy(Described, LightningModule):
             raise ValueError("there is no attack to study: set --model.attacks, or add --config attacks/badnets.yaml")
         names = attack_names(attacks)
         asked = dict.fromkeys([*self.augmentations, *CALIBRATION.values()])
-        run.expect(len(attacks) * (1 + 2 * len(asked)))
         rows: list[Row] = []
         made: list[Any] = []
         for name, attack in zip(names, attacks, strict=True):
@@ -155,6 +155,8 @@ class AugmentationStudy(Described, LightningModule):
             prepare(poisoned, run, threads)
             log.info("%s", name)
             train = poisoned.training_view()
+            if not made:
+                run.expect([stage for _ in attacks for stage in self._plan(poisoned, asked)])
             model = run.fit("teacher", self._classifier(poisoned), train.subset(train.labeled), max_epochs=self.epochs)
             for augmentation in asked:
                 rows += self._measure(name, augmentation, attack, model, poisoned, run)
@@ -178,6 +180,18 @@ class AugmentationStudy(Described, LightningModule):
             self._save(directory, config, found, shown, names)
         run.screen.summary(len(run.stages) - run.computed)
         return Study(directory, shown, f"{table}\n{_calibration(found)}")
+
+    def _plan(self, data: ImageDataModule, asked: Iterable[str]) -> list[Planned]:
+        """The stages of one attack; of another, the triggered images may be others."""
+        train, build = data.training_view(), self._classifier(data)
+        stages = [Planned("teacher", build, train.subset(train.labeled), self.epochs)]
+        for augmentation in asked:
+            draws = sum(self.draws if named(variant).stochastic else 1 for variant in variants(augmentation))
+            for name, view in (("test", data.clean_test()), ("triggered", data.triggered_test())):
+                if view is not None:
+                    passes = float(draws * len(view))
+                    stages.append(Planned(f"augmented_{name}", build, view, most=True, passes=passes))
+        return stages
 
     def _measure(
         self, name: str, augmentation: str, attack: Attack, model: LightningModule, data: ImageDataModule, run: Runner

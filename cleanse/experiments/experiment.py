@@ -13,12 +13,14 @@ from typing import Any, Literal
 import torch
 
 from cleanse.attacks.base import COVER, POISON
+from cleanse.data import ImageFolder
 from cleanse.data.base import ImageDataModule
 from cleanse.defenses import CleanImagesDefense, Defense, OracleDefense, Outcome
 from cleanse.defenses.lost_classes import warn_of_lost_classes
 from cleanse.defenses.oracle import oracle_verdict
 from cleanse.engine.fingerprint import hash_of
 from cleanse.engine.loggers import StageLoggers
+from cleanse.engine.plan import Planned
 from cleanse.engine.run_directory import RunDirectory
 from cleanse.engine.runner import Runner, is_rank_zero
 from cleanse.experiments.check_root import check_root
@@ -40,6 +42,7 @@ from cleanse.report.content import GALLERY, RunContent, with_embedding
 from cleanse.report.page import make_page
 from cleanse.report.panels import PICTURED, panels
 from cleanse.report.summary import flagged_rate, summarize
+from cleanse.utils.configs import shipped
 from cleanse.verdict import Verdict
 from cleanse.version import __version__
 from cleanse.views import TrainingView
@@ -216,20 +219,57 @@ def _prepare(setup: Setup) -> TrainingView:
     if isinstance(defense, CleanImagesDefense):
         defense.check_reserve(data.reserved_view())
     _describe_data(data)
-    run.expect(_stages(setup))
-    return data.training_view()
+    train = data.training_view()
+    run.expect(plan(setup, train), _affordable(setup))
+    return train
 
 
-def _stages(setup: Setup) -> int:
-    """How many stages there will be, those of the attack included; 0 if nobody can say."""
-    whole, last = setup.defense.stages(), setup.defense.final_stages
-    if not whole:
-        return 0
-    judging = (whole - last) * (2 if setup.baseline else 1)
-    triggers = 0 if setup.data.attack is None else len(setup.data.attack.parts)
-    tables = 0 if setup.data.clean_test() is None else 1 + triggers
-    classifiers = 0 if setup.verdict_only else 1 + len(setup.compared)
-    return len(setup.run.seconds) + judging + classifiers * (last + tables)
+def plan(setup: Setup, train: TrainingView) -> list[Planned] | None:
+    """The stages of an experiment in their order, those of the attack left out; None if its recipe cannot say.
+
+    Args:
+        setup: prepared.
+        train: the training images as the recipe sees them.
+    """
+    defense = setup.defense
+    try:
+        verdict = defense.plan_verdict(train)
+        if verdict is None:
+            return None
+        stages = list(verdict)
+        if not setup.verdict_only:
+            own = defense.plan_final(train)
+            stages += own
+            stages += _plan_tables(setup, own[-1])
+            for name in setup.compared:
+                compared = defense.plan_classifier(train.with_verdict(_compared_verdict(name, setup, train)))
+                stages += [replace(stage, name=f"{name}/{stage.name}") for stage in compared]
+                stages += _plan_tables(setup, compared[-1])
+        if setup.baseline:
+            stages += [replace(stage, name=f"baseline/{stage.name}", most=True) for stage in verdict]
+        return stages
+    except ValueError as error:  # the recipe will say what is wrong, in its own place
+        log.debug("there is no plan: %s", error)
+        return None
+
+
+def _plan_tables(setup: Setup, classifier: Planned) -> list[Planned]:
+    """What `evaluate_classifier` will ask for."""
+    clean = setup.data.clean_test()
+    if clean is None:
+        return []
+    views = [("test", clean), *(("triggered", view) for view in setup.data.triggered_tests())]
+    return [Planned(name, classifier.build, view) for name, view in views]
+
+
+def _affordable(setup: Setup) -> str:
+    """What takes less time than a run of many hours, in a sentence."""
+    ways = ["--config quick.yaml is a small network and short schedules, to try things out"]
+    if "fast.yaml" in shipped():
+        ways.insert(0, "--config fast.yaml trains at full size in a fraction of the time")
+    if isinstance(setup.data, ImageFolder):
+        ways.append("cleanse check FOLDER gives a verdict without training")
+    return f"Affordable instead: {'; '.join(ways)}"
 
 
 def prepare(data: ImageDataModule, run: Runner, threads: int | None = None) -> None:
@@ -297,12 +337,17 @@ def _compare(setup: Setup, found: Found) -> None:
     """The recipe's final training on all images and on the clean ones, and the recipe on those that it kept."""
     defense, data, run, train = setup.defense, setup.data, setup.run, found.train
     for name in () if setup.verdict_only else setup.compared:
-        truth = oracle_verdict(train, data.truth) if name == "oracle" else Verdict.keep_all(train.id, train.label)
+        view = train.with_verdict(_compared_verdict(name, setup, train))
         with run.scope(name):
-            model = defense.classify(train.with_verdict(truth), run)
+            model = defense.classify(view, run)
         found.compared[name] = evaluate_classifier(model, data, run)
     if setup.baseline:
         found.again = _baseline(setup, train.subset(found.verdict.kept))
+
+
+def _compared_verdict(name: Comparison, setup: Setup, train: TrainingView) -> Verdict:
+    """What a comparison trains on."""
+    return oracle_verdict(train, setup.data.truth) if name == "oracle" else Verdict.keep_all(train.id, train.label)
 
 
 def _baseline(setup: Setup, kept: TrainingView) -> Verdict | None:
@@ -440,4 +485,4 @@ def _describe_data(data: ImageDataModule) -> None:
         log.warning("%s", warning)
 
 
-__all__ = ["Comparison", "Experiment", "Setup", "prepare", "run_experiment"]
+__all__ = ["Comparison", "Experiment", "Setup", "plan", "prepare", "run_experiment"]

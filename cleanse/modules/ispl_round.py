@@ -48,6 +48,38 @@ def round_epochs(fraction: float, per_iteration: tuple[int, int], voter_epochs: 
     return ends, searching + (per_iteration[1] * iterations if voter_epochs is None else voter_epochs)
 
 
+def round_passes(
+    fraction: float,
+    active: int,
+    per_iteration: tuple[int, int],
+    voter_epochs: int | None,
+    profile: Profile = "v1",
+    expansion: float = 0.25,
+) -> float:
+    """About how many images a round trains on in all its epochs, for the plan of a run.
+
+    An iteration trains on a part of what the one before has left, and then measures all active rows, which takes a
+    third of a training step each.
+
+    Args:
+        fraction: p.
+        active: rows that are left.
+        per_iteration: see `round_epochs`.
+        voter_epochs: see `round_epochs`.
+        profile: ``v1`` or ``iclr23``.
+        expansion: alpha.
+
+    >>> round_passes(1.0, 100, (2, 2), None)
+    600.0
+    """
+    ends, epochs = round_epochs(fraction, per_iteration, voter_epochs)
+    seen, left, begun = 0.0, float(active), 0
+    for t, end in enumerate(ends):
+        seen += (end - begun) * expansion * left + active / 3
+        left, begun = active * trimmed_fraction(t, fraction, profile), end
+    return seen + (epochs - begun) * fraction * active
+
+
 class ISPLRound(ImageModule):
     """Algorithm 2 of Jin, Sun, Rinard 2021, all its iterations and then the component's voter, in one fit.
 

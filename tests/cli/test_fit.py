@@ -12,6 +12,7 @@ import torch
 import yaml
 
 from cleanse.cli.poison import OF_A_RUN
+from cleanse.engine.plan import Planned
 from cleanse.engine.progress import Screen
 from cleanse.engine.runner import Runner
 from cleanse.modules import Classifier
@@ -138,7 +139,8 @@ def test_without_a_terminal_a_long_training_says_where_it_is(
     for every, told in ((0.0, True), (1000.0, False)):
         monkeypatch.setattr("cleanse.engine.progress.EVERY", every)
         monkeypatch.setattr("cleanse.engine.progress.FIRST", every)
-        runner = Runner(tmp_path / f"{every}", arguments={"accelerator": "cpu", "devices": 1}, screen=Screen(1))
+        runner = Runner(tmp_path / f"{every}", arguments={"accelerator": "cpu", "devices": 1}, screen=Screen())
+        runner.expect([Planned("student", build, view, 2)])
         runner.fit("student", build, view, max_epochs=2)
         assert ("[1/1] student: epoch 2 of 2" in capfd.readouterr().err) is told
 

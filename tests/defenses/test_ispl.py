@@ -76,7 +76,6 @@ def test_every_argument_reaches_its_stages(scripted: Any) -> None:
     assert outcome.model is not None  # the final training begins when it is asked for
     rounds = [f"{kind}-{number}.{i}" for number in (1, 2) for i in (1, 2, 3) for kind in ("round", "votes")]
     assert run.names == [*rounds, "self_training", "agreement", "classifier"]
-    assert len(run.names) == recipe.stages()
 
     sgd = {"network": describe(NETWORK), "lr": 0.03, "momentum": 0.5, "weight_decay": 0.001}
     own = {"expansion": 0.3, "momentum_loss": 0.4, "epochs_per_iteration": [3, 1], "voter_epochs": 2}
@@ -155,7 +154,6 @@ def test_the_code_s_profile_exchanges_images_for_twenty_rounds(scripted: Any) ->
     for fit, predict in zip(run.fits("self_training"), run.predicts("agreement"), strict=True):
         assert predict.module.stage_key.startswith(f"{fit.name} is")
     assert outcome.model is not None
-    assert len(run.names) == recipe.stages() == 2 * 6 + 40 + 1
 
 
 @pytest.mark.parametrize(("profile", "kept"), [("v1", True), ("iclr23", False)])

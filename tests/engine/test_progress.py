@@ -5,8 +5,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from lightning.pytorch import LightningModule
 
 from cleanse.engine import progress
+from cleanse.engine.plan import Plan, Planned
 from cleanse.engine.progress import Screen
 
 
@@ -30,6 +32,10 @@ def trainer(epoch: int, batch: int = 0, epochs: int = 100) -> Any:
     return SimpleNamespace(current_epoch=epoch, max_epochs=epochs, num_training_batches=10, fit_loop=loop)
 
 
+def planned(*names: str, seconds: float | None = None) -> Plan:
+    return Plan([Planned(name, LightningModule, [0] * 10, epochs=1, seconds=seconds) for name in names])
+
+
 def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
     return capsys.readouterr().err.splitlines()
 
@@ -37,7 +43,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
 def test_lines_without_a_terminal_say_what_is_left_of_the_stage_and_of_the_run(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    screen = Screen(total=3)
+    screen = Screen(planned("simclr", "probe", "classifier"))
     bar = screen.started("simclr")
     bar.on_train_start(trainer(0), None)  # type: ignore[arg-type]
     clock.now = 5.0
@@ -56,7 +62,7 @@ def test_lines_without_a_terminal_say_what_is_left_of_the_stage_and_of_the_run(
 
 
 def test_a_resumed_stage_is_measured_from_where_it_went_on(clock: Clock) -> None:
-    bar = Screen(total=1).started("a")
+    bar = Screen(planned("a")).started("a")
     bar.on_train_start(trainer(90), None)  # type: ignore[arg-type]
     clock.now = 50.0
     assert bar.left(trainer(94, batch=10)) == "50 s left for this stage"
@@ -74,10 +80,19 @@ def test_a_run_of_more_than_two_hours_says_so_once(
     clock: Clock, seconds: float, warnings: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     logging.getLogger("cleanse").propagate = True
-    bar = Screen(total=1).started("a")
+    bar = Screen(planned("a")).started("a")
     bar.on_train_start(trainer(0), None)  # type: ignore[arg-type]
     clock.now = seconds
     for _ in range(3):
         bar.left(trainer(0, batch=10))
     assert caplog.text.count("this run needs about") == warnings
     assert caplog.text.count("about 2 h 28 min on this machine") == warnings
+
+
+def test_the_plan_is_corrected_by_how_far_it_was_off(clock: Clock) -> None:
+    """The stage at work takes 40 s in all, 4 times as long as planned; so will the one to come."""
+    screen = Screen(planned("a", "b", seconds=10.0))
+    bar = screen.started("a")
+    bar.on_train_start(trainer(0), None)  # type: ignore[arg-type]
+    clock.now = 10.0
+    assert bar.left(trainer(24, batch=10)) == "30 s left for this stage, about 70 s in all"
