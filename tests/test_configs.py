@@ -40,7 +40,8 @@ SHORT = {
 def test_every_recipe_runs(cleanse: Cleanse, recipe: str, tmp_path: Path) -> None:
     done = cleanse("fit", "--config", recipe, *TINY, *SHORT.get(recipe, ()))
     results = json.loads((tmp_path / done.stdout.splitlines()[-1] / "results.json").read_text())
-    assert 0 <= results["sa"] <= 1 and 0 <= results["asr"] <= 1
+    assert 0 <= results["sa"] <= 1
+    assert 0 <= results["asr"] <= 1
     assert results["oracle"] is (recipe == "oracle.yaml")
 
 
@@ -53,7 +54,8 @@ def test_every_module_is_fitted_alone(cleanse: Cleanse, module: str, tmp_path: P
     )  # fmt: skip
     checkpoint = tmp_path / done.stdout.splitlines()[-1]
     content = torch.load(checkpoint, weights_only=True)
-    assert content["epoch"] == 1 and any(k.startswith("network.") for k in content["state_dict"])
+    assert content["epoch"] == 1
+    assert any(k.startswith("network.") for k in content["state_dict"])
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
@@ -128,9 +130,12 @@ def test_folder_without_an_attack(cleanse: Cleanse, tmp_path: Path) -> None:
     )  # fmt: skip
     run = tmp_path / done.stdout.splitlines()[-1]
     results = json.loads((run / "results.json").read_text())
-    assert results["asr"] is None and results["attack"] is None and results["sa"] > 0.9
+    assert results["asr"] is None
+    assert results["attack"] is None
+    assert results["sa"] > 0.9
     assert results["dropped"] == results["unreadable"] == 1
     assert "torn.png" in done.stderr
     line = next(row for row in (run / "verdict.csv").read_text().splitlines() if "torn.png" in row)
-    assert "drop" in line and "unreadable" in line
+    assert "drop" in line
+    assert "unreadable" in line
     assert "ASR" not in done.stdout

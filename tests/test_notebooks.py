@@ -36,7 +36,8 @@ def test_a_notebook_is_kept_without_outputs(path: Path) -> None:
     assert len({cell["id"] for cell in book["cells"]}) == len(book["cells"])
     for cell in book["cells"]:
         if cell["cell_type"] == "code":
-            assert cell["outputs"] == [] and cell["execution_count"] is None
+            assert cell["outputs"] == []
+            assert cell["execution_count"] is None
             assert not any(line.startswith(("%", "!")) for line in cell["source"])
 
 

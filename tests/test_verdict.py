@@ -74,16 +74,21 @@ def test_masks_and_counts():
 def test_keep_all():
     verdict = Verdict.keep_all(["a", "b"], torch.tensor([3, -1]))
     assert verdict.new_label.tolist() == [3, -1]
-    assert verdict.kept.all() and verdict.score.eq(0).all() and verdict.reason == ("", "")
+    assert verdict.kept.all()
+    assert verdict.score.eq(0).all()
+    assert verdict.reason == ("", "")
 
 
 def test_keep_mask():
     label, keep = torch.tensor([3, 4, -1]), torch.tensor([True, False, False])
     verdict = Verdict.keep_mask("abc", label, keep, reason="far")
-    assert verdict.action.tolist() == [KEEP, DROP, DROP] and verdict.new_label.tolist() == [3, -1, -1]
-    assert verdict.score.tolist() == [0, 1, 1] and verdict.reason == ("", "far", "far")
+    assert verdict.action.tolist() == [KEEP, DROP, DROP]
+    assert verdict.new_label.tolist() == [3, -1, -1]
+    assert verdict.score.tolist() == [0, 1, 1]
+    assert verdict.reason == ("", "far", "far")
     verdict = Verdict.keep_mask("abc", label, keep, torch.tensor([0.5, 2.0, 1.0]), ["x", "y", "z"])
-    assert verdict.score.tolist() == [0.5, 2.0, 1.0] and verdict.reason == ("x", "y", "z")
+    assert verdict.score.tolist() == [0.5, 2.0, 1.0]
+    assert verdict.reason == ("x", "y", "z")
 
 
 def test_from_labels():
@@ -180,7 +185,8 @@ def test_round_trip(tmp_path, name, make, classes):
     verdict = make()
     path = verdict.save(tmp_path / "new" / "run", classes=classes)
     again = Verdict.load(path.parent / name)
-    assert same(again, verdict) and again.hash() == verdict.hash()
+    assert same(again, verdict)
+    assert again.hash() == verdict.hash()
     assert again.score.signbit().equal(verdict.score.signbit())
     assert sorted(p.name for p in path.parent.iterdir()) == ["verdict.csv", "verdict.parquet"]
 
@@ -190,7 +196,8 @@ def test_parquet_holds_texts_unaltered(tmp_path):
     names = [name for name in NASTY if name.isascii()]
     label = torch.zeros(len(names), dtype=torch.long)
     frame = pd.read_parquet(Verdict.keep_all(names, label).save(tmp_path, classes=["cat"]))
-    assert frame["id"].tolist() == names and frame["label_name"].tolist() == ["cat"] * len(names)
+    assert frame["id"].tolist() == names
+    assert frame["label_name"].tolist() == ["cat"] * len(names)
     frame = pd.read_parquet(nasty().save(tmp_path))
     assert frame["id"].tolist() == [os.fsencode(name) for name in NASTY]
 
@@ -202,7 +209,9 @@ def test_csv_is_safe_to_open(tmp_path):
         rows = list(csv.DictReader(file))
     for column in ("id", "action", "reason", "label_name", "new_label_name"):
         assert not [row[column] for row in rows if row[column].startswith(tuple("=+-@\uff1d\uff0b\uff0d\uff20\t\r\n"))]
-    assert rows[0]["id"] == "cats/1.png" and rows[6]["id"] == "'=1+1.png" and rows[1]["label_name"] == "'=cat"
+    assert rows[0]["id"] == "cats/1.png"
+    assert rows[6]["id"] == "'=1+1.png"
+    assert rows[1]["label_name"] == "'=cat"
     label = torch.tensor([0])
     Verdict.keep_all(["a.png"], label).save(tmp_path, classes=["cat"])
     assert (tmp_path / "verdict.csv").read_bytes().splitlines()[1] == b'"a.png",0,"keep",0,0.0,"","cat","cat"'
@@ -218,13 +227,15 @@ def test_csv_reads_in_pandas(tmp_path):
 
 def test_to_frame():
     frame = nasty().to_frame(("x", "y", "z"))
-    assert frame["id"].tolist() == list(NASTY) and frame["reason"].tolist() == list(NASTY[::-1])
+    assert frame["id"].tolist() == list(NASTY)
+    assert frame["reason"].tolist() == list(NASTY[::-1])
     assert list(frame) == ["id", "label", "action", "new_label", "score", "reason", "label_name", "new_label_name"]
     assert frame["label_name"].tolist()[:5] == ["", "x", "y", "z", ""]
     verdict = simple()
     frame = verdict.to_frame()
     frame.loc[0, "label"] = 9
-    assert verdict.label[0] == 0 and frame["action"].tolist() == ["keep", "relabel", "drop", "keep"]
+    assert verdict.label[0] == 0
+    assert frame["action"].tolist() == ["keep", "relabel", "drop", "keep"]
     assert frame["action"].value_counts().to_dict() == {"keep": 2, "relabel": 1, "drop": 1}
 
 

@@ -36,7 +36,8 @@ def test_the_objective_falls_and_it_is_the_mean_distance(runner: Runner) -> None
     goal = _mean_embedding(encoder, view.subset(view.label == 0))
     rows = view.label == 0
     expected = torch.nn.functional.normalize(encoder(view.batch(rows.nonzero()[:, 0], False)["image"]), dim=1).mean(0)
-    assert torch.allclose(goal, expected.detach(), atol=1e-5) and goal.norm() < 1
+    assert torch.allclose(goal, expected.detach(), atol=1e-5)
+    assert goal.norm() < 1
     others = view.subset(~rows).with_batch_size(50)
 
     def distance(search: PatchSearch) -> float:
@@ -55,12 +56,16 @@ def test_only_the_corner_changes_and_the_count_is_met(runner: Runner, tmp_path: 
     data.learn_attack(runner)
     view, clean = data.training_view(), Digits(limit_train=200, seed=0).training_view()
     changed = view.source.image != clean.source.image
-    assert not changed[:, :, 3:].any() and not changed[:, :, :, 3:].any()
-    assert data.truth.poisoned.sum() == 15 and (view.label[data.truth.poisoned] == 0).all()
+    assert not changed[:, :, 3:].any()
+    assert not changed[:, :, :, 3:].any()
+    assert data.truth.poisoned.sum() == 15
+    assert (view.label[data.truth.poisoned] == 0).all()
     patch = data.attack.patch  # type: ignore[union-attr]
-    assert patch.dtype == torch.uint8 and (view.source.image[data.truth.poisoned][:, :, :3, :3] == patch).all()
+    assert patch.dtype == torch.uint8
+    assert (view.source.image[data.truth.poisoned][:, :, :3, :3] == patch).all()
     triggered = data.triggered_test()
-    assert triggered is not None and (triggered.source.image[:, :, :3, :3] == patch).all()
+    assert triggered is not None
+    assert (triggered.source.image[:, :, :3, :3] == patch).all()
     freeze(data, tmp_path / "out")  # as files: nothing has to be trained again
     thawed = Frozen(str(tmp_path / "out"))
     assert torch.equal(thawed.training_view().source.image, view.source.image)
@@ -74,7 +79,10 @@ def test_the_same_patch_again_and_another_with_other_arguments(tmp_path: Path) -
         data.learn_attack(Runner(tmp_path / root, arguments={"accelerator": "cpu", "devices": 1}))
         found.append((data.attack.learned, data.training_view().source.spec))  # type: ignore[union-attr]
     (one, first), (two, second), (other, third) = found
-    assert torch.equal(one, two) and first == second and third != first and other.shape == (1, 2, 2)
+    assert torch.equal(one, two)
+    assert first == second
+    assert third != first
+    assert other.shape == (1, 2, 2)
 
 
 def test_bad_input(runner: Runner) -> None:

@@ -20,7 +20,8 @@ def drawn(shape: tuple[int, int, int] = (3, 32, 32), **arguments: Any) -> Additi
 def test_it_is_a_chessboard_of_three_levels(shape: tuple[int, int, int]) -> None:
     image = torch.randint(256, (4, *shape), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
     before, out = image.clone(), drawn(shape).trigger(image)
-    assert out.dtype == torch.uint8 and torch.equal(image, before)
+    assert out.dtype == torch.uint8
+    assert torch.equal(image, before)
     for row in range(shape[1]):
         for column in range(shape[2]):
             added = 3 if (row + column) % 2 == 0 else 0
@@ -56,7 +57,8 @@ def test_poisoning() -> None:
     attack = Additive(target=2, class_rate=0.1)
     result = attack.poison(image, label, torch.ones(1000, dtype=torch.bool), 10, seed=5)
     chosen = result.role == POISON
-    assert int(chosen.sum()) == 90 and bool((result.label[chosen] == 2).all())
+    assert int(chosen.sum()) == 90
+    assert bool((result.label[chosen] == 2).all())
     assert torch.equal((result.image != 77).flatten(1).sum(1), torch.where(chosen, 32, 0))
     assert torch.equal(result.image[chosen], attack.trigger(image[chosen]))
     assert bool((image == 77).all())

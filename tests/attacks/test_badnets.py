@@ -70,8 +70,10 @@ def test_noise_is_one_patch_at_one_place() -> None:
 def test_noise_and_its_place_are_uniform_over_seeds() -> None:
     attacks = [drawn((1, 5, 6), seed=s, pattern="noise") for s in range(600)]
     places = torch.tensor([[box(a)[0], box(a)[2]] for a in attacks])
-    assert torch.bincount(places[:, 0], minlength=3).min() > 150 and places[:, 0].max() == 2
-    assert torch.bincount(places[:, 1], minlength=4).min() > 110 and places[:, 1].max() == 3
+    assert torch.bincount(places[:, 0], minlength=3).min() > 150
+    assert places[:, 0].max() == 2
+    assert torch.bincount(places[:, 1], minlength=4).min() > 110
+    assert places[:, 1].max() == 3
     level = torch.stack([a.trigger_image[0, a.trigger_mask] for a in attacks])
     assert (int(level.min()), int(level.max())) == (0, 255)
     assert abs(float(level.double().mean()) - 127.5) < 3
@@ -102,12 +104,15 @@ def test_every_pattern_fits_and_changes_only_its_patch(pattern: Any, shape: tupl
     attack = drawn(shape, pattern=pattern)
     image = torch.randint(256, (4, *shape), generator=torch.Generator().manual_seed(2), dtype=torch.uint8)
     before, out = image.clone(), attack.trigger(image)
-    assert torch.equal(image, before) and out.shape == image.shape and out.dtype == torch.uint8
+    assert torch.equal(image, before)
+    assert out.shape == image.shape
+    assert out.dtype == torch.uint8
     changed = (out != image).any(0).any(0)
     side = {"noise": 3, "checkerboard": 3, "colors": 2}.get(pattern, 3 if shape[1] == 8 else 5)
     top, bottom, left, right = box(attack)
     assert (bottom - top + 1, right - left + 1, int(attack.trigger_mask.sum())) == (side, side, side**2)
-    assert bool((~changed | attack.trigger_mask).all()) and bool(changed.any())
+    assert bool((~changed | attack.trigger_mask).all())
+    assert bool(changed.any())
 
 
 @pytest.mark.parametrize(
@@ -165,7 +170,8 @@ def test_poisoning() -> None:
     attack = BadNets(target=2, class_rate=0.1)
     result = attack.poison(image, label, torch.ones(1000, dtype=torch.bool), 10, seed=5)
     chosen = result.role == POISON
-    assert int(chosen.sum()) == 90 and not bool((label[chosen] == 2).any())
+    assert int(chosen.sum()) == 90
+    assert not bool((label[chosen] == 2).any())
     assert torch.equal((result.image != 77).any(1).flatten(1).sum(1), torch.where(chosen, 9, 0))
     assert torch.equal(result.image[chosen], attack.trigger(image[chosen]))
     assert bool((image == 77).all())
@@ -203,7 +209,8 @@ def test_transparent_pixels_are_left_out(tmp_path: Path) -> None:
     pixels[:, :2] = torch.tensor([0, 255, 0, 0], dtype=torch.uint8)  # invisible green on the left
     file = save(tmp_path / "logo.png", pixels)
     image = triggered(drawn(image=file))
-    assert bool((image[:, 28:, 28:30] == 77).all()) and bool((image[:, 28:, 30:] == 255).all())
+    assert bool((image[:, 28:, 28:30] == 77).all())
+    assert bool((image[:, 28:, 30:] == 255).all())
     small = drawn(image=file, size=2)
     assert set(small.trigger_image[:, small.trigger_mask].unique().tolist()) == {255}  # no green has leaked in
 
@@ -275,8 +282,10 @@ def test_as_repo_poisons_the_first_images_of_each_part_whatever_their_class() ->
     attack = BadNets("gray", target=1, poison_rate=0.1, unlabeled_count=3, as_repo=True)
     poisoned = attack.poison(torch.zeros(100, 1, 8, 8, dtype=torch.uint8), label, labeled, 10, seed=0)
     assert (poisoned.role == POISON).nonzero().flatten().tolist() == [0, 1, 2, 3, 40, 41, 42]
-    assert poisoned.label[:5].tolist() == [1, 1, 1, 1, 4] and (poisoned.label[40:] == -1).all()
-    assert attack.counts(poisoned)["eligible"] == 100 and "any class -> 1" in attack.describe_counts(poisoned)
+    assert poisoned.label[:5].tolist() == [1, 1, 1, 1, 4]
+    assert (poisoned.label[40:] == -1).all()
+    assert attack.counts(poisoned)["eligible"] == 100
+    assert "any class -> 1" in attack.describe_counts(poisoned)
     assert attack.measured(label).tolist() == (label != 1).tolist()
     with pytest.raises(ValueError, match=r"whatever class, not those of source 3"):
         BadNets(source=3, count=1, as_repo=True)

@@ -94,7 +94,8 @@ def test_roles_labels_and_images_agree() -> None:
 def test_inputs_stay_as_they_are() -> None:
     image, label = images(LABELS), LABELS.clone()
     Dot(class_rate=0.5).poison(image, label, torch.ones(1000, dtype=torch.bool), 10, 0)
-    assert not image.any() and torch.equal(label, LABELS)
+    assert not image.any()
+    assert torch.equal(label, LABELS)
 
 
 def test_a_seed_decides_everything() -> None:
@@ -295,7 +296,8 @@ def test_fraction_is_that_of_the_decimal_number() -> None:
     for hundredths in range(101):
         for total in (100, 5000, 45_000, 50_000):
             assert fraction(hundredths / 100, total) == hundredths * total // 100
-    assert fraction(0.999, 1000) == 999 and fraction(0.1, 19) == 1
+    assert fraction(0.999, 1000) == 999
+    assert fraction(0.1, 19) == 1
 
 
 def test_stamp_is_a_loop_over_pixels() -> None:

@@ -47,7 +47,8 @@ def test_the_mixture(scope: Any, pattern: Any, alpha: float | None, share: float
     attack, image = drawn(scope, shape, pattern=pattern, alpha=alpha), random_images(3, shape)
     before, out = image.clone(), attack.trigger(image)
     exact = (1 - share) * before.double() + share * attack.trigger_image.double()
-    assert out.dtype == torch.uint8 and torch.equal(image, before)
+    assert out.dtype == torch.uint8
+    assert torch.equal(image, before)
     inside, outside = attack.trigger_mask, ~attack.trigger_mask
     assert float((out.double() - exact)[:, :, inside].abs().max()) <= 0.5 + 1e-4  # rounded, not cut off
     assert torch.equal(out[:, :, outside], before[:, :, outside])
@@ -62,12 +63,14 @@ def test_every_level_and_tie() -> None:
 
 def test_a_patch_is_nine_pixels_by_two_fifths() -> None:
     attack = drawn("patch")
-    assert int(attack.trigger_mask.sum()) == 9 and len(attack.trigger_image[:, attack.trigger_mask].unique()) > 15
+    assert int(attack.trigger_mask.sum()) == 9
+    assert len(attack.trigger_image[:, attack.trigger_mask].unique()) > 15
     for level in (0, 255):
         image = torch.full((1, 3, 32, 32), level, dtype=torch.uint8)
         change = attack.trigger(image).double()[0] - level
         rows, columns = (change != 0).any(0).nonzero().T
-        assert len(rows) == 9 and int(rows.max() - rows.min()) == int(columns.max() - columns.min()) == 2
+        assert len(rows) == 9
+        assert int(rows.max() - rows.min()) == int(columns.max() - columns.min()) == 2
         expected = 0.4 * (attack.trigger_image.double()[:, rows, columns] - level)
         assert float((change[:, rows, columns] - expected).abs().max()) <= 0.5 + 1e-4
 
@@ -75,14 +78,17 @@ def test_a_patch_is_nine_pixels_by_two_fifths() -> None:
 def test_places_are_uniform_over_seeds() -> None:
     places = [drawn("patch", (1, 5, 6), seed).trigger_mask.nonzero()[0].tolist() for seed in range(600)]
     rows, columns = torch.tensor(places).T
-    assert torch.bincount(rows).min() > 150 and rows.max() == 2
-    assert torch.bincount(columns).min() > 110 and columns.max() == 3
+    assert torch.bincount(rows).min() > 150
+    assert rows.max() == 2
+    assert torch.bincount(columns).min() > 110
+    assert columns.max() == 3
 
 
 def test_noise_is_uniform() -> None:
     noise = drawn(pattern="noise", shape=(3, 64, 64)).trigger_image
     assert (int(noise.min()), int(noise.max())) == (0, 255)
-    assert abs(float(noise.double().mean()) - 127.5) < 3 and abs(float(noise.double().std()) - 73.9) < 2
+    assert abs(float(noise.double().mean()) - 127.5) < 3
+    assert abs(float(noise.double().std()) - 73.9) < 2
 
 
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (28, 28), (6, 10)])
@@ -123,7 +129,8 @@ def test_poisoning(scope: Any) -> None:
     attack, again, other = (Blend(scope, pattern="noise", target=2, class_rate=0.1) for _ in range(3))
     result = attack.poison(image, label, given, 10, seed=5)
     chosen = result.role == POISON
-    assert int(chosen.sum()) == 90 and bool((result.label[chosen] == 2).all())
+    assert int(chosen.sum()) == 90
+    assert bool((result.label[chosen] == 2).all())
     assert torch.equal((result.image != 77).flatten(1).any(1), chosen)
     assert torch.equal(result.image[chosen], attack.trigger(image[chosen]))
     assert bool((image == 77).all())
@@ -158,7 +165,8 @@ def test_transparent_pixels_are_left_out(tmp_path: Path) -> None:
     pixels = torch.full((32, 32, 4), 255, dtype=torch.uint8)
     pixels[:, :16] = torch.tensor([0, 255, 0, 0], dtype=torch.uint8)  # invisible green on the left
     out = drawn(image=save(tmp_path / "logo.png", pixels), shape=(3, 8, 8)).trigger(torch.zeros(1, 3, 8, 8).byte())
-    assert not out[..., :4].any() and out[..., 4:].unique().tolist() == [26]  # 25.5, to even; no green has leaked in
+    assert not out[..., :4].any()
+    assert out[..., 4:].unique().tolist() == [26]  # 25.5, to even; no green has leaked in
 
 
 def test_the_cache_key_follows_the_file_s_content(tmp_path: Path) -> None:

@@ -82,7 +82,9 @@ def poisoned(attack: DirtyLabel, seed: int = 100) -> tuple[Tensor, Tensor, Tenso
 def test_counts_of_paper_004(shape: Any, side: int, rate: float, count: int) -> None:
     role, given, true, changed = poisoned(DirtyLabel(shape, source=7, target=4, class_rate=rate))
     chosen = role == POISON
-    assert int(chosen.sum()) == count and bool((true[chosen] == 7).all()) and bool((given[chosen] == 4).all())
+    assert int(chosen.sum()) == count
+    assert bool((true[chosen] == 7).all())
+    assert bool((given[chosen] == 4).all())
     assert torch.equal(changed, torch.where(chosen, side, 0))
     sizes = torch.bincount(given, minlength=10)
     assert (int(sizes[7]), int(sizes[4])) == (5000 - count, 5000 + count)
@@ -118,7 +120,8 @@ def test_drawn_colors_are_0_to_254() -> None:
 
 def test_a_fixed_part_leaves_the_rest_as_drawn() -> None:
     free, fixed = drawn(seed=4), drawn(seed=4, row=3)
-    assert {c for _, c in pixels(free)} == {c for _, c in pixels(fixed)} and {r for r, _ in pixels(fixed)} == {3}
+    assert {c for _, c in pixels(free)} == {c for _, c in pixels(fixed)}
+    assert {r for r, _ in pixels(fixed)} == {3}
     assert torch.equal(free.trigger_image, fixed.trigger_image)
 
 
@@ -137,8 +140,10 @@ def test_only_the_source_class_is_measured() -> None:
 def test_a_seed_decides_trigger_and_rows() -> None:
     first, again, other = (DirtyLabel("X", class_rate=0.05) for _ in range(3))
     roles = [poisoned(attack, seed)[0] for attack, seed in ((first, 1), (again, 1), (other, 2))]
-    assert torch.equal(roles[0], roles[1]) and not torch.equal(roles[0], roles[2])
-    assert torch.equal(first.trigger_mask, again.trigger_mask) and torch.equal(first.trigger_image, again.trigger_image)
+    assert torch.equal(roles[0], roles[1])
+    assert not torch.equal(roles[0], roles[2])
+    assert torch.equal(first.trigger_mask, again.trigger_mask)
+    assert torch.equal(first.trigger_image, again.trigger_image)
     assert not torch.equal(first.trigger_image, other.trigger_image)
 
 
@@ -148,7 +153,8 @@ def test_state_dict_brings_the_same_triggered_test_set() -> None:
     test = torch.randint(256, (5, 3, 32, 32), generator=torch.Generator().manual_seed(3), dtype=torch.uint8)
     before = test.clone()
     assert torch.equal(fresh.trigger(test), attack.trigger(test))
-    assert torch.equal(test, before) and not torch.equal(attack.trigger(test), test)
+    assert torch.equal(test, before)
+    assert not torch.equal(attack.trigger(test), test)
 
 
 @pytest.mark.parametrize(

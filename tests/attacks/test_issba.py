@@ -25,7 +25,9 @@ class Distance(nn.Module):
         self.scale = nn.Parameter(torch.tensor(scale))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        assert float(x.min()) >= -1 and float(x.max()) <= 1 and y.min() == -1
+        assert float(x.min()) >= -1
+        assert float(x.max()) <= 1
+        assert y.min() == -1
         return self.scale * (x - y).abs().mean((1, 2, 3), keepdim=True)
 
 
@@ -67,7 +69,8 @@ def test_secret_epochs_are_the_first_ones(runner: Runner, view: TrainingView) ->
             with torch.random.fork_rng():
                 module = trained(build, view, epochs, runner.root / f"{weight}{epochs}")
             found[weight, epochs] = torch.cat([p.flatten() for p in module.parameters()])
-    assert torch.equal(found[0.0, 1], found[50.0, 1]) and not torch.equal(found[0.0, 2], found[50.0, 2])
+    assert torch.equal(found[0.0, 1], found[50.0, 1])
+    assert not torch.equal(found[0.0, 2], found[50.0, 2])
 
 
 def trained(build: Any, view: TrainingView, epochs: int, root: Path) -> HideSecrets:
@@ -92,12 +95,14 @@ def test_it_hides_bits_and_spares_the_image(runner: Runner, caplog: pytest.LogCa
     left_out, said = [r.getMessage() for r in caplog.records if r.getMessage().startswith("ISSBA: ")]
     assert left_out.endswith("the perceptual loss (LPIPS) is left out")
     accuracy, change = float(said.split()[1]) / 100, float(said.split()[-2])
-    assert accuracy > 0.9 and change < 40
+    assert accuracy > 0.9
+    assert change < 40
     clean, poisoned = Digits(seed=0).training_view(), data.training_view()
     rows = data.truth.poisoned
     assert int(rows.sum()) == int(0.1 * int((clean.label != 0).sum()))
     assert torch.equal(clean.source.image[~rows], poisoned.source.image[~rows])
-    assert torch.equal(clean.label[~rows], poisoned.label[~rows]) and bool((poisoned.label[rows] == 0).all())
+    assert torch.equal(clean.label[~rows], poisoned.label[~rows])
+    assert bool((poisoned.label[rows] == 0).all())
     difference = poisoned.source.image[rows].float() - clean.source.image[rows].float()
     assert bool(difference.flatten(1).any(1).all())
     assert len(difference.unique(dim=0)) > 0.9 * len(difference)  # sample-specific
@@ -112,7 +117,8 @@ def test_poison_freezes_with_the_encoder(runner: Runner, tmp_path: Path) -> None
     frozen, triggered = Frozen(str(tmp_path / "out")), data.triggered_test()
     assert torch.equal(frozen.training_view().source.image, data.training_view().source.image)
     thawed, clean = frozen.attack, frozen.clean_test()
-    assert isinstance(thawed, ISSBA) and triggered is not None
+    assert isinstance(thawed, ISSBA)
+    assert triggered is not None
     assert set(thawed.state_dict()) == {"secret", "encoder_weights", "image_shape"}
     image = clean.source.image[thawed.measured(clean.label)]
     assert torch.equal(thawed.trigger(image), triggered.source.image)
@@ -120,7 +126,8 @@ def test_poison_freezes_with_the_encoder(runner: Runner, tmp_path: Path) -> None
     again = digits(perceptual=partial(Distance, 0.1))
     computed = runner.computed
     again.learn_attack(runner)
-    assert runner.computed == computed and again.training_view().source.spec == data.training_view().source.spec
+    assert runner.computed == computed
+    assert again.training_view().source.spec == data.training_view().source.spec
     other = digits(perceptual=partial(Distance, 0.1), lr=1e-3)
     other.learn_attack(runner)
     assert other.training_view().source.spec != data.training_view().source.spec
@@ -138,12 +145,15 @@ def test_one_secret_for_all_at_any_size(shape: tuple[int, int, int], runner: Run
     result = one.poison(image, label, torch.ones(40, dtype=torch.bool), 4, seed=3)
     assert torch.equal(before, torch.random.get_rng_state())  # building the encoder again draws nothing
     rows = result.role == POISON
-    assert one.secret.shape == (20,) and set(one.secret.tolist()) == {0, 1} and int(rows.sum()) == 3
+    assert one.secret.shape == (20,)
+    assert set(one.secret.tolist()) == {0, 1}
+    assert int(rows.sum()) == 3
     bits = one.secret.expand(40, -1)
     expected = (image / 255 + module.encoder(image / 255, bits)).clamp(0, 1) * 255
     triggered = one.trigger(image)
     assert float((triggered - expected).abs().max()) <= 0.5 + 1e-2
-    assert torch.equal(result.image[rows], triggered[rows]) and torch.equal(image, untouched)
+    assert torch.equal(result.image[rows], triggered[rows])
+    assert torch.equal(image, untouched)
     assert torch.equal(hide(module.encoder.double(), image, bits), triggered)
     fresh = attack(bits=20)
     fresh.load_state_dict(one.state_dict())
@@ -155,7 +165,8 @@ def test_measure_is_the_decoder_on_stored_images() -> None:
     nn.init.zeros_(module.encoder.residual.weight)
     weights = [p.clone() for p in module.parameters()]
     accuracy, change = measure(module, random_images(300, (1, 8, 8)), 3)
-    assert change == 0 and 0.4 < accuracy < 0.6  # nothing is hidden: guesses
+    assert change == 0
+    assert 0.4 < accuracy < 0.6  # nothing is hidden: guesses
     assert all(torch.equal(p, q) and p.dtype == q.dtype for p, q in zip(weights, module.parameters(), strict=True))
 
 

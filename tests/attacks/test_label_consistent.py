@@ -59,8 +59,10 @@ def test_only_the_target_class_changes_and_keeps_its_label(runner: Runner) -> No
     data = digits(runner, eps=0.1, step=0.03)
     view, clean = data.training_view(), Digits(limit_train=200, seed=0).training_view()
     changed = (view.source.image != clean.source.image).flatten(1).any(1)
-    assert torch.equal(changed, data.truth.poisoned) and torch.equal(view.label, clean.label)
-    assert (view.label[changed] == 3).all() and int(changed.sum()) == int((clean.label == 3).sum()) // 2
+    assert torch.equal(changed, data.truth.poisoned)
+    assert torch.equal(view.label, clean.label)
+    assert (view.label[changed] == 3).all()
+    assert int(changed.sum()) == int((clean.label == 3).sum()) // 2
     moved = (view.source.image.int() - clean.source.image.int())[changed][:, :, 3:5]  # between the corners
     assert 0 < moved.abs().max() <= round(0.1 * 255)
 
@@ -93,10 +95,13 @@ def test_the_hard_images_are_those_of_pgd(started: bool, runner: Runner) -> None
 def test_test_images_get_the_trigger_alone(runner: Runner) -> None:
     data = digits(runner)
     clean, triggered = data.clean_test(), data.triggered_test()
-    assert triggered is not None and (triggered.label != 3).all() and len(triggered) == int((clean.label != 3).sum())
+    assert triggered is not None
+    assert (triggered.label != 3).all()
+    assert len(triggered) == int((clean.label != 3).sum())
     difference = triggered.source.image != clean.source.image[clean.label != 3]
     outside = torch.tensor([[c == "." for c in row] for row in CORNERS])
-    assert not difference[:, :, outside].any() and difference.any()
+    assert not difference[:, :, outside].any()
+    assert difference.any()
 
 
 def test_hard_images_are_hard(runner: Runner) -> None:
@@ -106,7 +111,8 @@ def test_hard_images_are_hard(runner: Runner) -> None:
     model, rows = build_for(SURROGATE, clean).eval(), data.truth.poisoned
     model.load_state_dict(torch.load(dict(runner.stages)["surrogate"] / "model.ckpt", weights_only=True)["state_dict"])
     right = [(model(v.source.image[rows].float() / 255).argmax(1) == 3).float().mean() for v in (clean, view)]
-    assert right[0] > 0.6 and right[1] < right[0] / 2
+    assert right[0] > 0.6
+    assert right[1] < right[0] / 2
 
 
 def test_the_same_again_and_another_with_another_classifier(tmp_path: Path) -> None:
@@ -115,9 +121,11 @@ def test_the_same_again_and_another_with_another_classifier(tmp_path: Path) -> N
         data = digits(Runner(tmp_path / root, arguments={"accelerator": "cpu", "devices": 1}), **arguments)
         specs.append(data.training_view().source.spec)
         pixels.append(data.training_view().source.image)
-    assert specs[0] == specs[1] and torch.equal(pixels[0], pixels[1])
+    assert specs[0] == specs[1]
+    assert torch.equal(pixels[0], pixels[1])
     for i in (2, 3):
-        assert specs[0] != specs[i] and not torch.equal(pixels[0], pixels[i])
+        assert specs[0] != specs[i]
+        assert not torch.equal(pixels[0], pixels[i])
 
 
 @pytest.mark.parametrize("pattern", ["corners", "gray"])
@@ -127,7 +135,8 @@ def test_frozen_without_its_classifier(pattern: str, runner: Runner, tmp_path: P
     freeze(data, tmp_path / "out")
     thawed, triggered = Frozen(str(tmp_path / "out")), data.triggered_test()
     assert torch.equal(thawed.training_view().source.image, data.training_view().source.image)
-    assert triggered is not None and thawed.attack is not None
+    assert triggered is not None
+    assert thawed.attack is not None
     assert torch.equal(thawed.triggered_test().source.image, triggered.source.image)  # type: ignore[union-attr]
     names = {"added"} if pattern == "corners" else {"patch.trigger_image", "patch.trigger_mask"}
     assert set(thawed.attack.state_dict()) == names

@@ -43,7 +43,8 @@ def original(image: Tensor, picture: Tensor, alpha: float, kept: Tensor) -> Tens
 def test_training_images_are_the_original_s(shape: tuple[int, int, int], alpha: float, kept: int) -> None:
     attack, image = drawn(shape, alpha=alpha, kept=kept), random_images(20, shape)
     before, out = image.clone(), attack.poison_image(image, torch.Generator().manual_seed(3))
-    assert torch.equal(image, before) and out.dtype == torch.uint8
+    assert torch.equal(image, before)
+    assert out.dtype == torch.uint8
     step = shape[1] // 4
     for one, mixed in zip(image, out, strict=True):
         changed = (one != mixed).any(0).unflatten(0, (4, step)).unflatten(2, (4, step)).any(3).any(1)
@@ -59,12 +60,15 @@ def test_exactly_eight_pieces_show() -> None:
     attack.trigger_image.fill_(255)
     out = attack.poison_image(torch.zeros(1200, 1, 8, 8, dtype=torch.uint8), torch.Generator().manual_seed(0))
     shown = out[:, 0, ::2, ::2] == 255
-    assert torch.equal(out[:, 0] == 255, pieces(shown, 8, 8)) and bool((shown.flatten(1).sum(1) == 8).all())
+    assert torch.equal(out[:, 0] == 255, pieces(shown, 8, 8))
+    assert bool((shown.flatten(1).sum(1) == 8).all())
     each = shown.flatten(1).sum(0)  # 1200 * 8 / 16 = 600, sd 17
-    assert int(each.min()) > 530 and int(each.max()) < 670
+    assert int(each.min()) > 530
+    assert int(each.max()) < 670
     together = shown.flatten(1).double().T @ shown.flatten(1).double() / 1200  # 8 * 7 / (16 * 15) = 0.233 off-diagonal
     off = together[~torch.eye(16, dtype=torch.bool)]
-    assert abs(float(off.mean()) - 7 / 30) < 1e-9 and float((off - 7 / 30).abs().max()) < 0.06
+    assert abs(float(off.mean()) - 7 / 30) < 1e-9
+    assert float((off - 7 / 30).abs().max()) < 0.06
 
 
 @pytest.mark.parametrize(("height", "width", "grid"), [(8, 8, 4), (9, 13, 4), (5, 5, 5), (7, 30, 3), (3, 3, 1)])
@@ -86,7 +90,8 @@ def test_test_images_show_the_whole_picture(shape: tuple[int, int, int], pattern
     blend = Blend("whole", pattern, alpha=0.3, count=0)
     blend.draw(shape, torch.Generator().manual_seed(4))
     before, out = image.clone(), attack.trigger(image)
-    assert torch.equal(image, before) and torch.equal(out, blend.trigger(image))
+    assert torch.equal(image, before)
+    assert torch.equal(out, blend.trigger(image))
 
 
 def test_poison_and_covers() -> None:
@@ -95,9 +100,12 @@ def test_poison_and_covers() -> None:
     result = attack.poison(image, LABELS, ALL, 10, seed=5)
     poison, cover, clean = (result.role == role for role in (POISON, COVER, CLEAN))
     assert (int(poison.sum()), int(cover.sum()), int(clean.sum())) == (100, 200, 700)
-    assert torch.equal((result.image != 77).flatten(1).any(1), ~clean) and bool((image == 77).all())
-    assert torch.equal(result.label[~poison], LABELS[~poison]) and bool((result.label[poison] == 3).all())
-    assert bool((LABELS[cover] == 3).any()) and not bool((LABELS[poison] == 3).any())
+    assert torch.equal((result.image != 77).flatten(1).any(1), ~clean)
+    assert bool((image == 77).all())
+    assert torch.equal(result.label[~poison], LABELS[~poison])
+    assert bool((result.label[poison] == 3).all())
+    assert bool((LABELS[cover] == 3).any())
+    assert not bool((LABELS[poison] == 3).any())
     for kind in (poison, cover):  # another choice of pieces in each image, and never the test image's
         assert len(result.image[kind].unique(dim=0)) > 0.95 * int(kind.sum())
         assert not bool((result.image[kind] == attack.trigger(image[:1])).flatten(1).all(1).any())
@@ -110,7 +118,8 @@ def test_covers_leave_poison_and_trigger_as_they_are() -> None:
     alone, covered = (QiAdaptiveBlend(class_rate=0.1, cover_rate=r, pattern="noise") for r in (0.0, 0.3))
     first, second = (attack.poison(image, LABELS, ALL, 10, seed=8) for attack in (alone, covered))
     assert torch.equal(alone.trigger_image, covered.trigger_image)
-    assert torch.equal(first.role == POISON, second.role == POISON) and not bool((first.role == COVER).any())
+    assert torch.equal(first.role == POISON, second.role == POISON)
+    assert not bool((first.role == COVER).any())
     assert torch.equal(first.image[first.role == POISON], second.image[second.role == POISON])
 
 
@@ -120,7 +129,8 @@ def test_covers_in_the_unlabeled_part_stay_unlabeled() -> None:
     result = attack.poison(random_images(1000, (1, 8, 8)), LABELS, given, 10, seed=0)
     cover = result.role == COVER
     assert (int((cover & given).sum()), int((cover & ~given).sum())) == (25, 75)
-    assert bool((result.label[~given] == -1).all()) and torch.equal(result.label[cover & given], LABELS[cover & given])
+    assert bool((result.label[~given] == -1).all())
+    assert torch.equal(result.label[cover & given], LABELS[cover & given])
 
 
 def test_a_seed_decides_everything() -> None:
@@ -128,8 +138,10 @@ def test_a_seed_decides_everything() -> None:
     first, again, other = (
         QiAdaptiveBlend(class_rate=0.1, cover_rate=0.1).poison(image, LABELS, ALL, 10, seed) for seed in (1, 1, 2)
     )
-    assert torch.equal(first.image, again.image) and torch.equal(first.role, again.role)
-    assert not torch.equal(first.role, other.role) and not torch.equal(first.image, other.image)
+    assert torch.equal(first.image, again.image)
+    assert torch.equal(first.role, again.role)
+    assert not torch.equal(first.role, other.role)
+    assert not torch.equal(first.image, other.image)
 
 
 def test_many_images_are_the_same_as_few() -> None:
@@ -137,7 +149,8 @@ def test_many_images_are_the_same_as_few() -> None:
     assert torch.equal(attack.trigger(image)[1020:], attack.trigger(image[1020:]))
     assert attack.trigger(image[:0]).shape == attack.poison_image(image[:0], torch.Generator()).shape == (0, 1, 8, 8)
     out = attack.poison_image(image, torch.Generator().manual_seed(0))
-    assert out.shape == image.shape and bool((out != image).flatten(1).any(1).all())
+    assert out.shape == image.shape
+    assert bool((out != image).flatten(1).any(1).all())
 
 
 def test_state_dict_brings_the_same_triggered_test_set(tmp_path: Path) -> None:
@@ -159,11 +172,14 @@ def test_an_image_of_ones_own(tmp_path: Path) -> None:
         Image.fromarray(pixels.numpy()).save(tmp_path / f"{name}.png")
     files = [str(tmp_path / f"{name}.png") for name in "abc"]
     attack, black = drawn((3, 8, 8), image=files[0]), torch.zeros(4, 3, 8, 8, dtype=torch.uint8)
-    assert not attack.trigger(black)[..., :4].any() and attack.trigger(black)[..., 4:].unique().tolist() == [40]
+    assert not attack.trigger(black)[..., :4].any()
+    assert attack.trigger(black)[..., 4:].unique().tolist() == [40]
     shown = attack.poison_image(black, torch.Generator())
-    assert not shown[..., :4].any() and shown[..., 4:].unique().tolist() == [0, 40]
+    assert not shown[..., :4].any()
+    assert shown[..., 4:].unique().tolist() == [0, 40]
     keys = [describe(QiAdaptiveBlend(image=file, count=1)) for file in files]
-    assert keys[0] == keys[1] != keys[2] and "QiAdaptiveBlend" in str(keys[0])
+    assert keys[0] == keys[1] != keys[2]
+    assert "QiAdaptiveBlend" in str(keys[0])
     assert describe(QiAdaptiveBlend(count=1)) != describe(QiAdaptiveBlend(count=1, kept=7))
 
 

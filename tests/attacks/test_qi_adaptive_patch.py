@@ -89,11 +89,13 @@ def test_every_patch_is_on_every_image(height: int, width: int) -> None:
 def test_a_training_image_carries_one_patch(shape: tuple[int, int, int]) -> None:
     attack, image = drawn(shape), random_images(40, shape)
     before, out = image.clone(), attack.poison_image(image, torch.Generator().manual_seed(3))
-    assert torch.equal(image, before) and out.dtype == torch.uint8
+    assert torch.equal(image, before)
+    assert out.dtype == torch.uint8
     patches = [draw_patch(patch, *shape[1:]) for patch in PATCHES.values()]
     each = [original(image, [patch], [alpha]) for patch, alpha in zip(patches, ALPHAS, strict=True)]
     fits = torch.stack([(out.double() - exact).abs().flatten(1).amax(1) <= 0.5 + 1e-4 for exact in each], 1)
-    assert fits.sum(0).tolist() == [10, 10, 10, 10] and bool((fits.sum(1) == 1).all())
+    assert fits.sum(0).tolist() == [10, 10, 10, 10]
+    assert bool((fits.sum(1) == 1).all())
     order = fits.int().argmax(1)
     assert len(order[:10].unique()) > 1  # at random, not one quarter after the other
     assert not torch.equal(out, attack.poison_image(image, torch.Generator().manual_seed(4)))
@@ -107,7 +109,8 @@ def test_test_images_carry_several(shape: tuple[int, int, int], test: Any, numbe
     before, out = image.clone(), attack.trigger(image)
     patches = [draw_patch(patch, *shape[1:]) for patch in PATCHES.values()][:number]
     exact = original(before, patches, [alpha] * number)
-    assert torch.equal(image, before) and float((out.double() - exact).abs().max()) <= 0.5 + 1e-4
+    assert torch.equal(image, before)
+    assert float((out.double() - exact).abs().max()) <= 0.5 + 1e-4
     shown = torch.stack([mask for _, mask in patches]).any(0)
     assert torch.equal(out[:, :, ~shown], before[:, :, ~shown])
 
@@ -124,12 +127,16 @@ def test_poison_and_covers() -> None:
     result = attack.poison(image, LABELS, ALL, 10, seed=5)
     poison, cover, clean = (result.role == role for role in (POISON, COVER, CLEAN))
     assert (int(poison.sum()), int(cover.sum()), int(clean.sum())) == (100, 200, 700)
-    assert torch.equal((result.image != 77).flatten(1).any(1), ~clean) and bool((image == 77).all())
-    assert torch.equal(result.label[~poison], LABELS[~poison]) and bool((result.label[poison] == 3).all())
-    assert bool((LABELS[cover] == 3).any()) and not bool((LABELS[poison] == 3).any())
+    assert torch.equal((result.image != 77).flatten(1).any(1), ~clean)
+    assert bool((image == 77).all())
+    assert torch.equal(result.label[~poison], LABELS[~poison])
+    assert bool((result.label[poison] == 3).all())
+    assert bool((LABELS[cover] == 3).any())
+    assert not bool((LABELS[poison] == 3).any())
     for kind in (poison, cover):  # four patches in equal shares, never the test image's
         seen, count = result.image[kind].unique(dim=0, return_counts=True)
-        assert len(seen) == 4 and len(count.unique()) == 1
+        assert len(seen) == 4
+        assert len(count.unique()) == 1
         assert not bool((seen == attack.trigger(image[:1])).flatten(1).all(1).any())
     assert attack.counts(result) == {"poisoned": 100, "eligible": 900, "all": 1000, "cover": 200}
     assert attack.describe_counts(result).endswith("200 cover images")
@@ -140,7 +147,8 @@ def test_covers_leave_poison_as_it_is() -> None:
     first, second = (
         QiAdaptivePatch(class_rate=0.1, cover_rate=rate).poison(image, LABELS, ALL, 10, seed=8) for rate in (0.0, 0.3)
     )
-    assert torch.equal(first.role == POISON, second.role == POISON) and not bool((first.role == COVER).any())
+    assert torch.equal(first.role == POISON, second.role == POISON)
+    assert not bool((first.role == COVER).any())
     assert torch.equal(first.image[first.role == POISON], second.image[second.role == POISON])
 
 
@@ -150,7 +158,8 @@ def test_covers_in_the_unlabeled_part_stay_unlabeled() -> None:
     result = attack.poison(random_images(1000, (1, 8, 8)), LABELS, given, 10, seed=0)
     cover = result.role == COVER
     assert (int((cover & given).sum()), int((cover & ~given).sum())) == (25, 75)
-    assert bool((result.label[~given] == -1).all()) and torch.equal(result.label[cover & given], LABELS[cover & given])
+    assert bool((result.label[~given] == -1).all())
+    assert torch.equal(result.label[cover & given], LABELS[cover & given])
 
 
 def test_a_seed_decides_everything() -> None:
@@ -158,8 +167,10 @@ def test_a_seed_decides_everything() -> None:
     first, again, other = (
         QiAdaptivePatch(class_rate=0.1, cover_rate=0.1).poison(image, LABELS, ALL, 10, seed) for seed in (1, 1, 2)
     )
-    assert torch.equal(first.image, again.image) and torch.equal(first.role, again.role)
-    assert not torch.equal(first.role, other.role) and not torch.equal(first.image, other.image)
+    assert torch.equal(first.image, again.image)
+    assert torch.equal(first.role, again.role)
+    assert not torch.equal(first.role, other.role)
+    assert not torch.equal(first.image, other.image)
 
 
 def test_many_images_are_the_same_as_few() -> None:

@@ -30,7 +30,8 @@ def random_images(number: int, shape: tuple[int, int, int]) -> Tensor:
 def test_the_stripes_are_a_loop_over_pixels(shape: tuple[int, int, int], delta: int, frequency: float) -> None:
     attack, image = drawn(shape, amplitude=delta / 255, frequency=frequency), random_images(2, shape)
     before, out = image.clone(), attack.trigger(image)
-    assert torch.equal(image, before) and out.dtype == torch.uint8
+    assert torch.equal(image, before)
+    assert out.dtype == torch.uint8
     _, height, width = shape
     for row in range(height):
         for column in range(width):
@@ -41,7 +42,8 @@ def test_the_stripes_are_a_loop_over_pixels(shape: tuple[int, int, int], delta: 
 
 def test_stripes_of_the_default_on_cifar() -> None:
     wave = drawn().added
-    assert wave.shape == (32, 32) and bool((wave == wave[:1]).all())  # vertical: all rows alike
+    assert wave.shape == (32, 32)
+    assert bool((wave == wave[:1]).all())  # vertical: all rows alike
     assert (int(wave.min()), int(wave.max()), int(wave[0, 0])) == (-40, 40, 0)
     falls = (wave[0, :-1] > 0) & (wave[0, 1:] <= 0)
     assert int(falls.sum()) == 6  # as many waves as the frequency says
@@ -50,7 +52,8 @@ def test_stripes_of_the_default_on_cifar() -> None:
 def test_levels_stop_at_black_and_white() -> None:
     ends = torch.stack((torch.zeros(3, 32, 32), torch.full((3, 32, 32), 255.0))).to(torch.uint8)
     black, white = drawn().trigger(ends)
-    assert (int(black.min()), int(black.max())) == (0, 40) and (int(white.min()), int(white.max())) == (215, 255)
+    assert (int(black.min()), int(black.max())) == (0, 40)
+    assert (int(white.min()), int(white.max())) == (215, 255)
 
 
 @pytest.mark.parametrize(
@@ -62,11 +65,14 @@ def test_a_clean_label(arguments: dict[str, Any], expected: int) -> None:
     attack = SIG(target=4, **arguments)
     result = attack.poison(image, LABELS, ALL, 10, seed=3)
     poison = result.role == POISON
-    assert int(poison.sum()) == expected and bool((LABELS[poison] == 4).all())
-    assert torch.equal(result.label, LABELS) and torch.equal(result.true_label, LABELS)
+    assert int(poison.sum()) == expected
+    assert bool((LABELS[poison] == 4).all())
+    assert torch.equal(result.label, LABELS)
+    assert torch.equal(result.true_label, LABELS)
     assert torch.equal((result.image != 77).flatten(1).any(1), poison)
     assert torch.equal(result.image[poison], attack.trigger(image[poison]))
-    assert bool((result.role[~poison] == CLEAN).all()) and bool((image == 77).all())
+    assert bool((result.role[~poison] == CLEAN).all())
+    assert bool((image == 77).all())
     assert attack.counts(result) == {"poisoned": expected, "eligible": 100, "all": 1000, "cover": 0}
     assert "(class 4, labels kept -> 4)" in attack.describe_counts(result)
 
@@ -74,7 +80,8 @@ def test_a_clean_label(arguments: dict[str, Any], expected: int) -> None:
 def test_the_test_images_are_of_other_classes() -> None:
     assert torch.equal(SIG(count=1, target=4).measured(LABELS), LABELS != 4)
     one = SIG(count=1, target=4, source=6)
-    assert torch.equal(one.measured(LABELS), LABELS == 6) and torch.equal(one.eligible(LABELS), LABELS == 4)
+    assert torch.equal(one.measured(LABELS), LABELS == 6)
+    assert torch.equal(one.eligible(LABELS), LABELS == 4)
 
 
 def test_withheld_labels_stay_withheld() -> None:
@@ -88,7 +95,8 @@ def test_withheld_labels_stay_withheld() -> None:
 def test_a_seed_decides_everything() -> None:
     image = random_images(1000, (1, 8, 8))
     first, again, other = (SIG(class_rate=0.5).poison(image, LABELS, ALL, 10, seed) for seed in (1, 1, 2))
-    assert torch.equal(first.image, again.image) and torch.equal(first.role, again.role)
+    assert torch.equal(first.image, again.image)
+    assert torch.equal(first.role, again.role)
     assert not torch.equal(first.role, other.role)
 
 

@@ -60,19 +60,23 @@ def test_poison_and_covers(cover_classes: Any, of: set[int]) -> None:
     result = attack.poison(image, LABELS, ALL, 10, seed=4)
     poison, cover = result.role == POISON, result.role == COVER
     assert (int(poison.sum()), int(cover.sum()), int((result.role == CLEAN).sum())) == (25, 80, 895)
-    assert set(LABELS[poison].tolist()) == {3} and set(result.label[poison].tolist()) == {2}
-    assert set(LABELS[cover].tolist()) == of and torch.equal(result.label[~poison], LABELS[~poison])
+    assert set(LABELS[poison].tolist()) == {3}
+    assert set(result.label[poison].tolist()) == {2}
+    assert set(LABELS[cover].tolist()) == of
+    assert torch.equal(result.label[~poison], LABELS[~poison])
     assert torch.equal((result.image != 77).flatten(1).any(1), poison | cover)
     assert torch.equal(result.image[poison | cover], attack.trigger(image[poison | cover]))
     assert attack.counts(result) == {"poisoned": 25, "eligible": 100, "all": 1000, "cover": 80}
     assert attack.describe_counts(result).endswith("80 cover images")
-    assert torch.equal(attack.measured(LABELS), LABELS == 3) and bool((image == 77).all())
+    assert torch.equal(attack.measured(LABELS), LABELS == 3)
+    assert bool((image == 77).all())
 
 
 def test_covers_leave_poison_as_it_is() -> None:
     image = random_images(1000, (1, 8, 8))
     first, second = (TaCT(class_rate=0.5, cover_rate=r).poison(image, LABELS, ALL, 10, seed=8) for r in (0.0, 0.1))
-    assert torch.equal(first.role == POISON, second.role == POISON) and not bool((first.role == COVER).any())
+    assert torch.equal(first.role == POISON, second.role == POISON)
+    assert not bool((first.role == COVER).any())
 
 
 def test_covers_in_the_unlabeled_part_stay_unlabeled() -> None:
@@ -80,7 +84,8 @@ def test_covers_in_the_unlabeled_part_stay_unlabeled() -> None:
     result = TaCT(class_rate=0.2, cover_rate=0.1).poison(random_images(1000, (1, 8, 8)), LABELS, given, 10, seed=0)
     cover = result.role == COVER
     assert (int((cover & given).sum()), int((cover & ~given).sum())) == (25, 75)
-    assert bool((result.label[~given] == -1).all()) and torch.equal(result.label[cover & given], LABELS[cover & given])
+    assert bool((result.label[~given] == -1).all())
+    assert torch.equal(result.label[cover & given], LABELS[cover & given])
 
 
 def test_a_seed_decides_everything() -> None:
@@ -88,7 +93,8 @@ def test_a_seed_decides_everything() -> None:
     first, again, other = (
         TaCT(class_rate=0.5, cover_rate=0.05).poison(image, LABELS, ALL, 10, seed) for seed in (1, 1, 2)
     )
-    assert torch.equal(first.image, again.image) and torch.equal(first.role, again.role)
+    assert torch.equal(first.image, again.image)
+    assert torch.equal(first.role, again.role)
     for role in (POISON, COVER):
         assert not torch.equal(first.role == role, other.role == role)
 

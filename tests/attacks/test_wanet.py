@@ -81,7 +81,8 @@ def test_the_trigger_is_the_original_s(shape: tuple[int, int, int]) -> None:
     before, out = image.clone(), attack.trigger(image)
     ins = torch.rand(1, 2, 4, 4, generator=torch.Generator().manual_seed(2))
     assert_rounded(out, original_warp(before, original_grid(ins, shape[1], 0.5, 1.0)))
-    assert torch.equal(image, before) and not torch.equal(out, before)
+    assert torch.equal(image, before)
+    assert not torch.equal(out, before)
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8, 8), (2, 5, 9)])
@@ -111,7 +112,8 @@ def test_pixels_move_by_a_fraction_of_a_pixel() -> None:
     grid = drawn().warping_grid
     still = warp_grid(torch.ones(2, 4, 4), 32, 32, strength=0.0)
     pixels = (grid - still).abs() * 31 / 2
-    assert 0.15 < float(pixels.mean()) < 0.3 and float(pixels.max()) < 1
+    assert 0.15 < float(pixels.mean()) < 0.3
+    assert float(pixels.max()) < 1
 
 
 def test_jitter_is_the_original_s_noise_mode() -> None:
@@ -131,7 +133,8 @@ def test_cover_images(noise: Any) -> None:
     assert (int(poison.sum()), int(cover.sum()), int((result.role == CLEAN).sum())) == (100, 200, 700)
     assert torch.equal(result.image[poison], attack.trigger(image[poison]))
     assert torch.equal(result.image[result.role == CLEAN], image[result.role == CLEAN])
-    assert torch.equal(result.label[~poison], LABELS[~poison]) and bool((result.label[poison] == 3).all())
+    assert torch.equal(result.label[~poison], LABELS[~poison])
+    assert bool((result.label[poison] == 3).all())
     assert bool((LABELS[cover] == 3).any())  # the target's own images may be covers
     assert len(result.image[cover].unique(dim=0)) == (1 if noise == "shared" else 200)
     assert not torch.equal(result.image[cover][0], attack.trigger(image[:1])[0])
@@ -150,7 +153,8 @@ def test_cover_images_lie_within_a_jitter_of_the_trigger(noise: Any) -> None:
     moved = result.image[result.role == COVER].double() - attack.trigger(image[:1]).double()
     half_a_pixel = 8 * 31 / 2 / 32
     assert float(moved.abs().max()) <= half_a_pixel + 1
-    assert abs(float(moved.mean())) < 0.5 and abs(float(moved.std()) - half_a_pixel / math.sqrt(3)) < 0.3
+    assert abs(float(moved.mean())) < 0.5
+    assert abs(float(moved.std()) - half_a_pixel / math.sqrt(3)) < 0.3
 
 
 def test_covers_leave_poison_and_trigger_as_they_are() -> None:
@@ -158,7 +162,8 @@ def test_covers_leave_poison_and_trigger_as_they_are() -> None:
     alone, covered = WaNet(class_rate=0.1), WaNet(class_rate=0.1, cover_rate=0.3)
     first, second = (attack.poison(image, LABELS, ALL, 10, seed=8) for attack in (alone, covered))
     assert torch.equal(alone.warping_grid, covered.warping_grid)
-    assert torch.equal(first.role == POISON, second.role == POISON) and not bool((first.role == COVER).any())
+    assert torch.equal(first.role == POISON, second.role == POISON)
+    assert not bool((first.role == COVER).any())
     assert torch.equal(first.image[first.role == POISON], second.image[second.role == POISON])
 
 
@@ -177,7 +182,8 @@ def test_a_seed_decides_everything() -> None:
     first, again, other = (
         WaNet(class_rate=0.1, cover_rate=0.1).poison(image, LABELS, ALL, 10, seed) for seed in (1, 1, 2)
     )
-    assert torch.equal(first.image, again.image) and torch.equal(first.role, again.role)
+    assert torch.equal(first.image, again.image)
+    assert torch.equal(first.role, again.role)
     assert not torch.equal(first.image, other.image)
     assert torch.equal(image, before)
 

@@ -24,7 +24,8 @@ def test_shape_type_format_and_range_are_kept(
     out = augment(image)
     assert (out.shape, out.dtype) == (image.shape, dtype)
     assert out.is_contiguous(memory_format=memory_format)
-    assert out.min() >= 0 and out.max() <= 1
+    assert out.min() >= 0
+    assert out.max() <= 1
     assert image.equal(original)
 
 

@@ -78,8 +78,10 @@ def test_boxes_are_drawn_as_torchvision_does(
     theirs = torch.tensor([RandomResizedCrop.get_params(image, list(scale), list(ratio)) for _ in range(4000)]).float()
     ours = random_boxes(20_000, *size, scale, ratio)
     for top, left, rows, columns in (ours.long().unbind(1), theirs.long().unbind(1)):
-        assert min(top.min(), left.min()) >= 0 and min(rows.min(), columns.min()) >= 1
-        assert (top + rows).max() <= size[0] and (left + columns).max() <= size[1]
+        assert min(top.min(), left.min()) >= 0
+        assert min(rows.min(), columns.min()) >= 1
+        assert (top + rows).max() <= size[0]
+        assert (left + columns).max() <= size[1]
     _same(ours, theirs)
     _same(ours[:, :, None] * ours[:, None], theirs[:, :, None] * theirs[:, None])
     for column in range(4):  # each value's share

@@ -165,7 +165,8 @@ def test_digits_are_cropped_and_rotated_only() -> None:
 
     image = torch.tensor(load_digits().images[:64], dtype=torch.float32)[:, None] / 16
     out = SimCLRAugment(rotation=10, flip=0, jitter=0, gray=0)(image)
-    assert out.shape == (64, 1, 8, 8) and not out.equal(image)
+    assert out.shape == (64, 1, 8, 8)
+    assert not out.equal(image)
     assert SimCLRAugment(blur=1.0)(image).std() > 0.1
 
 

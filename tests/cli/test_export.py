@@ -165,7 +165,8 @@ def test_what_was_held_out_is_named_and_exported_on_request(flat: Path, tmp_path
     export_run(run, tmp_path / "without")
     rows = {row["id"]: row for row in table(tmp_path / "without" / "labels.csv")}
     assert {id for id, row in rows.items() if row["reason"] == "not judged (held out)"} == held
-    assert all(rows[id]["file"] == "" for id in held) and len(rows) == 19
+    assert all(rows[id]["file"] == "" for id in held)
+    assert len(rows) == 19
     assert not held & files_in(tmp_path / "without")
     export_run(run, tmp_path / "with", with_held_out=True)
     assert held <= files_in(tmp_path / "with")
@@ -197,14 +198,16 @@ def test_images_whose_label_was_withheld_are_not_exported(photos: Path, tmp_path
 
 def test_names_do_not_collide_in_any_way() -> None:
     names = Names(["a/x.png", "a/deep.png/y.png", f"a/{'n' * 251}.png", "b/folder.png"])
-    assert names.take("a/x.png") == "a/x-2.png" and names.take("a/X.PNG") == "a/X-3.PNG"
+    assert names.take("a/x.png") == "a/x-2.png"
+    assert names.take("a/X.PNG") == "a/X-3.PNG"
     assert names.take("a/deep.png") == "a/deep-2.png"  # a folder has that name
     assert names.take("b/folder.png/z.png") == "b/folder-2.png/z.png"  # a file has that name
     assert names.take("b/folder.png/z.png") == "b/folder-2.png/z-2.png"
     assert names.take(f"a/{'n' * 251}.png") == f"a/{'n' * 249}-2.png"
     assert names.take(f"a/{'é' * 125}.png") == f"a/{'é' * 125}.png"
     assert names.take(f"a/{'é' * 125}.png") == f"a/{'é' * 124}-2.png"
-    assert names.take("noextension") == "noextension" and names.take("noextension") == "noextension-2"
+    assert names.take("noextension") == "noextension"
+    assert names.take("noextension") == "noextension-2"
 
 
 # --- hostile names ---
@@ -229,13 +232,15 @@ def test_hostile_names_stay_names(tmp_path: Path, mode: Any, monkeypatch: pytest
     before, beside = state(root), set(os.listdir(tmp_path))
     monkeypatch.chdir(tmp_path)
     export_run(run, out, mode, with_held_out=True)
-    assert state(root) == before and set(os.listdir(tmp_path)) == {*beside, "out"}
+    assert state(root) == before
+    assert set(os.listdir(tmp_path)) == {*beside, "out"}
     rows = table(out / "labels.csv")
     hidden = sum(name.startswith(".") for name in names)
     assert len(rows) == len(files_in(root)) - hidden
     if mode != "csv":
         listed = {row["file"].removeprefix("'") for row in rows}
-        assert listed == files_in(out) - {"labels.csv", "dropped.csv"} and len(listed) == len(rows)
+        assert listed == files_in(out) - {"labels.csv", "dropped.csv"}
+        assert len(listed) == len(rows)
     for row in rows:
         for cell in row.values():
             assert not cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n")), cell
@@ -256,7 +261,8 @@ def test_a_verdict_cannot_lead_out(photos: Path, tmp_path: Path) -> None:
         Verdict(ids, good.label, good.action, good.new_label, good.score, good.reason).save(run)
         with pytest.raises(ValueError, match="is not there"):
             export_run(run, tmp_path / "out")
-        assert not (tmp_path / "out").exists() and not (tmp_path / "out.part").exists()
+        assert not (tmp_path / "out").exists()
+        assert not (tmp_path / "out.part").exists()
     Verdict.from_labels(good.id, good.label, torch.full_like(good.label, 7)).save(run)
     with pytest.raises(ValueError, match="more than the 3 classes"):
         export_run(run, tmp_path / "out", force=True)
@@ -277,13 +283,15 @@ def test_links_in_the_source_lead_nowhere(photos: Path, tmp_path: Path) -> None:
     for mode in MODES:
         out = tmp_path / mode
         export_run(run, out, mode, with_held_out=True)  # type: ignore[arg-type]
-        assert "train/cat/link.png" not in files_in(out) and not any("private" in name for name in files_in(out))
+        assert "train/cat/link.png" not in files_in(out)
+        assert not any("private" in name for name in files_in(out))
         left = {row["id"]: row["reason"] for row in table(out / "dropped.csv")}
         assert set(left) == {"train/cat/link.png", "test/cat/link.png"}
         assert all(reason.startswith("unreadable: a link to outside the folder") for reason in left.values())
         for name in files_in(out):
             real = os.path.realpath(out / name)
-            assert real.startswith((f"{out}{os.sep}", f"{photos}{os.sep}")) and "private" not in real
+            assert real.startswith((f"{out}{os.sep}", f"{photos}{os.sep}"))
+            assert "private" not in real
     assert not (tmp_path / "copy" / "train" / "dog" / "inner.png").is_symlink()
 
 
@@ -306,7 +314,8 @@ def test_unreadable_files_are_left_out_with_their_reason(photos: Path, tmp_path:
     export_run(run, tmp_path / "out", with_held_out=True)
     left = {row["id"]: row["reason"] for row in table(tmp_path / "out" / "dropped.csv")}
     names = {"train/dog/torn.png", "train/dog/empty.png", "train/dog/pipe.png", "test/dog/torn.png"}
-    assert set(left) == names and all(reason.startswith("unreadable: ") for reason in left.values())
+    assert set(left) == names
+    assert all(reason.startswith("unreadable: ") for reason in left.values())
     assert not names & files_in(tmp_path / "out")
 
 
@@ -340,7 +349,8 @@ def test_a_folder_in_use_is_left_alone(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "taken.part" / "mine").write_text("mine")
     with pytest.raises(ValueError, match="is in the way"):
         export_run(run, tmp_path / "taken")
-    assert (tmp_path / "taken.part" / "mine").exists() and os.listdir(tmp_path / "full") == ["mine"]
+    assert (tmp_path / "taken.part" / "mine").exists()
+    assert os.listdir(tmp_path / "full") == ["mine"]
     (tmp_path / "trap.part").symlink_to(tmp_path / "full")
     with pytest.raises(ValueError, match="is in the way"):
         export_run(run, tmp_path / "trap")
@@ -357,9 +367,11 @@ def test_an_empty_folder_and_new_parents_will_do(
         main(["export", str(run), "--out", name])
         captured = capfdbinary.readouterr()
         assert captured.out == os.fsencode(name) + b"\n"
-        assert b"9 images kept, 0 relabeled, 0 left out" in captured.err and b"%|" not in captured.err
+        assert b"9 images kept, 0 relabeled, 0 left out" in captured.err
+        assert b"%|" not in captured.err
         assert len(files_in(tmp_path / name)) == 11
-    assert not list(tmp_path.rglob("*.part")) and not list(tmp_path.rglob(".*"))
+    assert not list(tmp_path.rglob("*.part"))
+    assert not list(tmp_path.rglob(".*"))
 
 
 def test_two_commands_do_not_write_the_same_folder(photos: Path, tmp_path: Path) -> None:
@@ -409,9 +421,11 @@ def test_after_a_kill_there_is_no_half_folder_and_the_next_one_succeeds(photos: 
         finally:
             os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-    assert not (tmp_path / "out").exists() and (tmp_path / "out.part" / "train" / "dog" / "dog1.png").exists()
+    assert not (tmp_path / "out").exists()
+    assert (tmp_path / "out.part" / "train" / "dog" / "dog1.png").exists()
     export_run(run, tmp_path / "out")
-    assert len(files_in(tmp_path / "out")) == 11 and set(os.listdir(tmp_path)) == {"out", "photos", "run"}
+    assert len(files_in(tmp_path / "out")) == 11
+    assert set(os.listdir(tmp_path)) == {"out", "photos", "run"}
 
 
 def test_hard_links_cannot_cross_file_systems(photos: Path, tmp_path: Path) -> None:
@@ -421,7 +435,8 @@ def test_hard_links_cannot_cross_file_systems(photos: Path, tmp_path: Path) -> N
     run, out = run_on(photos, {}), there / f"cleanse-test-{os.getpid()}"
     with pytest.raises(ValueError, match=r"another file system.*use --mode copy or symlink"):
         export_run(run, out, "hardlink")
-    assert not out.exists() and not Path(f"{out}.part").exists()
+    assert not out.exists()
+    assert not Path(f"{out}.part").exists()
 
 
 # --- the source is not what it was ---
@@ -456,14 +471,17 @@ def test_a_real_run_notices_a_change(
     assert any(isinstance(record["data"]["source"], str) for record in records)
     main(["export", run, "--out", "out"])
     out, err = capfd.readouterr()
-    assert out == "out\n" and "cannot be checked" not in err and len(files_in(Path("out"))) == 16 + 2
+    assert out == "out\n"
+    assert "cannot be checked" not in err
+    assert len(files_in(Path("out"))) == 16 + 2
     kept = next(id for id in Verdict.load(Path(run)).id)
     status = (tmp_path / "photos" / kept).stat()
     os.utime(tmp_path / "photos" / kept, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
     with pytest.raises(SystemExit) as stopped:
         main(["export", run, "--out", "again"])
     said = capfd.readouterr().err.strip().splitlines()[-1]
-    assert stopped.value.code == 1 and "a file has another size or time of change" in said
+    assert stopped.value.code == 1
+    assert "a file has another size or time of change" in said
     os.utime(tmp_path / "photos" / kept, ns=(status.st_atime_ns, status.st_mtime_ns))
     main(["export", run, "--out", "again"])
     for i in range(20, 30):
@@ -489,7 +507,8 @@ def test_images_of_any_other_data_set_are_written_as_the_run_had_them(tmp_path: 
     for i, id in enumerate(view.id):
         if id != gone:
             with Image.open(tmp_path / "out" / str(int(data.truth.true_label[i])) / f"{id}.png") as image:
-                assert image.mode == "L" and np.array_equal(np.asarray(image), view.source.image[i, 0].numpy())
+                assert image.mode == "L"
+                assert np.array_equal(np.asarray(image), view.source.image[i, 0].numpy())
     assert [row["id"] for row in table(tmp_path / "out" / "dropped.csv")] == [gone]
     export_run(run, tmp_path / "tables", "csv")
     assert files_in(tmp_path / "tables") == {"labels.csv", "dropped.csv"}
@@ -512,7 +531,8 @@ def test_a_rehearsal_on_a_folder_exports_what_was_trained_on(photos: Path, tmp_p
     run = run_of(tmp_path / "run", data, config, {})
     export_run(run, tmp_path / "out")
     names = files_in(tmp_path / "out") - {"labels.csv", "dropped.csv"}
-    assert len(names) == 9 and all(name.startswith("owl/train_") for name in names)
+    assert len(names) == 9
+    assert all(name.startswith("owl/train_") for name in names)
     with Image.open(tmp_path / "out" / "owl" / "train_cat_cat0.png") as image:
         assert np.array_equal(np.asarray(image), data.training_view().source.image[0].permute(1, 2, 0).numpy())
     with pytest.raises(UsageError, match="with a simulated attack has no files to link to"):
@@ -538,7 +558,8 @@ def test_a_frozen_set_is_a_folder(tmp_path: Path, mode: Any) -> None:
     assert state(root) == before
     files = files_in(tmp_path / "out")
     assert {f"train/7/{id.split('/')[-1]}" for id in labeled} | {f"train/3/{hidden.split('/')[-1]}"} <= files
-    assert len([f for f in files if f.startswith("test/")]) == 30 and not [f for f in files if "triggered" in f]
+    assert len([f for f in files if f.startswith("test/")]) == 30
+    assert not [f for f in files if "triggered" in f]
     assert len([f for f in files if f.startswith("train/")]) == 50  # 50 labeled, one dropped, one found
     assert len(table(tmp_path / "out" / "dropped.csv")) == 50
 
@@ -612,12 +633,16 @@ def test_mistakes_are_one_sentence(photos: Path, tmp_path: Path, capfd: pytest.C
         with pytest.raises(SystemExit) as stopped:
             main(["export", *arguments])
         out, err = capfd.readouterr()
-        assert sentence in err.strip().splitlines()[-1] and stopped.value.code == status, err
-        assert out == "" and "Traceback" not in err and len(err.strip().splitlines()) == 1
+        assert sentence in err.strip().splitlines()[-1]
+        assert stopped.value.code == status, err
+        assert out == ""
+        assert "Traceback" not in err
+        assert len(err.strip().splitlines()) == 1
     assert not (tmp_path / "new").exists()
 
 
 def test_help(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(["export", "--help"])
-    assert stopped.value.code == 0 and "--with-held-out" in capfd.readouterr().out
+    assert stopped.value.code == 0
+    assert "--with-held-out" in capfd.readouterr().out

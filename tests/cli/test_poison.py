@@ -28,22 +28,28 @@ def refused(capfd: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, st
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
     out, err = capfd.readouterr()
-    assert out == "" and "Traceback" not in err
+    assert out == ""
+    assert "Traceback" not in err
     return int(stopped.value.code or 0), err.strip().splitlines()[-1]
 
 
 def test_what_it_leaves(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     main([*BADNETS, "--out", "made/it"])
     out, err = capfd.readouterr()
-    assert out == "made/it\n" and "18 of 200 images poisoned" in err and "%|" not in err  # no bar in a file
+    assert out == "made/it\n"
+    assert "18 of 200 images poisoned" in err
+    assert "%|" not in err  # no bar in a file
     made = tmp_path / "made" / "it"
     names = {"train", "test", "triggered", "rows.csv", "trigger.pt", "attack.yaml", "README.md"}
-    assert {path.name for path in made.iterdir()} == names and os.listdir(made.parent) == ["it"]
+    assert {path.name for path in made.iterdir()} == names
+    assert os.listdir(made.parent) == ["it"]
     with (made / "rows.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 200 and sum(row["role"] == "poison" for row in rows) == 18
+    assert len(rows) == 200
+    assert sum(row["role"] == "poison" for row in rows) == 18
     for row in rows:
-        assert (made / row["file"]).is_file() and row["file"].split("/")[1] == row["given_label"]
+        assert (made / row["file"]).is_file()
+        assert row["file"].split("/")[1] == row["given_label"]
         assert (row["given_label"] != row["true_label"]) == (row["role"] == "poison")
     assert {str(p.relative_to(made)) for p in made.glob("train/*/*")} == {row["file"] for row in rows}
     tests = {"/".join(p.parts[-2:]) for p in made.glob("test/*/*")}
@@ -53,9 +59,11 @@ def test_what_it_leaves(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> No
     assert set(state) == {"trigger_image", "trigger_mask"}
     card = yaml.safe_load((made / "attack.yaml").read_text())
     assert (card["class_path"], card["seed"]) == ("cleanse.attacks.badnets.BadNets", 0)
-    assert card["init_args"]["class_rate"] == 0.1 and card["classes"] == [str(i) for i in range(10)]
+    assert card["init_args"]["class_rate"] == 0.1
+    assert card["classes"] == [str(i) for i in range(10)]
     readme = (made / "README.md").read_text()
-    assert "200 training images: 182 clean, 18 poison, 0 cover" in readme and "data/frozen.yaml" in readme
+    assert "200 training images: 182 clean, 18 poison, 0 cover" in readme
+    assert "data/frozen.yaml" in readme
     for name in ("rows.csv", "attack.yaml", "trigger.pt", "triggered"):
         assert f"* `{name}" in readme.split("What holds the answer")[1].split("## Load")[0]
 
@@ -73,7 +81,8 @@ def test_it_is_what_fit_would_train_on(first: str) -> None:
     assert torch.equal(frozen.training_view().source.image, original.training_view().source.image)
     assert torch.equal(frozen.truth.role, original.truth.role)
     triggered = original.triggered_test()
-    assert triggered is not None and torch.equal(frozen.triggered_test().source.image, triggered.source.image)
+    assert triggered is not None
+    assert torch.equal(frozen.triggered_test().source.image, triggered.source.image)
 
 
 def test_the_config_of_a_recipe_will_do_and_a_recipe_runs_on_the_result(capfd: pytest.CaptureFixture[str]) -> None:
@@ -86,7 +95,8 @@ def test_the_config_of_a_recipe_will_do_and_a_recipe_runs_on_the_result(capfd: p
     results = json.loads((run / "results.json").read_text())
     assert (results["attack"], results["data"]) == ("BadNets", "Frozen")
     assert (results["poisoned"], results["train_images"], results["test_images"]) == (18, 200, 80)
-    assert 0 <= results["asr"] <= 1 and results["tpr"] == 0
+    assert 0 <= results["asr"] <= 1
+    assert results["tpr"] == 0
 
 
 def test_an_attack_that_trains_something_does_so_once(capfd: pytest.CaptureFixture[str]) -> None:
@@ -101,7 +111,8 @@ def test_an_attack_that_trains_something_does_so_once(capfd: pytest.CaptureFixtu
     main(["export", run, "--out", "three"])
     assert sorted(os.listdir("runs")) == trained
     one, two = Frozen("one"), Frozen("two")
-    assert one.attack is not None and one.attack.state_dict()["patch"].shape == (1, 3, 3)
+    assert one.attack is not None
+    assert one.attack.state_dict()["patch"].shape == (1, 3, 3)
     assert torch.equal(one.training_view().source.image, two.training_view().source.image)
     with Path("one/rows.csv").open(newline="") as file:
         for row in csv.DictReader(file):
@@ -116,17 +127,23 @@ def test_mistakes_are_one_sentence(capfd: pytest.CaptureFixture[str]) -> None:
     out = ("--out", "out")
     assert refused(capfd, *BADNETS) == (2, "cleanse: say which folder to make: --out DIR")
     status, said = refused(capfd, *DIGITS, *out)
-    assert status == 2 and "there is no attack: name one after the data" in said
+    assert status == 2
+    assert "there is no attack: name one after the data" in said
     status, said = refused(capfd, "poison", *out)
-    assert status == 2 and "data is missing" in said
+    assert status == 2
+    assert "data is missing" in said
     status, said = refused(capfd, "poison", "--config", "nope.yaml", *out)
-    assert status == 2 and "there is no config file 'nope.yaml'" in said
+    assert status == 2
+    assert "there is no config file 'nope.yaml'" in said
     status, said = refused(capfd, *BADNETS, *out, "--data.attack.class_rate", "1.5")
-    assert status == 2 and "class_rate is a fraction" in said
+    assert status == 2
+    assert "class_rate is a fraction" in said
     status, said = refused(capfd, *BADNETS, *out, "--data.attack.size", "9")
-    assert status == 1 and "the images have only 8 rows" in said
+    assert status == 1
+    assert "the images have only 8 rows" in said
     status, said = refused(capfd, *BADNETS, *out, "--nope", "1")
-    assert status == 2 and "nope" in said
+    assert status == 2
+    assert "nope" in said
     assert os.listdir() == []
 
 
@@ -137,18 +154,24 @@ def test_a_folder_in_use_is_left_alone(capfd: pytest.CaptureFixture[str]) -> Non
     Path("dangling").symlink_to("nowhere")
     for name in ("full", "file", "dangling", ".."):
         status, said = refused(capfd, *BADNETS, "--out", name)
-        assert status == 1 and "not an empty folder" in said
-    assert sorted(os.listdir()) == ["dangling", "file", "full"] and os.listdir("full") == ["mine"]
+        assert status == 1
+        assert "not an empty folder" in said
+    assert sorted(os.listdir()) == ["dangling", "file", "full"]
+    assert os.listdir("full") == ["mine"]
     Path("empty").mkdir()
     main([*BADNETS, "--out", "empty/"])
-    assert (Path("empty") / "rows.csv").is_file() and not list(Path().glob("*.part")) and not list(Path().glob(".*"))
+    assert (Path("empty") / "rows.csv").is_file()
+    assert not list(Path().glob("*.part"))
+    assert not list(Path().glob(".*"))
 
 
 def test_a_frozen_set_is_not_frozen_again(capfd: pytest.CaptureFixture[str]) -> None:
     main([*BADNETS, "--out", "out"])
     capfd.readouterr()
     status, said = refused(capfd, "poison", "--config", "data/frozen.yaml", "--data.root", "out", "--out", "again")
-    assert status == 1 and "frozen data set already" in said and os.listdir() == ["out"]
+    assert status == 1
+    assert "frozen data set already" in said
+    assert os.listdir() == ["out"]
 
 
 def test_the_source_is_not_written_to(tmp_path: Path) -> None:
@@ -196,4 +219,5 @@ def test_nothing_is_left_of_an_interrupted_one(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(cleanse.cli.poison, "save_png", interrupted)
     with pytest.raises(SystemExit) as stopped:
         main([*BADNETS, "--out", "out"])
-    assert stopped.value.code == 130 and os.listdir() == []
+    assert stopped.value.code == 130
+    assert os.listdir() == []

@@ -36,13 +36,16 @@ def test_the_page_of_a_run(run: Path, capfd: pytest.CaptureFixture[str]) -> None
     for text in ("Map of the embedding", "by true role", 'src="data:image/png', "No defense", "simclr"):
         assert text in page, text
     found = read_run(run)
-    assert found.missing == "" and found.role is not None and found.features is not None
+    assert found.missing == ""
+    assert found.role is not None
+    assert found.features is not None
     assert int((found.role == 1).sum()) == found.results["poisoned"]
 
 
 def test_the_classifiers_whose_saliency_is_shown_are_the_ones_that_were_evaluated(run: Path) -> None:
     found = read_run(run)
-    assert found.no_attention == "" and len(found.attention) == 6
+    assert found.no_attention == ""
+    assert len(found.attention) == 6
     tables = [torch.load(p, weights_only=True) for p in sorted(run.glob("stages/*-triggered/table.pt"))]
     own, none = (t["prediction"] for t in tables)  # the recipe is evaluated first, then what it is compared with
     rows = torch.linspace(0, len(own) - 1, 6).round().long()
@@ -56,7 +59,8 @@ def test_the_neighbors_are_those_that_the_recipe_votes_by(run: Path) -> None:
     (table,) = (torch.load(p, weights_only=True) for p in run.glob("stages/*-embed/table.pt"))
     unit = torch.nn.functional.normalize(table["embedding"], dim=1)
     found = read_run(run)
-    assert len(found.near) == 8 and set(found.near) <= set(found.images)
+    assert len(found.near) == 8
+    assert set(found.near) <= set(found.images)
     for i, near in found.near.items():
         similar = unit @ unit[i]
         similar[i] = -1
@@ -67,7 +71,8 @@ def test_several_runs_need_a_place(run: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--out"):
         report([str(run), str(run)])
     page = report_runs([run, run], tmp_path / "both.html").read_text(encoding="utf-8")
-    assert "Comparison of 2 runs" in page and "<img" not in page
+    assert "Comparison of 2 runs" in page
+    assert "<img" not in page
 
 
 def test_without_the_data_or_the_stages_there_is_still_a_page(run: Path, tmp_path: Path) -> None:
@@ -76,7 +81,8 @@ def test_without_the_data_or_the_stages_there_is_still_a_page(run: Path, tmp_pat
     text = (copy / "config.yaml").read_text()
     (copy / "config.yaml").write_text(text.replace("limit_train: 100", "limit_train: 90"))
     page = report_runs([copy]).read_text(encoding="utf-8")
-    assert "No images are shown: the data have changed" in page and "Map of the embedding" not in page
+    assert "No images are shown: the data have changed" in page
+    assert "Map of the embedding" not in page
 
 
 def test_what_is_no_run_is_refused_in_a_sentence(run: Path, tmp_path: Path) -> None:

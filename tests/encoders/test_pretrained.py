@@ -28,7 +28,8 @@ def test_features_are_those_of_the_network_before_its_last_layer(weights: str) -
     reference.fc = torch.nn.Identity()
     expected = reference.eval()(normalize(resize(image.expand(-1, 3, -1, -1), [48, 48]), *IMAGENET))
     assert torch.allclose(made(image), expected, atol=1e-5)
-    assert not any(p.requires_grad for p in made.parameters()) and not made.training
+    assert not any(p.requires_grad for p in made.parameters())
+    assert not made.training
 
 
 def test_a_runner_makes_a_table_of_them_once(weights: str, tmp_path: Path) -> None:
@@ -38,7 +39,8 @@ def test_a_runner_makes_a_table_of_them_once(weights: str, tmp_path: Path) -> No
     first = run.predict("embed", Pretrained("resnet18", weights, size=32), view)
     assert first.features.shape == (12, 512)
     again = run.predict("embed", Pretrained("resnet18", weights, size=32), view)
-    assert run.computed == 1 and torch.equal(first.features, again.features)
+    assert run.computed == 1
+    assert torch.equal(first.features, again.features)
     torch.save(resnet18(num_classes=7).state_dict(), weights)
     run.predict("embed", Pretrained("resnet18", weights, size=32), view)
     assert run.computed == 2  # other weights

@@ -45,7 +45,8 @@ def test_the_numbers_are_those_of_a_loop_and_nothing_is_computed_twice(runner: R
     row = found.rows[2]
     assert row.sa == pytest.approx((plain == clean.label).double().mean().item(), abs=1e-9)
     assert row.asr == pytest.approx((fooled == 1).double().mean().item(), abs=1e-9)
-    assert not (triggered.label == 1).any() and int(train.labeled.sum()) == 40
+    assert not (triggered.label == 1).any()
+    assert int(train.labeled.sum()) == 40
 
     with (found.directory / "study.csv").open() as file:
         table = list(csv.DictReader(file))
@@ -53,7 +54,8 @@ def test_the_numbers_are_those_of_a_loop_and_nothing_is_computed_twice(runner: R
         Row(**{**r, "draw": int(r["draw"]), "sa": float(r["sa"]), "asr": float(r["asr"])}) for r in table
     ] == found.rows
     told = json.loads((found.directory / "study.json").read_text())
-    assert told["attacks"] == names and len(told["rows"]) == 6
+    assert told["attacks"] == names
+    assert len(told["rows"]) == 6
     sides = {k: abs(told[f"calibration_{k}_sa"] - 0.2) for k in ("area", "side")}
     assert sides[told["calibration_reading"]] == min(sides.values())
     assert (found.directory / "study.png").read_bytes()[1:4] == b"PNG"
@@ -64,7 +66,8 @@ def test_the_numbers_are_those_of_a_loop_and_nothing_is_computed_twice(runner: R
     before = {p.name: p.read_bytes() for p in found.directory.iterdir()}
     again = Runner(runner.root, arguments=runner.arguments)
     same = small().study(digits(), again, "config: yaml\n")
-    assert again.computed == 0 and same == found
+    assert again.computed == 0
+    assert same == found
     assert before == {p.name: p.read_bytes() for p in found.directory.iterdir()}
 
 
@@ -84,7 +87,8 @@ def test_draws_of_one_augmentation_differ_and_belong_to_the_key(runner: Runner) 
     noise = torch.nn.Dropout(0.5).train()
     assert Draws(model, [noise] * 2).stage_key != Draws(model, [noise] * 3).stage_key
     table = runner.predict("draws", Draws(model, [torch.nn.Identity()] * 2), data.clean_test())
-    assert table.prediction.shape == (60, 2) and table.prediction[:, 0].equal(table.prediction[:, 1])
+    assert table.prediction.shape == (60, 2)
+    assert table.prediction[:, 0].equal(table.prediction[:, 1])
 
 
 def test_whose_attacks_are_studied(runner: Runner) -> None:
@@ -118,6 +122,7 @@ def test_the_shipped_config_runs(cleanse: Callable[..., "CompletedProcess[str]"]
         "--model.draws", "1",
     )  # fmt: skip
     directory = tmp_path / done.stdout.splitlines()[-1]
-    assert "GNoise" in done.stdout and "closer to the 20 %" in done.stdout
+    assert "GNoise" in done.stdout
+    assert "closer to the 20 %" in done.stdout
     assert {r["attack"] for r in json.loads((directory / "study.json").read_text())["rows"]} == {"BadNets", "Blend"}
     assert "AugmentationStudy" in (directory / "config.yaml").read_text()

@@ -45,10 +45,10 @@ def test_the_weights_are_bit_for_bit_the_same_and_the_curve_ends_at_the_evaluati
     with (run.stages[0][1] / "metrics" / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     figures = evaluate_classifier(watched, data, run)
-    assert [row["epoch"] for row in rows] == ["0", "1", "2"] and all(row["train/loss"] for row in rows)
-    assert float(rows[-1]["sa"]) == pytest.approx(figures["sa"]) and float(rows[-1]["asr"]) == pytest.approx(
-        figures["asr"]
-    )
+    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+    assert all(row["train/loss"] for row in rows)
+    assert float(rows[-1]["sa"]) == pytest.approx(figures["sa"])
+    assert float(rows[-1]["asr"]) == pytest.approx(figures["asr"])
     first = (tmp_path / "plain").glob("classifier-*/metrics/metrics.csv")
     assert "sa" not in next(first).read_text().splitlines()[0].split(",")
 

@@ -20,7 +20,9 @@ def test_images_without_a_label_are_not_counted() -> None:
         Verdict.from_labels("abcdef", given[:6], new[:6], new[:6] < 0, torch.arange(9).flip(0)[:6].float()),
         Truth(true[:6], role[:6]),
     )
-    assert figures["tpr"] == 2 / 3 and figures["fpr"] == 0 and figures["auroc"] == 1
+    assert figures["tpr"] == 2 / 3
+    assert figures["fpr"] == 0
+    assert figures["auroc"] == 1
     assert {k: figures[k] for k in ("tpr", "fpr", "auroc")} == {k: labeled[k] for k in ("tpr", "fpr", "auroc")}
     assert figures["relabel_accuracy"] == 1.0  # of all relabeled poison, labeled or not
 

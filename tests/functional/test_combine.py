@@ -24,8 +24,10 @@ def test_every_pair(first, second):
     expected = {(ACCEPT, ACCEPT): (True, False, 0), (RELABEL_1, RELABEL_1): (False, True, 1)}
     expected[RELABEL_2, RELABEL_2] = (False, True, 2)
     accepted, relabeled, label = expected.get((first, second), (False, False, -1))
-    assert both.accepted.tolist() == [accepted, True] and both.relabeled.tolist() == [relabeled, False]
-    assert both.dropped.tolist() == [not (accepted or relabeled), False] and both.label.tolist() == [label, 0]
+    assert both.accepted.tolist() == [accepted, True]
+    assert both.relabeled.tolist() == [relabeled, False]
+    assert both.dropped.tolist() == [not (accepted or relabeled), False]
+    assert both.label.tolist() == [label, 0]
 
 
 def test_with_itself_and_either_way_round():

@@ -58,8 +58,10 @@ def test_mixture_and_single_mode():
     assert found.flagged.tolist() == [True, False, False]
     for scale in (0.1, 1.0, 30.0):  # relative: the unit of the densities does not matter
         far = disruptive_score(*of_densities(scale * mixture, scale * single), limit=0.5, relative=True)
-        assert far.flagged.equal(found.flagged) and far.score[0] == 0.25
-    assert found.score[0].item() == 0.25 and 0.2 < found.split[0] < 0.75
+        assert far.flagged.equal(found.flagged)
+        assert far.score[0] == 0.25
+    assert found.score[0].item() == 0.25
+    assert 0.2 < found.split[0] < 0.75
     assert found.split[2].isnan()  # a class without images
 
 
@@ -70,7 +72,8 @@ def test_valley():
     v[0], v[-1] = 0.1, 1.0
     log_density, label = of_densities(v)
     with_valley, without = (disruptive_score(log_density, label, valley=on) for on in (True, False))
-    assert not with_valley.flagged[0] and without.flagged[0]
+    assert not with_valley.flagged[0]
+    assert without.flagged[0]
     assert with_valley.score[0] == without.score[0] == pytest.approx(27 / sum(count))
 
 
@@ -79,7 +82,8 @@ def test_everything_below_the_limit():
     v = np.repeat(0.01 * np.arange(30) + 0.105, [3] * 29 + [1])
     v[0], v[-1] = 0.1, 0.4
     found = disruptive_score(*of_densities(v))
-    assert found.flagged[0] and found.score[0] == pytest.approx(87 / 88)
+    assert found.flagged[0]
+    assert found.score[0] == pytest.approx(87 / 88)
     assert found.flagged[0] == by_numpy(v)[0]
     assert not disruptive_score(*of_densities(v), limit=0.1, relative=True).flagged.any()
 
@@ -89,7 +93,9 @@ def test_no_split():
     log_density, label = of_densities([0.3] * 9, [0.2], [0.74] + [5.0] * 20, [0.1, 0.2, 0.9])
     log_density[-1, -1] = 1e4  # exp is infinite
     found = disruptive_score(log_density, label)
-    assert not found.flagged.any() and found.score.eq(0).all() and found.split.isnan().all()
+    assert not found.flagged.any()
+    assert found.score.eq(0).all()
+    assert found.split.isnan().all()
     rising = disruptive_score(*of_densities(np.repeat([0.1, 0.4, 1.0], [1, 50, 50]), [0.9, 1.0]))
     assert not rising.flagged.any()
     assert disruptive_score(log_density - 2e4, label).score.eq(0).all()  # all v underflow to 0

@@ -39,7 +39,8 @@ def test_finite_where_the_naive_form_is_not(dtype):
     features, label = embeddings(200, 5)
     scores = energy_scores(features.to(dtype), label, 1e-3)
     unit = torch.nn.functional.normalize(features.to(dtype), dim=1)
-    assert scores.isfinite().all() and scores.dtype == dtype
+    assert scores.isfinite().all()
+    assert scores.dtype == dtype
     assert not (unit @ unit.T / 1e-3).exp().isfinite().all()
 
 
@@ -98,11 +99,14 @@ def test_classes_without_another_image():
     label = torch.where(label == 1, 4, 0)
     label[7] = 2
     scores = energy_scores(features, label)
-    assert scores.shape == (50, 5) and scores[:, [1, 3]].eq(-torch.inf).all()
-    assert scores[7, 2] == -torch.inf and scores[:, 2].isfinite().sum() == 49
+    assert scores.shape == (50, 5)
+    assert scores[:, [1, 3]].eq(-torch.inf).all()
+    assert scores[7, 2] == -torch.inf
+    assert scores[:, 2].isfinite().sum() == 49
     assert ((others(label, 5) * scores.exp()).sum(1) - 1).abs().max() < 1e-12
     voted, confidence = energy_vote(features, label)
-    assert voted[7] != 2 and confidence.isfinite().all()
+    assert voted[7] != 2
+    assert confidence.isfinite().all()
 
 
 def test_vote():
@@ -111,7 +115,9 @@ def test_vote():
     features = torch.eye(8)[label] + 0.05 * torch.randn(100, 8, generator=torch.Generator().manual_seed(0))
     scores = energy_scores(features, label, 0.1)
     voted, confidence = energy_vote(features, label, 0.1)
-    assert voted.equal(label) and confidence.equal(scores.max(1).values) and confidence.dtype == torch.float32
+    assert voted.equal(label)
+    assert confidence.equal(scores.max(1).values)
+    assert confidence.dtype == torch.float32
     assert not relabel_confident(label, voted, confidence).relabeled.any()
     assert energy_vote(torch.ones(5, 2), torch.tensor([0, 2, 1, 1, 2]))[0][0] == 1  # exactly level with class 2
 

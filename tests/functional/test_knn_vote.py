@@ -62,7 +62,8 @@ def test_blocks_make_no_difference(block):
     """Any block size gives the result of one block."""
     features, label = embeddings(500, 5)
     whole, part = knn_vote(features, label, block=500), knn_vote(features, label, block=block)
-    assert whole[0].equal(part[0]) and whole[1].equal(part[1])
+    assert whole[0].equal(part[0])
+    assert whole[1].equal(part[1])
 
 
 def test_order_of_samples_does_not_matter():
@@ -74,7 +75,8 @@ def test_order_of_samples_does_not_matter():
     for k in (1, 3, 40):
         voted, confidence = knn_vote(features, label, k)
         again, confidence_again = knn_vote(features[order], label[order], k)
-        assert voted[order].equal(again) and confidence[order].equal(confidence_again)
+        assert voted[order].equal(again)
+        assert confidence[order].equal(confidence_again)
 
 
 def test_own_label_has_no_say():
@@ -85,7 +87,8 @@ def test_own_label_has_no_say():
         other = label.clone()
         other[i] = 2 - other[i] if other[i] != 1 else 0
         again, confidence_again = knn_vote(features, other, k=9)
-        assert again[i] == voted[i] and confidence_again[i] == confidence[i]
+        assert again[i] == voted[i]
+        assert confidence_again[i] == confidence[i]
 
 
 def test_tied_votes():
@@ -95,14 +98,16 @@ def test_tied_votes():
     assert knn_vote(features, torch.tensor([9, 3, 3, 4, 4]), k=4)[0][0] == 4  # cos .1 + cos 1.4 < 2 cos .7
     assert knn_vote(features, torch.tensor([9, 4, 4, 3, 3]), k=4)[0][0] == 3
     voted, confidence = knn_vote(torch.eye(4)[[0, 0, 0, 0]], torch.tensor([9, 8, 5, 7]), k=3)
-    assert voted.tolist() == [5, 5, 7, 5] and confidence.tolist() == pytest.approx([1 / 3] * 4)
+    assert voted.tolist() == [5, 5, 7, 5]
+    assert confidence.tolist() == pytest.approx([1 / 3] * 4)
 
 
 def test_level_neighbors():
     """More images equally similar than there is room for: those of the smaller classes."""
     features = torch.eye(2)[[0, 1, 1, 1, 1]]
     voted, confidence = knn_vote(features, torch.tensor([0, 7, 6, 7, 6]), k=3)
-    assert voted[0] == 6 and confidence[0] == pytest.approx(2 / 3)
+    assert voted[0] == 6
+    assert confidence[0] == pytest.approx(2 / 3)
 
 
 @pytest.mark.parametrize("k", [1, 10, 49])
@@ -113,7 +118,9 @@ def test_separated_classes(k):
     features = torch.eye(8)[label] + 0.05 * torch.randn(100, 8, generator=generator)
     voted, confidence = knn_vote(features, label, k)
     result = relabel_confident(label, voted, confidence)
-    assert result.accepted.all() and confidence.eq(1).all() and result.threshold.item() == 1
+    assert result.accepted.all()
+    assert confidence.eq(1).all()
+    assert result.threshold.item() == 1
 
 
 def test_single_image_of_a_class():
@@ -121,7 +128,8 @@ def test_single_image_of_a_class():
     features, label = embeddings(40, 2)
     label[0], label[1:] = 90, label[1:] * 30
     voted, confidence = knn_vote(features, label)
-    assert voted[0] != 90 and set(voted.tolist()) <= {0, 30, 90}
+    assert voted[0] != 90
+    assert set(voted.tolist()) <= {0, 30, 90}
     assert (confidence * 6 - (confidence * 6).round()).abs().max() < 1e-6  # k = 40 // (2 * 3)
 
 
@@ -134,7 +142,8 @@ def test_lengths_and_precisions():
     half = features.half().requires_grad_()
     again, confidence = knn_vote(half, label)
     assert again.equal(knn_vote(half.float(), label)[0])
-    assert confidence.dtype == torch.float32 and not confidence.requires_grad
+    assert confidence.dtype == torch.float32
+    assert not confidence.requires_grad
 
 
 def test_refusals():

@@ -24,7 +24,8 @@ def test_one_low_class():
     for scale in (1.0, 0.2, 30.0):
         flagged, apart = outlying_low(scale * torch.tensor([1.57, *REST]), ratio=2.1)
         assert flagged.tolist() == [True] + [False] * 9
-        assert apart.argmax() == 0 and apart[0].item() == pytest.approx(3.4 / 1.57)
+        assert apart.argmax() == 0
+        assert apart[0].item() == pytest.approx(3.4 / 1.57)
     assert not outlying_low(torch.tensor([50.0, *REST]))[0].any()
     assert not outlying_low(torch.tensor(REST))[0].any()
     assert not outlying_low(torch.tensor([1.57, *REST]), ratio=2.2)[0].any()
@@ -39,14 +40,16 @@ def test_several_low_classes_are_not_told_apart():
 def test_negative_scores_and_equal_ones():
     assert outlying_low(torch.tensor([-0.4, *REST]))[0].tolist() == [True] + [False] * 9
     flagged, apart = outlying_low(torch.full((10,), -1.0))
-    assert not flagged.any() and apart.eq(1).all()
+    assert not flagged.any()
+    assert apart.eq(1).all()
 
 
 def test_classes_without_images_and_too_few():
     """They count for nothing; two classes are too few to say which is odd."""
     score = torch.tensor([1.3, torch.inf, *REST, torch.inf])
     flagged, apart = outlying_low(score)
-    assert flagged.nonzero().tolist() == [[0]] and apart[[1, -1]].eq(0).all()
+    assert flagged.nonzero().tolist() == [[0]]
+    assert apart[[1, -1]].eq(0).all()
     assert torch.equal(apart[score.isfinite()], outlying_low(torch.tensor([1.3, *REST]))[1])
     assert not outlying_low(torch.tensor([0.1, 5.0]))[0].any()
     assert not outlying_low(torch.tensor([0.1, 5.0, torch.inf]))[0].any()

@@ -41,8 +41,10 @@ def test_it_stays_in_the_ball_and_the_loss_rises(norm: str, start: int | None) -
     moved = pgd(model, image, label, norm, eps, eps / 4, 10, begin, batch_size=7)  # type: ignore[arg-type]
     change = (moved - image).flatten(1)
     length = change.abs().amax(1) if norm == "inf" else change.norm(dim=1)
-    assert (length <= eps + 1e-6).all() and length.max() > 0.9 * eps
-    assert moved.min() >= 0 and moved.max() <= 1
+    assert (length <= eps + 1e-6).all()
+    assert length.max() > 0.9 * eps
+    assert moved.min() >= 0
+    assert moved.max() <= 1
     loss = nn.CrossEntropyLoss(reduction="none")
     with torch.no_grad():
         assert (loss(model(moved), label) > loss(model(image), label)).float().mean() > 0.9

@@ -26,7 +26,8 @@ def test_partition(seed):
     assert result.label[result.relabeled].equal(prediction[result.relabeled])
     assert result.label[result.relabeled].ne(label[result.relabeled]).all()
     assert result.label[result.dropped].eq(-1).all()
-    assert result.relabeled.any() and result.dropped.any()
+    assert result.relabeled.any()
+    assert result.dropped.any()
 
 
 @pytest.mark.parametrize("percentile", [0.0, 29.0, 80.0, 99.9, 100.0])
@@ -71,7 +72,8 @@ def test_a_threshold_for_each_predicted_class():
 def test_one_accepted_and_withheld_labels():
     """One accepted image is its own percentile; a withheld label is given or left out, never accepted."""
     result = relabel_confident(torch.tensor([0, -1, -1]), torch.tensor([0, 1, 1]), torch.tensor([0.5, 0.6, 0.4]))
-    assert result.threshold.tolist() == [0.5] and result.label.tolist() == [0, 1, -1]
+    assert result.threshold.tolist() == [0.5]
+    assert result.label.tolist() == [0, 1, -1]
 
 
 @pytest.mark.parametrize(("vote", "percentile"), [(knn_vote, 80.0), (knn_vote, 20.0), (energy_vote, 80.0)])

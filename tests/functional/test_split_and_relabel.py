@@ -72,7 +72,8 @@ def test_counts_of_the_paper():
     log_density, label = torch.randn(9500, 2), torch.zeros(9500, dtype=torch.int64)
     for kind in ((flags(0, of=2), flags(of=2)), (flags(of=2), flags(0, of=2))):
         found = split_and_relabel(log_density, label, *kind)
-        assert found.clean.sum() == 1425 and found.poisoned.sum() == 1425
+        assert found.clean.sum() == 1425
+        assert found.poisoned.sum() == 1425
 
 
 def test_disruptive_wins():
@@ -86,7 +87,9 @@ def test_nothing_and_everything_flagged():
     """Nothing flagged leaves the set as it is; everything flagged leaves a share of each class."""
     log_density, label = densities()
     nothing = split_and_relabel(log_density, label, flags(), flags())
-    assert nothing.clean.all() and nothing.label.equal(label) and not nothing.poisoned.any()
+    assert nothing.clean.all()
+    assert nothing.label.equal(label)
+    assert not nothing.poisoned.any()
     everything = split_and_relabel(log_density, label, flags(*range(5)), flags())
     assert everything.label[everything.clean].unique().tolist() == [0, 1, 2, 3, 4]
     assert 0.29 < (everything.label >= 0).float().mean() < 0.31
@@ -99,18 +102,22 @@ def test_small_and_missing_classes():
     log_density, label = densities(12, 5)
     label = label.clamp(max=3)
     found = split_and_relabel(log_density, label, flags(0, 4), flags(), 0.05, 0.05)
-    assert found.label[label != 0].equal(label[label != 0]) and not found.poisoned.any()
+    assert found.label[label != 0].equal(label[label != 0])
+    assert not found.poisoned.any()
 
 
 def test_equal_scores_and_densities_of_zero():
     """The earlier image first; where no other class has any density, poison has no place to go."""
     label = torch.zeros(10, dtype=torch.int64)
     found = split_and_relabel(torch.zeros(10, 3), label, flags(0, of=3), flags(of=3), 0.2, 0.2)
-    assert found.poisoned.tolist() == [True] * 2 + [False] * 8 and found.clean.tolist() == [False] * 8 + [True] * 2
+    assert found.poisoned.tolist() == [True] * 2 + [False] * 8
+    assert found.clean.tolist() == [False] * 8 + [True] * 2
     assert found.label[:2].tolist() == [1, 1]
     nowhere = torch.full((10, 3), -torch.inf)
     found = split_and_relabel(nowhere, label, flags(0, of=3), flags(of=3), 0.2, 0.2)
-    assert found.poisoned.sum() == 2 and found.label[:8].eq(-1).all() and found.label[8:].eq(0).all()
+    assert found.poisoned.sum() == 2
+    assert found.label[:8].eq(-1).all()
+    assert found.label[8:].eq(0).all()
 
 
 def test_the_truth_is_not_asked_for():

@@ -38,7 +38,8 @@ def test_covers_are_counted_apart():
     covers = role == COVER
     before = detection_rates(flagged & ~covers, score, role)
     after = detection_rates(flagged | covers, score + 100 * covers, role)
-    assert before.pop("cover_flagged").item() == 0 and after.pop("cover_flagged").item() == 1
+    assert before.pop("cover_flagged").item() == 0
+    assert after.pop("cover_flagged").item() == 1
     assert before == after
 
 
@@ -63,9 +64,12 @@ def test_what_does_not_apply_is_nan():
     assert clean["fpr"].item() == 0.5
     assert all(math.isnan(clean[name]) for name in ("tpr", "auroc", "cover_flagged"))
     poison = detection_rates(flagged, score, torch.tensor([POISON, POISON]))
-    assert math.isnan(poison["fpr"]) and math.isnan(poison["auroc"]) and poison["tpr"].item() == 0.5
+    assert math.isnan(poison["fpr"])
+    assert math.isnan(poison["auroc"])
+    assert poison["tpr"].item() == 0.5
     covers = detection_rates(flagged, score, torch.tensor([COVER, COVER]))
-    assert math.isnan(covers["auroc"]) and covers["cover_flagged"].item() == 0.5
+    assert math.isnan(covers["auroc"])
+    assert covers["cover_flagged"].item() == 0.5
     none = detection_rates(flagged[:0], score[:0], torch.zeros(0, dtype=torch.int8))
     assert all(math.isnan(value) for value in none.values())
 

@@ -38,11 +38,14 @@ def test_the_draw_follows_the_seed_and_is_kept(view: TrainingView, runner: Runne
     plain, first = runner.predict("label", module, view.plain()).confidence, confidence(1)
     assert noise.calls == 0  # what it remembers of a draw is not part of the next key
     computed = runner.computed
-    assert torch.equal(first, confidence(1)) and runner.computed == computed
-    assert not torch.equal(first, plain) and not torch.equal(first, confidence(2))
+    assert torch.equal(first, confidence(1))
+    assert runner.computed == computed
+    assert not torch.equal(first, plain)
+    assert not torch.equal(first, confidence(2))
     assert not torch.equal(first, confidence(1, Noise(0.1)))
     afresh = Runner(runner.root / "again", arguments=runner.arguments)
-    assert torch.equal(first, confidence(1, run=afresh)) and afresh.computed == 1
+    assert torch.equal(first, confidence(1, run=afresh))
+    assert afresh.computed == 1
 
 
 def test_without_a_fitted_module_there_is_nothing_to_keep(view: TrainingView, runner: Runner) -> None:

@@ -74,7 +74,8 @@ def test_the_gradient_along_the_length_is_zero(loss: str) -> None:
     )
     value.backward()
     for z in (first, second):
-        assert z.grad is not None and (z.grad * z).sum(1).abs().max() < 1e-6 < z.grad.abs().max()
+        assert z.grad is not None
+        assert (z.grad * z).sum(1).abs().max() < 1e-6 < z.grad.abs().max()
 
 
 def test_supcon_in_two_halves_is_the_whole() -> None:
@@ -107,7 +108,8 @@ def test_simclr_does_not_learn_from_labels(view: TrainingView, tmp_path: Path) -
         trainer.fit(module, datamodule=view.plain().with_labels(label))
         assert ("simclr/knn" in trainer.callback_metrics) is bool((label >= 0).any())
         weights.append(torch.cat([p.detach().flatten() for p in module.parameters()]))
-    assert torch.equal(weights[0], weights[1]) and torch.equal(weights[0], weights[2])
+    assert torch.equal(weights[0], weights[1])
+    assert torch.equal(weights[0], weights[2])
 
 
 def test_the_contrast_gets_better(view: TrainingView, runner: Runner) -> None:
@@ -128,7 +130,8 @@ def test_the_embedding_table_is_the_network_image_by_image(view: TrainingView, r
     with torch.no_grad():
         assert torch.allclose(table.embedding[:7], module(image), atol=1e-5)
         assert torch.allclose(table.features[:7], module.network.features(module.normalize(image)), atol=1e-5)
-    assert table.embedding.shape == (200, 128) and table.features.shape == (200, 64)
+    assert table.embedding.shape == (200, 128)
+    assert table.features.shape == (200, 64)
 
 
 def test_the_probe_moves_nothing_but_its_layer(view: TrainingView, runner: Runner) -> None:
@@ -136,7 +139,8 @@ def test_the_probe_moves_nothing_but_its_layer(view: TrainingView, runner: Runne
     probe = runner.fit("probe", partial(LinearProbe, SmallResNet, DIGITS, encoder=encoder, lr=0.1), view, max_epochs=2)
     before, after = encoder.network.state_dict(), probe.network.state_dict()
     shared = [k for k in before if not k.startswith("head.")]
-    assert shared and all(torch.equal(before[k], after[k]) for k in shared)  # batch statistics too
+    assert shared
+    assert all(torch.equal(before[k], after[k]) for k in shared)  # batch statistics too
     assert after["head.weight"].shape == (10, 64)
     fresh = LinearProbe(SmallResNet, DIGITS)
     fresh.load_state_dict(probe.state_dict())  # a checkpoint needs no encoder
@@ -156,7 +160,8 @@ def test_the_autoencoder_gives_images_back(view: TrainingView, runner: Runner) -
 @pytest.mark.parametrize("size", [(8, 8), (28, 28), (32, 20), (33, 7)])
 def test_a_decoder_makes_images_of_any_size(size: tuple[int, int]) -> None:
     image = Decoder(16, 3, *size, base=4)(torch.randn(2, 16))
-    assert image.shape == (2, 3, *size) and 0 <= image.min() <= image.max() <= 1
+    assert image.shape == (2, 3, *size)
+    assert 0 <= image.min() <= image.max() <= 1
 
 
 @pytest.mark.parametrize("module", [SimCLR, SupCon, Autoencoder, Classifier])
@@ -170,14 +175,17 @@ def test_alone_a_module_takes_the_shape_of_its_data(
         enable_model_summary=False, default_root_dir=tmp_path,
     )  # fmt: skip
     trainer.fit(alone, datamodule=view.plain())
-    assert alone.built and alone.normalize.mean.flatten().tolist() == pytest.approx(list(view.mean))
+    assert alone.built
+    assert alone.normalize.mean.flatten().tolist() == pytest.approx(list(view.mean))
 
 
 # --- schedules and bad input ---
 def test_the_learning_rate_warms_up_and_follows_a_cosine() -> None:
     rates = [learning_rate_factor(s, 1000, 100, 0.02, cosine=True) for s in range(1001)]
-    assert rates[0] == 0.02 and rates[1000] == pytest.approx(0.001)
-    assert all(a < b for a, b in pairwise(rates[:101])) and all(a > b for a, b in pairwise(rates[100:]))
+    assert rates[0] == 0.02
+    assert rates[1000] == pytest.approx(0.001)
+    assert all(a < b for a, b in pairwise(rates[:101]))
+    assert all(a > b for a, b in pairwise(rates[100:]))
     assert rates[500] == pytest.approx(0.5005)
     assert learning_rate_factor(700, 1000, 100, 0.02, cosine=False) == 1
 

@@ -147,10 +147,13 @@ def test_stages(runner: Runner) -> None:
     view = table()
     module = runner.fit("flows", make(view), view, max_epochs=2)
     density = runner.predict("density", module, view)
-    assert density.log_density.shape == (106, 4) and runner.computed == 2
-    assert density.log_density.equal(module(view.features).detach()) and not density.log_density.requires_grad
+    assert density.log_density.shape == (106, 4)
+    assert runner.computed == 2
+    assert density.log_density.equal(module(view.features).detach())
+    assert not density.log_density.requires_grad
     again = runner.fit("flows", make(view), table(), max_epochs=2)
-    assert runner.computed == 2 and again.flows.initialized.all()
+    assert runner.computed == 2
+    assert again.flows.initialized.all()
     assert again(view.features).equal(module(view.features))
     keys = {runner.stages[0][1].name}
     for changed in ({"steps": 1}, {"lr": 1e-2}, {"betas": (0.9, 0.999)}):
@@ -170,9 +173,11 @@ def test_standardization() -> None:
         densities.append(train(make(v)(), v, 3, precision="64-true")(v.features))
     assert (densities[0] - densities[1]).abs().max() < 1e-4
     module = FlowDensity(4, other.mean, other.std)
-    assert module.flows.features == 5 and module.kept.tolist() == [1, 2, 3, 4, 5]
+    assert module.flows.features == 5
+    assert module.kept.tolist() == [1, 2, 3, 4, 5]
     x = module.standardize(other.features)
-    assert x.mean(0).abs().max() < 1e-5 and (x.std(0, correction=0) - 1).abs().max() < 1e-5
+    assert x.mean(0).abs().max() < 1e-5
+    assert (x.std(0, correction=0) - 1).abs().max() < 1e-5
     assert module.standardize(other.features[4]).equal(x[4])
 
 
@@ -180,7 +185,8 @@ def test_alone() -> None:
     """Without arguments it takes them from the table that it is fitted on."""
     view = table()
     module = train(FlowDensity(), view, 1)
-    assert module.flows.classes == 4 and module.mean.equal(view.mean)
+    assert module.flows.classes == 4
+    assert module.mean.equal(view.mean)
 
 
 def test_classes_with_too_few_rows() -> None:
@@ -220,7 +226,8 @@ def test_poison_lowers_the_score_of_its_class(seed: int) -> None:
         flagged = disruptive_score(density, view.label, limit=0.1, relative=True).flagged
         assert not flagged.any()
     clean, poisoned = scores
-    assert clean.min() > 0.6 and poisoned[0] < 0.75 * clean.min()
+    assert clean.min() > 0.6
+    assert poisoned[0] < 0.75 * clean.min()
     assert (poisoned[1:] - clean[1:]).abs().max() < 0.4
     apart = [outlying_low(score)[1].max().item() for score in scores]
     flagged, _ = outlying_low(poisoned, ratio=1.4)  # features of few dimensions, classes of a simple form
@@ -228,9 +235,8 @@ def test_poison_lowers_the_score_of_its_class(seed: int) -> None:
     assert flagged.tolist() == [True] + [False] * 5
     found = split_and_relabel(density, view.label, flagged, torch.zeros(6, dtype=torch.bool))
     foreign = view.label != truth
-    assert (
-        foreign[found.poisoned].float().mean() > 0.9 and foreign[found.clean & (view.label == 0)].float().mean() < 0.1
-    )
+    assert foreign[found.poisoned].float().mean() > 0.9
+    assert foreign[found.clean & (view.label == 0)].float().mean() < 0.1
     assert (found.label == truth)[found.poisoned & foreign].float().mean() > 0.9
 
 

@@ -83,7 +83,8 @@ def test_change_of_variables(features, steps):
         jacobian = torch.autograd.functional.jacobian(lambda z, one=one: flows.transform(z[None], one)[0][0], x[c])
         assert abs(torch.linalg.slogdet(jacobian).logabsdet - log_det[c]) < 1e-10
     back, inverse_log_det = flows.transform.inverse(noise)
-    assert (back - x).abs().max() < 1e-10 and (inverse_log_det + log_det).abs().max() < 1e-10
+    assert (back - x).abs().max() < 1e-10
+    assert (inverse_log_det + log_det).abs().max() < 1e-10
     single = flows.float()
     rows = torch.randn(300, features)
     assert (single.transform.inverse(single.transform(rows)[0])[0] - rows).abs().max() < 1e-4
@@ -148,7 +149,8 @@ def test_gradients_stay_within_their_class():
     alone = plain(flows, 1)
     (alone.log_prob(x).mean() / 5).backward()
     for parameter in flows.parameters():
-        assert parameter.grad[[0, 2]].eq(0).all() and parameter.grad[1].abs().max() > 0
+        assert parameter.grad[[0, 2]].eq(0).all()
+        assert parameter.grad[1].abs().max() > 0
     ours, theirs = flows.transform._transforms[1].transform_net, alone._transform._transforms[1].transform_net
     assert torch.allclose(ours.last_weight.grad[1].T, theirs[2].weight.grad, atol=1e-14)
     assert torch.allclose(ours.weight.grad[1].T, theirs[0].weight.grad, atol=1e-14)
@@ -166,12 +168,14 @@ def test_actnorm_starts_from_the_first_batch_of_each_class():
     assert flows.initialized.tolist() == [True, False, True]
     first = flows.transform._transforms[0]
     out = first(x.flatten(0, 1), torch.tensor([2, 0]))[0].view(2, 16, 5)
-    assert out.mean(1).abs().max() < 1e-5 and (out.std(1) - 1).abs().max() < 1e-5
+    assert out.mean(1).abs().max() < 1e-5
+    assert (out.std(1) - 1).abs().max() < 1e-5
     kept = first.shift.detach().clone()
     flows(10 * x, torch.tensor([2, 0]))
     assert first.shift.equal(kept)
     flows(x[:1], torch.tensor([1]))
-    assert first.shift[[0, 2]].equal(kept[[0, 2]]) and flows.initialized.all()
+    assert first.shift[[0, 2]].equal(kept[[0, 2]])
+    assert flows.initialized.all()
 
 
 def test_first_batches_without_spread():
@@ -190,10 +194,12 @@ def test_blocks_empty_and_far_rows():
     whole = flows.log_prob_all(x)
     for block in (1, 7, 50):
         assert (flows.log_prob_all(x, block) - whole).abs().max() < 1e-5
-    assert flows.log_prob_all(x[:0]).shape == (0, 3) and flows.log_prob(x[:0], torch.zeros(0).long()).shape == (0,)
+    assert flows.log_prob_all(x[:0]).shape == (0, 3)
+    assert flows.log_prob(x[:0], torch.zeros(0).long()).shape == (0,)
     x[4] = 1e25
     far = flows.log_prob_all(x)
-    assert far[4].eq(-torch.inf).all() and far.isfinite().sum() == 49 * 3
+    assert far[4].eq(-torch.inf).all()
+    assert far.isfinite().sum() == 49 * 3
 
 
 def test_mixed_precision_is_left_at_the_door():

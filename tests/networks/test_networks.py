@@ -199,7 +199,8 @@ def test_vgg_is_initialized_as_torchvision_does(channels: int) -> None:
     linear = [m for m in network.modules() if isinstance(m, nn.Linear)]
     assert (convolutions[0].in_channels, len(convolutions), len(linear)) == (channels, 13, 3)
     for m in convolutions:
-        assert m.bias is not None and not m.bias.any()
+        assert m.bias is not None
+        assert not m.bias.any()
         assert m.weight.std().item() == pytest.approx((2 / (9 * m.out_channels)) ** 0.5, rel=0.15)
     for layer in linear:
         assert not layer.bias.any()

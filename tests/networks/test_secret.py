@@ -13,7 +13,8 @@ SHAPES = [(1, 8, 8), (3, 32, 32), (1, 28, 28), (3, 5, 9), (2, 33, 47), (3, 1, 1)
 def test_shapes(shape: tuple[int, int, int], bits: int) -> None:
     image, secret = torch.rand(3, *shape), torch.randint(2, (3, bits))
     residual = SecretEncoder(bits, *shape)(image, secret)
-    assert residual.shape == image.shape and residual.isfinite().all()
+    assert residual.shape == image.shape
+    assert residual.isfinite().all()
     assert SecretDecoder(bits, *shape)(image + residual).shape == (3, bits)
 
 
@@ -44,4 +45,5 @@ def test_every_layer_learns() -> None:
     decoder(image + encoder(image, torch.randint(2, (8, 4)))).square().sum().backward()
     for network in (encoder, decoder):
         for name, weight in network.named_parameters():
-            assert weight.grad is not None and weight.grad.abs().sum() > 0, name
+            assert weight.grad is not None, name
+            assert weight.grad.abs().sum() > 0, name

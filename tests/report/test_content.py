@@ -19,7 +19,8 @@ def test_neighbors_are_the_most_similar_others() -> None:
             if j != i
         }
         assert near == sorted(cosine, key=lambda j: -cosine[j])[:6]
-    assert nearest(x[:1], [0]) == {0: []} and nearest(x, []) == {}
+    assert nearest(x[:1], [0]) == {0: []}
+    assert nearest(x, []) == {}
 
 
 def test_the_threshold_is_between_kept_and_flagged_or_nowhere() -> None:

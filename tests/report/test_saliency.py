@@ -27,7 +27,9 @@ def test_small_maps_are_enlarged_and_a_frozen_network_will_do(make: type[nn.Modu
     torch.manual_seed(0)
     net = make(3, 5).eval().requires_grad_(False)
     saliency, _ = grad_cam(net, torch.rand(2, 3, 32, 32))
-    assert saliency.shape == (2, 32, 32) and saliency.min() >= 0 and saliency.max() <= 1
+    assert saliency.shape == (2, 32, 32)
+    assert saliency.min() >= 0
+    assert saliency.max() <= 1
     assert not any(module._forward_hooks for module in net.modules())
 
 
@@ -44,7 +46,8 @@ def test_it_finds_the_trigger_that_decides() -> None:
     image = torch.zeros(1, 1, 8, 8)
     image[..., 6:, 6:] = 1
     saliency, predicted = grad_cam(net, image)
-    assert predicted.item() == 1 and torch.equal(saliency[0].bool(), image[0, 0].bool())
+    assert predicted.item() == 1
+    assert torch.equal(saliency[0].bool(), image[0, 0].bool())
 
 
 def test_without_a_convolution_there_is_nothing_to_show() -> None:

@@ -21,12 +21,15 @@ def test_a_class_that_stands_out_is_named_with_where_its_images_go() -> None:
     text = summarize(verdict([30, 3, 2, 4, 3]), NAMES)
     assert "Of 500 images, 458 are kept, 42 relabeled and 0 dropped." in text
     assert "Class 'cat' stands out: 30.0% of its images are flagged, the other classes 2.0% to 4.0%" in text
-    assert "of its 30 relabeled ones, 30 look like 'dog'." in text and text.count("stands out:") == 1
+    assert "of its 30 relabeled ones, 30 look like 'dog'." in text
+    assert text.count("stands out:") == 1
 
 
 def test_without_one_it_says_so_and_what_is_not_known() -> None:
     text = summarize(verdict([3, 3, 2, 4, 3]), NAMES)
-    assert "No class stands out: 2.0% to 4.0%" in text and "the largest share in" in text and "was not measured" in text
+    assert "No class stands out: 2.0% to 4.0%" in text
+    assert "the largest share in" in text
+    assert "was not measured" in text
 
 
 def test_how_sure_it_is_comes_from_the_kept_images_alone() -> None:
@@ -34,7 +37,8 @@ def test_how_sure_it_is_comes_from_the_kept_images_alone() -> None:
     assert flagged_rate(again) == 0.03
     text = summarize(found, NAMES, baseline=again)
     assert "On the kept images alone, the same recipe flags 3.0% (1.0% to 5.0% of a class): flags at this rate" in text
-    assert "was not measured" not in text and "--baseline true" in summarize(found, NAMES)
+    assert "was not measured" not in text
+    assert "--baseline true" in summarize(found, NAMES)
     few = summarize(verdict([1, 1], size=2), NAMES, baseline=verdict([1, 0], size=2))
     assert "flags 25.0%: flags" in few  # classes of two images have no rates
 
@@ -159,7 +163,8 @@ def test_a_class_stands_out_by_what_is_relabeled_too() -> None:
     found = Verdict.from_labels([str(i) for i in range(500)], label, new, drop=place >= 60 + 5 * label)
     text = summarize(found, NAMES)
     assert "Class 'owl' stands out: 10.0% of its images are relabeled, the other classes 0.0% to 0.0%" in text
-    assert "of its 10 relabeled ones, 10 look like 'fox'" in text and text.count("stands out:") == 1
+    assert "of its 10 relabeled ones, 10 look like 'fox'" in text
+    assert text.count("stands out:") == 1
 
 
 def test_the_recipes_notes_come_first_and_take_the_place_of_what_was_not_measured() -> None:
