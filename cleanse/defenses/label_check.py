@@ -13,7 +13,7 @@ from cleanse.encoders import EfficientNetLite, FrozenEncoder
 from cleanse.engine.plan import Planned
 from cleanse.engine.runner import Runner
 from cleanse.functional import Checked, check_labels, content_votes, expected_flags
-from cleanse.functional.check_labels import FOREIGN, TRIGGER
+from cleanse.functional.check_labels import FOREIGN, TRAIT, TRIGGER, separation_limit
 from cleanse.verdict import Verdict
 from cleanse.views import TrainingView
 
@@ -36,9 +36,11 @@ class LabelCheck(Defense):
         encoder: a frozen encoder with early features, such as `cleanse.encoders.EfficientNetLite` or `Timm`; None for
             the first, which needs no download.
         k: neighbors.
-        separate: least separation of a trigger's cluster; natural ones stay below 4.2.
-        excess: a class is named when its images look foreign so many times as often as those of the others.
-        smallest: images that make evidence.
+        separate: least separation of a trigger's cluster in a large class; a small one needs more.
+        excess: a class is named when its images look foreign more than so many times as often as those of the others,
+            and chance does not explain it.
+        trait: a class is named when the images that share a trait look so much more foreign than the rest.
+        smallest: different pictures that make evidence.
         fewest: a class with fewer images gives no evidence of a cluster.
         lenient: margin of the votes above which an image is flagged if no class is named.
         elsewhere: the same for images outside a named class, if one is.
@@ -54,8 +56,9 @@ class LabelCheck(Defense):
         self,
         encoder: FrozenEncoder | None = None,
         k: int = 20,
-        separate: float = 4.2,
-        excess: float = 4.0,
+        separate: float = 3.8,
+        excess: float = 2.5,
+        trait: float = 1.4,
         smallest: int = 10,
         fewest: int = 100,
         lenient: float = 0.6,
@@ -76,6 +79,7 @@ class LabelCheck(Defense):
         self.k = k
         self.separate = separate
         self.excess = excess
+        self.trait = trait
         self.smallest = smallest
         self.fewest = fewest
         self.lenient = lenient
@@ -102,6 +106,7 @@ class LabelCheck(Defense):
         table = self.encoder.table(train, run)  # one pass, cached
         given = train.labeled
         content, early, label = table.features[given].float(), table.early[given].float(), train.label[given]
+        early = encoder.for_images(early)
         present = torch.unique(label)
         if len(present) < 2:
             raise ValueError("images are compared with those of other classes: at least two classes must have images")
@@ -114,11 +119,15 @@ class LabelCheck(Defense):
         )
         log.info("%s", estimate)
         checked = check_labels(
-            content, early, label, votes, k=self.k, separate=self.separate, excess=self.excess, smallest=self.smallest,
-            fewest=self.fewest, lenient=self.lenient, elsewhere=self.elsewhere, certain=self.certain,
+            content, early, label, votes, k=self.k, separate=self.separate, excess=self.excess, trait=self.trait,
+            smallest=self.smallest, fewest=self.fewest, lenient=self.lenient, elsewhere=self.elsewhere,
+            certain=self.certain,
         )  # fmt: skip
         verdict = self.verdict(train, given, checked)
-        notes = [*(evidence(checked, train.classes) or ["No class looks attacked to this check."]), estimate]
+        notes = [
+            *(evidence(checked, label.bincount(), train.classes) or ["No class looks attacked to this check."]),
+            estimate,
+        ]
         return Outcome(verdict, partial(self.classify, train.with_verdict(verdict), run), notes)
 
     def verdict(self, train: TrainingView, given: Tensor, checked: Checked) -> Verdict:
@@ -138,7 +147,7 @@ class LabelCheck(Defense):
         return Verdict.of_labeled(train.id, train.label, given, new_label, checked.score, reasons)
 
 
-def evidence(checked: Checked, classes: Sequence[str]) -> list[str]:
+def evidence(checked: Checked, size: Tensor, classes: Sequence[str]) -> list[str]:
     """A sentence for each class that is named: which, by which sign, how strong."""
     found = []
     for c in checked.sign.nonzero().flatten().tolist():
@@ -146,12 +155,14 @@ def evidence(checked: Checked, classes: Sequence[str]) -> list[str]:
         if int(checked.sign[c]) & TRIGGER:
             signs.append(
                 f"a group of its images shares something that no other class has (separation "
-                f"{float(checked.separation[c]):.1f}; natural groups stay below 4.2)"
+                f"{float(checked.separation[c]):.1f}; natural groups stay below {separation_limit(int(size[c])):.1f})"
             )
         if int(checked.sign[c]) & FOREIGN:
             signs.append(
                 f"its images look like other classes {float(checked.ratio[c]):.0f} times as often as those of others"
             )
+        if int(checked.sign[c]) & TRAIT:
+            signs.append("images of it that look like other classes share something that those do not have")
         found.append(f"Class {classes[c]!a} looks attacked: {' and '.join(signs)}.")
     return found
 

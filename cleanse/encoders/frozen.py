@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 CELLS = 8
 """Early features are averages over a grid of so many cells a side."""
+CROWDED = 2.5
+"""With fewer images for each early feature, any two groups of a few hundred images are far apart (D181)."""
 SMALL, FOR_SMALL, FOR_LARGE = 64, 96, 224
 """Images up to SMALL pixels are shown to the encoder at FOR_SMALL, larger ones at FOR_LARGE."""
 AT_ONCE = 250 * FOR_SMALL**2
@@ -103,6 +105,20 @@ class FrozenEncoder(LightningModule):
             last, early = self.maps(image)
         pooled = last.mean((2, 3)) if last.ndim == 4 else last
         return pooled.float(), nn.functional.adaptive_avg_pool2d(early.float(), CELLS).flatten(1)
+
+    @staticmethod
+    def for_images(early: Tensor) -> Tensor:
+        """Early features as few images can bear them: averages of 2x2 cells for fewer than 2.5 images a feature.
+
+        Args:
+            early: (n, c * 8 * 8) float, of all images.
+
+        Returns:
+            The same, or (n, c * 4 * 4).
+        """
+        if len(early) >= CROWDED * early.shape[1]:
+            return early
+        return nn.functional.avg_pool2d(early.view(len(early), -1, CELLS, CELLS), 2).flatten(1)
 
     def maps(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Normalized images to the last features, (B, d, h, w) or (B, d), and an early map (B, c, h, w)."""

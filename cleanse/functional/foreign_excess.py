@@ -3,8 +3,10 @@
 import torch
 from torch import Tensor
 
+QUANTILE = 0.99
 
-def foreign_excess(margin: Tensor, label: Tensor, quantile: float = 0.99) -> tuple[Tensor, Tensor]:
+
+def foreign_excess(margin: Tensor, label: Tensor, quantile: float = QUANTILE) -> tuple[Tensor, Tensor]:
     """Per class, the share of its margins above a quantile of the other classes' margins, over 1 - quantile.
 
     1 where a class is like the others, whatever the encoder's error, whatever the class's size, and also where labels
@@ -17,7 +19,7 @@ def foreign_excess(margin: Tensor, label: Tensor, quantile: float = 0.99) -> tup
 
     Returns:
         ratio: (C,) float, 0 for a class without images.
-        count: (C,) int64, the images above the quantile.
+        surely: (n,) bool, the images above the quantile of the other classes.
 
     Raises:
         ValueError: other shapes, fewer than two classes, or a quantile out of range.
@@ -35,10 +37,32 @@ def foreign_excess(margin: Tensor, label: Tensor, quantile: float = 0.99) -> tup
         raise ValueError("one class alone has no others to be compared with")
     ascending, order = margin.sort()
     by_label = label[order]
-    ratio, count = torch.zeros(len(size), dtype=margin.dtype, device=margin.device), torch.zeros_like(size)
+    ratio, surely = torch.zeros(len(size), dtype=margin.dtype, device=margin.device), torch.zeros_like(label).bool()
     for c in size.nonzero().flatten().tolist():
         others = ascending[by_label != c]
-        limit = others[min(len(others) - 1, int(quantile * len(others)))]
-        count[c] = ((margin > limit) & (label == c)).sum()
-        ratio[c] = count[c] / size[c] / (1 - quantile)
-    return ratio, count
+        above = (margin > others[min(len(others) - 1, int(quantile * len(others)))]) & (label == c)
+        surely |= above
+        ratio[c] = above.sum() / size[c] / (1 - quantile)
+    return ratio, surely
+
+
+def is_excess(count: Tensor, expected: Tensor, excess: float = 2.5, deviations: float = 3.0) -> Tensor:
+    """Are there more such images than a hard class has, and than chance adds to that?
+
+    Natural classes reach 2.5 times the share of the others (cats and birds of CIFAR-10; at 10,000 images). Where two
+    are expected, chance alone makes a ratio of 6; so the limit is on the count.
+
+    Args:
+        count: of images above the quantile.
+        expected: so many would be above it in a class like the others.
+        excess: what a hard class reaches, times what is expected.
+        deviations: of a Poisson count, beyond that.
+
+    Returns:
+        bool, of the same shape.
+
+    >>> is_excess(torch.tensor([10, 20, 30]), torch.tensor([5.0, 5.0, 5.0])).tolist()
+    [False, False, True]
+    """
+    usual = excess * expected
+    return count > usual + deviations * usual.sqrt()

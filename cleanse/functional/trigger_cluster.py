@@ -6,6 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from cleanse.functional.count_scenes import count_scenes
+
 
 class Cluster(NamedTuple):
     """The most separate cluster of one class."""
@@ -16,8 +18,8 @@ class Cluster(NamedTuple):
     enrichment: float
     """The cluster's share of the class over the share of the other classes' images that lie on its side."""
 
-    likeness: float
-    """Across the direction, each member's cosine with its most similar other member; the tenth percentile."""
+    scenes: int
+    """Different pictures among its members (`count_scenes`)."""
 
     posterior: Tensor
     """(n_c,) float in [0, 1]: how surely each image of the class is in the cluster."""
@@ -61,10 +63,10 @@ def trigger_cluster(
     label: Tensor,
     suspect: int,
     margin: Tensor,
+    content: Tensor,
+    alike: float = 1.0,
     smallest: int = 10,
     exclusive: float = 50.0,
-    similar: float = 0.5,
-    tight: float = 0.3,
     iterations: int = 10,
 ) -> Cluster:
     """The two-group split of one class that is most bimodal among those that other classes do not share.
@@ -79,12 +81,10 @@ def trigger_cluster(
         label: (n,) int64.
         suspect: the class that is looked at.
         margin: (n,) float, above 0 where an image looks like another class than its own.
-        smallest: images that make a cluster.
+        content: (n, d) float, final features: what the images show.
+        alike: cosine of the content of two images that are nearly the same picture, see `likeness_of_twins`.
+        smallest: different pictures that make a cluster. Copies, and frames of one video, are one picture.
         exclusive: the least enrichment.
-        similar: the largest likeness; above it the cluster is of near-duplicates (a video's frames), as more than nine
-            in ten members have one. Images that share no more than a trigger have about 0.1.
-        tight: the least spread across the direction, over that of the rest of the class; below it the cluster is of
-            copies. A trigger leaves 0.8 to 1.3.
         iterations: of direction and mixture.
 
     Returns:
@@ -97,16 +97,17 @@ def trigger_cluster(
     >>> white = torch.randn(600, 20, generator=generator)
     >>> white[:40, 0] += 12
     >>> label = torch.arange(600) // 200
-    >>> found = trigger_cluster(white, label, 0, torch.zeros(600))
-    >>> int((found.posterior > 0.5).sum()), trigger_cluster(white, label, 1, torch.zeros(600)).separation < 4
+    >>> margin, content = torch.zeros(600), torch.randn(600, 50, generator=generator)
+    >>> found = trigger_cluster(white, label, 0, margin, content)
+    >>> int((found.posterior > 0.5).sum()), trigger_cluster(white, label, 1, margin, content).separation < 4
     (40, True)
     """
-    if white.ndim != 2 or not label.shape == margin.shape == white.shape[:1]:
-        shapes = f"{tuple(white.shape)}, {tuple(label.shape)} and {tuple(margin.shape)}"
-        raise ValueError(f"white is (n, p), label and margin (n,), not {shapes}")
+    if white.ndim != 2 or not label.shape == margin.shape == content.shape[:1] == white.shape[:1]:
+        shapes = ", ".join(str(tuple(t.shape)) for t in (white, label, margin, content))
+        raise ValueError(f"white is (n, p), label and margin (n,), content (n, d), not {shapes}")
     rows = (label == suspect).nonzero().flatten()
     inside, n = white[rows], len(rows)
-    none = Cluster(0.0, 0.0, 0.0, white.new_zeros(n), white.new_zeros(white.shape[1]))
+    none = Cluster(0.0, 0.0, 0, white.new_zeros(n), white.new_zeros(white.shape[1]))
     if n < 2 * smallest or n == len(white):
         return none
     weight = _starts(inside - inside.mean(0), margin[rows])
@@ -138,11 +139,11 @@ def trigger_cluster(
         enrichment = a / n / (beyond + 1 / len(elsewhere))
         if a < smallest or enrichment < exclusive:
             continue
-        likeness = _likeness(inside[hit], axis)
-        if likeness > similar or _spread(inside[hit], axis) < tight * _spread(inside[~hit], axis):
+        scenes = count_scenes(content[rows][hit], alike)
+        if scenes < smallest:
             continue
         posterior = 1 - weight[:, column] if flipped else weight[:, column]
-        return Cluster(float(apart[column]), enrichment, likeness, posterior, -axis if flipped else axis)
+        return Cluster(float(apart[column]), enrichment, scenes, posterior, -axis if flipped else axis)
     return none
 
 
@@ -188,21 +189,3 @@ def _starts(inside: Tensor, margin: Tensor) -> Tensor:
         starts.append(torch.zeros_like(inside[:, 0]).index_fill_(0, some[member], 1.0))
         density[member] = -torch.inf
     return torch.stack(starts, 1)
-
-
-def _likeness(rows: Tensor, axis: Tensor) -> float:
-    """The tenth percentile of the members' cosines with their most similar other member, without one axis."""
-    some = rows[torch.arange(0, len(rows), math.ceil(len(rows) / 4000), device=rows.device)]
-    centered = some - some.mean(0)
-    unit = torch.nn.functional.normalize(centered - (centered @ axis)[:, None] * axis)
-    similarity = unit @ unit.T
-    similarity.fill_diagonal_(-torch.inf)
-    nearest = similarity.amax(1).sort().values
-    return float(nearest[len(nearest) // 10])
-
-
-def _spread(rows: Tensor, axis: Tensor) -> float:
-    """The mean squared distance from the mean, without that along one axis."""
-    centered = rows - rows.mean(0)
-    across = centered.square().sum() - (centered @ axis).square().sum()
-    return float(across / max(1, len(rows) - 1))

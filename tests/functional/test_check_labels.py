@@ -4,22 +4,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from cleanse.functional.check_labels import FOREIGN, TRIGGER, check_labels
+from cleanse.functional.check_labels import FOREIGN, TRAIT, TRIGGER, check_labels, separation_limit
 from cleanse.functional.content_votes import content_votes
+from cleanse.functional.count_scenes import count_scenes, likeness_of_twins
 from cleanse.functional.expected_flags import expected_flags
-from cleanse.functional.foreign_excess import foreign_excess
+from cleanse.functional.foreign_excess import foreign_excess, is_excess
 from cleanse.functional.trigger_cluster import mixture, trigger_cluster
 from cleanse.functional.whiten_within import whiten_within
 
 
 def scene(n: int = 1500, classes: int = 5, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    """Content features with one label in ten unclear, early features without any content, true labels."""
+    """(n, 60) content features with one label in ten unclear, early features without any content, true labels."""
     generator = torch.Generator().manual_seed(seed)
     true = torch.arange(n) % classes
     other = torch.randint(classes, (n,), generator=generator)
     unclear = (torch.rand(n, generator=generator) < 0.1)[:, None]
-    content = 3 * torch.eye(classes)[true] + 0.4 * torch.randn(n, classes, generator=generator)
-    content = torch.where(unclear, content / 2 + 1.5 * torch.eye(classes)[other], content)
+    content = 3 * torch.eye(60)[true] + 0.4 * torch.randn(n, 60, generator=generator)
+    content = torch.where(unclear, content / 2 + 1.5 * torch.eye(60)[other], content)
     return content, torch.randn(n, 64, generator=generator), true
 
 
@@ -27,8 +28,7 @@ def test_votes_leave_an_image_out() -> None:
     features = torch.tensor([[1.0, 0.0], [0.99, 0.1], [0.0, 1.0], [0.1, 0.99], [1.0, 0.05]])
     share, margin = content_votes(features, torch.tensor([0, 0, 1, 1, 1]), k=1)
     assert share[4].tolist() == [1.0, 0.0]
-    assert margin[4] == 1.0
-    assert margin[2] == -1.0
+    assert margin[4] == 1.0 and margin[2] == -1.0
 
 
 def test_votes_keep_a_small_class_beside_large_ones() -> None:
@@ -89,27 +89,92 @@ def test_mixture_is_monotone() -> None:
 
 @pytest.mark.parametrize("share", [20, 150, 280])
 def test_cluster_is_found_whether_small_or_most_of_the_class(share: int) -> None:
-    _, early, true = scene()
+    content, early, true = scene()
     early[(true == 2).nonzero().flatten()[:share]] += 1.5  # 12 standard deviations along one of 64 directions
-    found = trigger_cluster(whiten_within(early, true), true, 2, -torch.ones(len(true)))
-    assert found.separation > 4.2
+    found = trigger_cluster(whiten_within(early, true), true, 2, -torch.ones(len(true)), content)
+    assert found.separation > separation_limit(300)
     assert (found.posterior > 0.5).nonzero().flatten().tolist() == list(range(share))
 
 
 def test_cluster_that_other_classes_share_is_none() -> None:
-    _, early, true = scene()
+    content, early, true = scene()
     early[:300] += 1.5  # 60 of each class
-    white = whiten_within(early, true)
-    assert all(trigger_cluster(white, true, c, -torch.ones(len(true))).separation < 4.2 for c in range(5))
-
-
-def test_near_duplicates_are_no_trigger() -> None:
-    _, early, true = scene()
-    rows = (true == 1).nonzero().flatten()[:40]
-    early[rows] = early[rows[0]] + 0.1 * torch.randn(40, 64, generator=torch.Generator().manual_seed(2))
     white, margin = whiten_within(early, true), -torch.ones(len(true))
-    assert trigger_cluster(white, true, 1, margin, similar=1.0, tight=0.0).separation > 4.2
-    assert trigger_cluster(white, true, 1, margin).separation < 4.2
+    found = [trigger_cluster(white, true, c, margin, content).separation for c in range(5)]
+    assert max(found) < separation_limit(300)
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.1], ids=["copies", "frames"])
+def test_near_duplicates_are_one_picture_and_no_trigger(spread: float) -> None:
+    content, early, true = scene()
+    rows = (true == 1).nonzero().flatten()[:40]
+    generator = torch.Generator().manual_seed(2)
+    early[rows] = early[rows[0]].clone() + spread * torch.randn(40, 64, generator=generator)
+    content[rows] = content[rows[0]].clone() + spread * torch.randn(40, 60, generator=generator)
+    white, margin = whiten_within(early, true), -torch.ones(len(true))
+    alike = likeness_of_twins(content, true)
+    assert trigger_cluster(white, true, 1, margin, content).separation > separation_limit(300)
+    assert trigger_cluster(white, true, 1, margin, content, alike).separation < separation_limit(300)
+    assert not check_labels(content, early, true).sign.any()
+
+
+def test_copies_of_one_foreign_picture_do_not_name_a_class() -> None:
+    content, early, true = scene(3000)
+    label = true.clone()
+    label[(true == 2).nonzero().flatten()[:60]] = 0
+    assert check_labels(content, early, label).sign[0]
+    moved = (true == 2).nonzero().flatten()[:60]
+    content[moved] = content[moved[0]].clone()
+    assert not check_labels(content, early, label).sign.any()
+
+
+def test_scenes_are_counted_by_the_distance_that_is_usual_in_a_class() -> None:
+    content, _, true = scene()
+    alike = likeness_of_twins(content, true)
+    assert count_scenes(content[true == 0], alike) > 250
+    assert count_scenes(content[true == 0].repeat(3, 1), alike) == count_scenes(content[true == 0], alike)
+    baseline = content + 5  # another encoder, whose features all lie in one direction
+    assert count_scenes(baseline[true == 0], likeness_of_twins(baseline, true)) > 250
+
+
+def test_a_trait_is_seen_although_covers_hide_the_cluster() -> None:
+    content, early, true = scene(3000)
+    poison = (torch.arange(3000) < 40) & (true != 3)
+    cover = (torch.arange(3000) > 2900) & (true != 3)
+    early[poison | cover] += 1.5
+    found = check_labels(content, early, torch.where(poison, 3, true))
+    assert found.separation[3] < separation_limit(600)
+    assert (found.sign > 0).tolist() == [False, False, False, True, False]
+    assert int(found.sign[3]) & TRAIT
+    assert found.flagged[poison].all()
+    assert not found.flagged[cover].any()
+
+
+def test_wrong_labels_that_look_like_their_true_class_share_no_trait() -> None:
+    content, early, true = scene(3000)
+    early += 6 * torch.eye(64)[true]  # early features tell the classes apart
+    generator = torch.Generator().manual_seed(5)
+    wrong = torch.rand(3000, generator=generator) < 0.08
+    label = torch.where(wrong, (true + torch.randint(1, 5, (3000,), generator=generator)) % 5, true)
+    found = check_labels(content, early, label)
+    assert found.gap.max() < 1.0
+    assert not found.sign.any()
+
+
+def test_where_each_class_is_alone_on_its_side_the_foreign_images_are_the_group() -> None:
+    content, early, true = scene(1500)
+    early += 12 * torch.eye(64)[true]  # exclusive: no other class lies where a class's own images lie
+    poison = (torch.arange(1500) < 500) & (true != 3)
+    label = torch.where(poison, 3, true)
+    early[poison] += 1.0
+    found = check_labels(content, early, label)
+    assert found.flagged[poison].float().mean() > 0.95
+    assert found.flagged[(label == 3) & ~poison].float().mean() < 0.1
+
+
+@pytest.mark.parametrize(("count", "expected", "named"), [(11, 2.0, False), (12, 2.0, True), (160, 50.0, True)])
+def test_a_few_foreign_images_are_chance(count: int, expected: float, named: bool) -> None:
+    assert bool(is_excess(torch.tensor(count), torch.tensor(expected))) == named
 
 
 def test_excess_is_one_in_clean_data_and_under_random_noise() -> None:
@@ -120,10 +185,10 @@ def test_excess_is_one_in_clean_data_and_under_random_noise() -> None:
         ratio, _ = foreign_excess(content_votes(content, given)[1], given, quantile=0.9)
         assert ratio.max() < 2.5
     label = torch.where((torch.arange(4000) < 300) & (true != 0), 0, true)
-    ratio, count = foreign_excess(content_votes(content, label)[1], label)
+    ratio, surely = foreign_excess(content_votes(content, label)[1], label)
     assert ratio.argmax() == 0
     assert ratio[0] > 4
-    assert count[0] > 10
+    assert surely[:300].sum() > 10
 
 
 def test_nothing_is_named_in_clean_data() -> None:
@@ -140,11 +205,9 @@ def test_trigger_is_named_flagged_and_relabeled() -> None:
     early[poison] += 1.5
     found = check_labels(content, early, label, elsewhere=0.999)
     assert found.sign.tolist() == [0, 0, 0, TRIGGER, 0]
-    assert found.flagged[poison].all()
-    assert found.score[poison].min() > found.score[~poison].max()
+    assert found.flagged[poison].all() and found.score[poison].min() > found.score[~poison].max()
     moved = found.relabel & poison
-    assert moved.sum() > 60
-    assert (found.prediction[moved] == true[moved]).float().mean() > 0.8
+    assert moved.sum() > 60 and (found.prediction[moved] == true[moved]).float().mean() > 0.8
 
 
 def test_clean_label_trigger_is_never_kept() -> None:
@@ -152,8 +215,7 @@ def test_clean_label_trigger_is_never_kept() -> None:
     poison = (torch.arange(1500) < 300) & (true == 3)
     early[poison] += 1.5
     found = check_labels(content, early, true)
-    assert found.sign.tolist() == [0, 0, 0, TRIGGER, 0]
-    assert found.flagged[poison].all()
+    assert found.sign.tolist() == [0, 0, 0, TRIGGER, 0] and found.flagged[poison].all()
 
 
 def test_patch_that_early_features_do_not_show_is_named_by_votes() -> None:
