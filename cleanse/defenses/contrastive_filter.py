@@ -13,7 +13,15 @@ from cleanse.defenses.base import Outcome
 from cleanse.defenses.encode import EncodingDefense
 from cleanse.engine.plan import Planned
 from cleanse.engine.runner import Runner
-from cleanse.functional import combine, energy_scores, knn_scores, margin, mean_rank, relabel_confident
+from cleanse.functional import (
+    combine,
+    energy_scores,
+    first_of_each,
+    knn_scores,
+    margin,
+    mean_rank,
+    relabel_confident,
+)
 from cleanse.modules.base import NetworkFactory
 from cleanse.modules.linear_probe import LinearProbe
 from cleanse.modules.simclr import SimCLR
@@ -133,10 +141,12 @@ class ContrastiveFilter(EncodingDefense):
         else:
             z = self.encode(train, run)  # lines 3 and 5: SimCLR on all images, z_i = L(E(x_i))
             z = z.to(device_of(run))
-            verdict = self.verdict(z, train.label, train.id, train.classes)  # lines 4 to 15
+            verdict = self.verdict(z, train.label, train.id, train.classes, train.duplicate_group)  # lines 4 to 15
         return Outcome(verdict, partial(self.classify, train.with_verdict(verdict), run))  # lines 16 and 17
 
-    def verdict(self, z: Tensor, label: Tensor, id: Sequence[str], classes: Sequence[str]) -> Verdict:
+    def verdict(
+        self, z: Tensor, label: Tensor, id: Sequence[str], classes: Sequence[str], group: Tensor | None = None
+    ) -> Verdict:
         """Lines 4 to 15 of Algorithm 1: accept, relabel or drop every image by its place among the others.
 
         Args:
@@ -144,9 +154,12 @@ class ContrastiveFilter(EncodingDefense):
             label: (n,) int64, as given; an image with -1 has none, and is dropped.
             id: n names.
             classes: class names, for the reasons.
+            group: (n,) int64, equal where images are copies, which then have one vote; None if there are none.
         """
         given = label >= 0
-        z, y = z[given.to(z.device)], label[given].to(z.device)
+        place = given.nonzero().flatten() if group is None else group[given]
+        first = first_of_each(place.to(z.device), label[given].to(z.device))
+        z, y = z[given.to(z.device)][first.rows], label[given].to(z.device)[first.rows]
         size = y.bincount()
         unequal = bool(size.max() > 2 * size[size > 0].min())
         by_size = unequal and self.by_size
@@ -175,16 +188,15 @@ class ContrastiveFilter(EncodingDefense):
             self.title, int(result.accepted.sum()), len(y), int(result.relabeled.sum()), int(result.as_certain.sum()),
         )  # fmt: skip
 
-        relabeled = result.relabeled & self.relabel  # the ablation of Table 3 relabels or filters alone
-        dropped = ~(result.accepted | relabeled) & self.filter
-        new_label = torch.where(relabeled, result.label, y).masked_fill(dropped, -1)
+        accepted, voted = result.accepted[first.back], result.label[first.back]
+        relabeled = result.relabeled[first.back] & self.relabel  # the ablation of Table 3 relabels or filters alone
+        dropped = ~(accepted | relabeled) & self.filter
+        new_label = torch.where(relabeled, voted, label[given].to(voted)).masked_fill(dropped, -1)
         reasons = [
-            "" if accepted else f"looks like {classes[new]!a}" if moved else "does not look like its class"
-            for accepted, moved, new in zip(
-                result.accepted.tolist(), relabeled.tolist(), new_label.tolist(), strict=True
-            )
+            "" if kept else f"looks like {classes[new]!a}" if moved else "does not look like its class"
+            for kept, moved, new in zip(accepted.tolist(), relabeled.tolist(), new_label.tolist(), strict=True)
         ]
-        return Verdict.of_labeled(id, label, given, new_label.cpu(), score.cpu(), reasons)
+        return Verdict.of_labeled(id, label, given, new_label.cpu(), score[first.back].cpu(), reasons)
 
     def simclr(self, train: TrainingView) -> "partial[SimCLR]":
         return partial(

@@ -12,7 +12,7 @@ from cleanse.defenses.base import Defense, Outcome
 from cleanse.encoders import EfficientNetLite, FrozenEncoder
 from cleanse.engine.plan import Planned
 from cleanse.engine.runner import Runner
-from cleanse.functional import Checked, check_labels, content_votes, expected_flags
+from cleanse.functional import Checked, check_labels, content_votes, expected_flags, first_of_each
 from cleanse.functional.check_labels import FOREIGN, TRAIT, TRIGGER, separation_limit
 from cleanse.verdict import Verdict
 from cleanse.views import TrainingView
@@ -105,7 +105,9 @@ class LabelCheck(Defense):
     def cleanse(self, train: TrainingView, run: Runner) -> Outcome:
         table = self.encoder.table(train, run)  # one pass, cached
         given = train.labeled
-        content, early, label = table.features[given].float(), table.early[given].float(), train.label[given]
+        first = first_of_each(train.duplicate_group[given], train.label[given])  # copies have one vote
+        content, early = table.features[given][first.rows].float(), table.early[given][first.rows].float()
+        label = train.label[given][first.rows]
         early = encoder.for_images(early)
         present = torch.unique(label)
         if len(present) < 2:
@@ -123,7 +125,7 @@ class LabelCheck(Defense):
             smallest=self.smallest, fewest=self.fewest, lenient=self.lenient, elsewhere=self.elsewhere,
             certain=self.certain,
         )  # fmt: skip
-        verdict = self.verdict(train, given, checked)
+        verdict = self.verdict(train, given, checked.of_images(first.back))
         notes = [
             *(evidence(checked, label.bincount(), train.classes) or ["No class looks attacked to this check."]),
             estimate,

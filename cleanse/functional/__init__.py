@@ -7,10 +7,12 @@ from cleanse.functional.cluster_vote import cluster_labels, cluster_vote
 from cleanse.functional.combine import combine, mean_rank
 from cleanse.functional.content_votes import Votes, content_votes
 from cleanse.functional.cosine_basis import cosine_basis
+from cleanse.functional.count_scenes import count_scenes, likeness_of_twins
 from cleanse.functional.disruptive_score import Disruption, disruptive_score
 from cleanse.functional.energy_scores import energy_scores, energy_vote
 from cleanse.functional.expected_flags import expected_flags
-from cleanse.functional.foreign_cluster import foreign_cluster
+from cleanse.functional.first_of_each import Firsts, first_of_each
+from cleanse.functional.foreign_cluster import Foreign, foreign_cluster
 from cleanse.functional.foreign_excess import foreign_excess
 from cleanse.functional.knn_vote import knn_scores, knn_vote
 from cleanse.functional.lowest_of_class import lowest_of_class
@@ -31,6 +33,7 @@ from cleanse.functional.schedule import (
     trimmed_fraction,
 )
 from cleanse.functional.select_confident import class_quota, select_confident
+from cleanse.functional.shared_trait import shared_trait
 from cleanse.functional.split_and_relabel import Split, split_and_relabel
 from cleanse.functional.supcon_loss import supcon_loss
 from cleanse.functional.trigger_cluster import Cluster, trigger_cluster
@@ -57,12 +60,17 @@ __all__ = [
     "combine",
     "component_fraction",
     "cosine_basis",
+    "count_scenes",
+    "likeness_of_twins",
     "content_votes",
     "disruptive_score",
     "energy_scores",
     "energy_vote",
     "expected_flags",
     "fill_nan",
+    "Firsts",
+    "Foreign",
+    "first_of_each",
     "foreign_cluster",
     "foreign_excess",
     "keep_by_agreement",
@@ -86,6 +94,7 @@ __all__ = [
     "split_and_relabel",
     "start_agreement",
     "supcon_loss",
+    "shared_trait",
     "trigger_cluster",
     "trim",
     "trimmed_fraction",

@@ -54,6 +54,11 @@ class Checked(NamedTuple):
     """(n,) bool: in the group of a named class, and sure enough of the other class. Elsewhere a flag is as often the
     encoder's error as a wrong label."""
 
+    def of_images(self, rows: Tensor) -> "Checked":
+        """The same evidence, and the decisions of ``rows`` (m,) int64: for copies of the images that were judged."""
+        of_images = ("score", "flagged", "prediction", "confidence", "relabel")
+        return self._replace(**{name: getattr(self, name)[rows] for name in of_images})
+
 
 def check_labels(
     content: Tensor,

@@ -398,6 +398,25 @@ def test_where_the_accepted_are_certain_relabeling_goes_on(caplog: pytest.LogCap
     assert "1 are certain enough to be relabeled, 1 of them exactly as certain" in caplog.text
 
 
+@pytest.mark.parametrize("method", ["knn", "energy", "knn_energy"])
+def test_thirty_copies_under_a_wrong_label_do_not_outvote_their_neighbors(method: Any) -> None:
+    z, _, true = blobs()
+    z = torch.cat([z, z[:1].expand(30, -1)])
+    label = torch.cat([true, torch.full((30,), (int(true[0]) + 1) % 3)])
+    group = torch.cat([torch.arange(300), torch.zeros(30, dtype=torch.int64)])
+    recipe, names = ContrastiveFilter(method=method, k=20, by_size=False), [str(i) for i in range(330)]
+    once = recipe.verdict(z, label, names, ["a", "b", "c"], group)
+    assert not once.kept[300:].any()
+    alone = recipe.verdict(z[:301], label[:301], names[:301], ["a", "b", "c"])
+    assert once.new_label[:301].equal(alone.new_label)
+
+
+def test_thirty_copies_that_are_not_known_as_such_do() -> None:
+    z, _, true = blobs()
+    z, label = torch.cat([z, z[:1].expand(30, -1)]), torch.cat([true, torch.full((30,), (int(true[0]) + 1) % 3)])
+    assert verdict_of(z, label, k=20).kept[300:].all()
+
+
 def test_margin_is_positive_exactly_where_another_class_wins() -> None:
     scores = torch.rand(50, 4, generator=torch.Generator().manual_seed(0))
     label = torch.arange(50) % 4

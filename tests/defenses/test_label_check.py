@@ -31,7 +31,7 @@ def checked(n: int, flagged: list[int], group: list[int], prediction: dict[int, 
     mask[flagged + group] = True
     relabel = mask & (score > 1) & (looks != label)
     zero = torch.zeros(10)
-    return Checked(zero.long(), zero, zero, score, mask, looks, torch.ones(n), relabel)
+    return Checked(zero.long(), zero, zero, zero, score, mask, looks, torch.ones(n), relabel)
 
 
 def test_an_image_of_a_named_group_is_relabeled_or_dropped_and_another_flagged_one_is_dropped(
@@ -60,8 +60,8 @@ def test_images_without_a_label_are_dropped(view: TrainingView) -> None:
 
 
 UNUSUAL: dict[str, Any] = {
-    "k": 7, "separate": 5.5, "excess": 3.5, "smallest": 6, "fewest": 40, "lenient": 0.35, "elsewhere": 0.45,
-    "certain": 0.55,
+    "k": 7, "separate": 5.5, "excess": 3.5, "trait": 0.9, "smallest": 6, "fewest": 40, "lenient": 0.35,
+    "elsewhere": 0.45, "certain": 0.55,
 }  # fmt: skip
 
 
@@ -75,9 +75,39 @@ def test_every_argument_reaches_the_rule(view: TrainingView, runner: Runner, mon
     monkeypatch.setattr("cleanse.defenses.label_check.check_labels", record)
     outcome = LabelCheck(encoder=EfficientNetLite(size=32), **UNUSUAL).cleanse(view, runner)
     assert {name: seen[name] for name in UNUSUAL} == UNUSUAL
-    assert (seen["content"], seen["early"]) == ((200, 1280), (200, 1536))
+    assert (seen["content"], seen["early"]) == ((200, 1280), (200, 384))  # few images: 4x4 cells
     assert seen["label"].equal(view.label)
     assert outcome.verdict.counts() == {"kept": 200, "relabeled": 0, "dropped": 0}
+
+
+def test_copies_reach_the_rule_once_and_share_its_finding(
+    view: TrainingView, runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.Tensor] = []
+    some = view.subset(torch.arange(200) < 60)  # the last ten are copies of the first ten
+    label = torch.cat([some.label[:50], some.label[:10]])
+    label[50] = (label[0] + 1) % 10
+    group = torch.cat([torch.arange(50), torch.arange(10)])
+    monkeypatch.setattr(type(view), "duplicate_group", property(lambda self: group))
+
+    def record(content: torch.Tensor, early: torch.Tensor, label: torch.Tensor, votes: Any, **rest: Any) -> Checked:
+        seen.append(label)
+        return checked(len(label), [3, 50], [], {}, label)
+
+    monkeypatch.setattr("cleanse.defenses.label_check.check_labels", record)
+    verdict = LabelCheck(encoder=EfficientNetLite(size=32)).cleanse(some.with_labels(label), runner).verdict
+    assert len(seen[0]) == 51  # fifty pictures, one of them under two labels
+    assert verdict.dropped.nonzero().flatten().tolist() == [3, 50, 53]
+
+
+def test_few_images_are_looked_at_on_a_coarser_grid() -> None:
+    early = torch.arange(2 * 3 * 64).float().view(2, 192)
+    coarse = EfficientNetLite.for_images(early)
+    assert coarse.shape == (2, 48)
+    assert float(coarse[0, 0]) == float(early[0, [0, 1, 8, 9]].mean())
+    many = torch.zeros(480, 192)
+    assert EfficientNetLite.for_images(many) is many
+    assert EfficientNetLite.for_images(many[:479]).shape == (479, 48)
 
 
 @pytest.mark.parametrize(
