@@ -108,7 +108,7 @@ class LabelCheck(Defense):
         first = first_of_each(train.duplicate_group[given], train.label[given])  # copies have one vote
         content, early = table.features[given][first.rows].float(), table.early[given][first.rows].float()
         label = train.label[given][first.rows]
-        early = encoder.for_images(early)
+        early = self.encoder.for_images(early)
         present = torch.unique(label)
         if len(present) < 2:
             raise ValueError("images are compared with those of other classes: at least two classes must have images")

@@ -28,7 +28,8 @@ def test_votes_leave_an_image_out() -> None:
     features = torch.tensor([[1.0, 0.0], [0.99, 0.1], [0.0, 1.0], [0.1, 0.99], [1.0, 0.05]])
     share, margin = content_votes(features, torch.tensor([0, 0, 1, 1, 1]), k=1)
     assert share[4].tolist() == [1.0, 0.0]
-    assert margin[4] == 1.0 and margin[2] == -1.0
+    assert margin[4] == 1.0
+    assert margin[2] == -1.0
 
 
 def test_votes_keep_a_small_class_beside_large_ones() -> None:
@@ -205,9 +206,11 @@ def test_trigger_is_named_flagged_and_relabeled() -> None:
     early[poison] += 1.5
     found = check_labels(content, early, label, elsewhere=0.999)
     assert found.sign.tolist() == [0, 0, 0, TRIGGER, 0]
-    assert found.flagged[poison].all() and found.score[poison].min() > found.score[~poison].max()
+    assert found.flagged[poison].all()
+    assert found.score[poison].min() > found.score[~poison].max()
     moved = found.relabel & poison
-    assert moved.sum() > 60 and (found.prediction[moved] == true[moved]).float().mean() > 0.8
+    assert moved.sum() > 60
+    assert (found.prediction[moved] == true[moved]).float().mean() > 0.8
 
 
 def test_clean_label_trigger_is_never_kept() -> None:
@@ -215,7 +218,8 @@ def test_clean_label_trigger_is_never_kept() -> None:
     poison = (torch.arange(1500) < 300) & (true == 3)
     early[poison] += 1.5
     found = check_labels(content, early, true)
-    assert found.sign.tolist() == [0, 0, 0, TRIGGER, 0] and found.flagged[poison].all()
+    assert found.sign.tolist() == [0, 0, 0, TRIGGER, 0]
+    assert found.flagged[poison].all()
 
 
 def test_patch_that_early_features_do_not_show_is_named_by_votes() -> None:
