@@ -45,8 +45,8 @@ def test_part(cli: CleanseCLI) -> ImageView:
     """
     if (view := cli.images().clean_test()) is None:
         raise ValueError(
-            "the data has no test part: cleanse predict RUN --images DIR takes any pictures, and cleanse test RUN "
-            "--data.root DIR a folder with a test part"
+            "the data has no test part: cleanse test RUN --data.root DIR takes a folder with one (DIR/test/CLASS/...), "
+            "and cleanse predict RUN --images DIR any pictures"
         )
     return view
 
@@ -61,7 +61,13 @@ def checkpoint_of(cli: CleanseCLI) -> tuple[Path, dict[str, Any]]:
         raise ValueError(
             f"say which run: cleanse {cli.subcommand} RUN, or --config RUN/config.yaml --ckpt_path RUN/model.ckpt"
         )
-    return Path(given), check_checkpoint(Path(given))
+    path = Path(given)
+    if not path.is_file() and (path.parent / "config.yaml").is_file():
+        raise ValueError(
+            f"{path.parent} has a verdict and no classifier, as cleanse check trains none: repeat its command with "
+            "--train (cleanse check FOLDER --train), or cleanse fit without --verdict_only"
+        )
+    return path, check_checkpoint(path)
 
 
 def give_classifier(model: Defense, view: TrainingView, content: Mapping[str, Any], path: Path) -> None:

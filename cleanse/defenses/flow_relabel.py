@@ -23,6 +23,7 @@ from cleanse.modules.base import NetworkFactory
 from cleanse.modules.flow_density import FlowDensity
 from cleanse.modules.simclr import SimCLR
 from cleanse.networks import ResNet18
+from cleanse.utils.check import at_least_one
 from cleanse.verdict import Verdict
 from cleanse.views import TableView, TrainingView
 
@@ -105,6 +106,7 @@ class FlowRelabel(EncodingDefense):
             milestones=milestones,
             **kwargs,
         )
+        at_least_one(flow_epochs=flow_epochs, flow_batch_size=flow_batch_size)
         if rule not in ("paper", "relative"):
             raise ValueError(f"rule is paper or relative, not {rule!r}")
         for name, alpha in (("alpha_clean", alpha_clean), ("alpha_poison", alpha_poison)):

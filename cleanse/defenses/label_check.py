@@ -1,6 +1,5 @@
 """Check labels on a frozen encoder's features: which class holds a trigger, and which images; nothing is trained."""
 
-import logging
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -16,8 +15,6 @@ from cleanse.functional import Checked, check_labels, content_votes, expected_fl
 from cleanse.functional.check_labels import FOREIGN, TRAIT, TRIGGER, separation_limit
 from cleanse.verdict import Verdict
 from cleanse.views import TrainingView
-
-log = logging.getLogger("cleanse")
 
 UNUSABLE = 0.5
 """With a larger share of flagged images, no image is relabeled: the encoder does not know these classes."""
@@ -119,7 +116,6 @@ class LabelCheck(Defense):
             f"Of the clean images, about {usual:.1%} will be flagged, {named:.1%} where a class is named "
             "(cross-validated, before the verdict)."
         )
-        log.info("%s", estimate)
         checked = check_labels(
             content, early, label, votes, k=self.k, separate=self.separate, excess=self.excess, trait=self.trait,
             smallest=self.smallest, fewest=self.fewest, lenient=self.lenient, elsewhere=self.elsewhere,

@@ -58,7 +58,9 @@ class FrozenEncoder(LightningModule):
 
     def size_for(self, view: "TrainingView") -> int:
         """The side in pixels at which the images of a view are shown to the network."""
-        return self.size or (FOR_SMALL if max(view.size) <= SMALL else FOR_LARGE)
+        if self.size is not None:
+            return self.size
+        return FOR_SMALL if max(view.size) <= SMALL else FOR_LARGE
 
     def plan(self, train: "TrainingView") -> Planned:
         """The only stage of `table`."""

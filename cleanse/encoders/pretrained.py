@@ -53,7 +53,7 @@ class Pretrained(LightningModule):
             raise ValueError(f"size is the side of the images in pixels, at least 1, not {size}")
         usual_mean, usual_std = IMAGENET if library == "torchvision" else CLIP
         self.size = size
-        self.normalize = Normalize(mean or usual_mean, std or usual_std)
+        self.normalize = Normalize(usual_mean if mean is None else mean, usual_std if std is None else std)
         path = weights_file(name, weights, library)
         self.network = _torchvision(name, path) if library == "torchvision" else _open_clip(name, path)
         self.requires_grad_(False).eval()

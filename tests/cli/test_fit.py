@@ -86,7 +86,8 @@ def test_standard_output_is_the_verdict_in_words_the_table_and_last_the_run(
 def test_the_screen_shows_stages_and_no_third_party_chatter(finished: tuple[Path, "CompletedProcess[str]"]) -> None:
     _, done = finished
     for line in done.stderr.splitlines():
-        expected = ("[", "Digits: ", "test part: ", "DirtyLabel ", "DirtyLabel: only 4 ")
+        plan = ("9 stages to do:", "  ", "about ")
+        expected = ("[", "Digits: ", "test part: ", "DirtyLabel ", "DirtyLabel: only 4 ", *plan)
         assert line.startswith(expected) or "stages were on disk already" in line, line
     assert "] oracle/classifier " in done.stderr
     assert "] classifier " in done.stderr  # whose training it is

@@ -137,3 +137,24 @@ def test_several_runs_that_begin_alike_are_named(run: str, capfd: pytest.Capture
         assert "2 begin like it" in said
         assert f"{run}-copy" in said
     shutil.rmtree(f"{run}-copy")
+
+
+@pytest.mark.parametrize("command", ["test", "predict"])
+def test_a_run_without_a_classifier_says_how_to_get_one(
+    command: str, run: str, place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As `cleanse check` leaves it."""
+    shutil.copytree(run, "runs/check-only", ignore=shutil.ignore_patterns("model.ckpt"))
+    said = refused([command, "runs/check-only"], capfd)
+    shutil.rmtree("runs/check-only")
+    assert "--train" in said
+    assert "cleanse check FOLDER" in said
+
+
+def test_a_folder_without_a_test_part_says_what_to_name_instead(
+    run: str, place: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(place / "photos" / "train", tmp_path / "flat")
+    said = refused(["test", run, "--data.root", str(tmp_path / "flat")], capfd)
+    assert "no test part" in said
+    assert "cleanse test RUN --data.root DIR" in said

@@ -329,6 +329,7 @@ def test_a_pretrained_encoder_trains_nothing(view: TrainingView, runner: Runner,
         ({"alpha_clean": 0.51}, "alpha_clean is between 0 and 0.5"),
         ({"alpha_poison": -0.1}, "alpha_poison is between 0 and 0.5"),
         ({"encoder": "pretrained"}, "belong together"),
+        ({"flow_epochs": 0}, "flow_epochs is at least 1, not 0"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments: Any, message: str) -> None:

@@ -145,7 +145,8 @@ def test_a_backdoor_that_works_without_the_check_does_not_work_with_it(
     before = defense.classify(train.with_verdict(Verdict.keep_all(train.id, train.label)), runner)
     none, after = evaluate_classifier(before, data, runner), evaluate_classifier(outcome.model, data, runner)
     assert outcome.notes[0].startswith("Class 'triangle' looks attacked")
-    assert any("cross-validated" in line for line in caplog.messages)
+    assert "cross-validated" in outcome.notes[-1]
+    assert not any("cross-validated" in line for line in caplog.messages), "the summary says it"
     assert found["tpr"] is not None
     assert found["tpr"] > 0.98
     assert found["fpr"] is not None
