@@ -29,6 +29,8 @@ SHORT = {
     **dict.fromkeys(("knn.yaml", "energy.yaml", "knn_energy.yaml", "supcon.yaml"), FILTER),
     **dict.fromkeys(("self_training.yaml", "semi_supervised.yaml"), SELF_TRAINING),
     "simclr_self_training.yaml": (*SELF_TRAINING, "--model.pretrain_epochs", "1", "--model.pretrain_batch_size", "50"),
+    "abl.yaml": ("--model.isolation_epochs", "1", "--model.tune_epochs", "1", "--model.unlearn_epochs", "1"),
+    "nad.yaml": ("--data.reserve_clean", "3", "--model.teacher_epochs", "1", "--model.distill_epochs", "1"),
     "attacks/adaptive_patch.yaml": ("--data.attack.surrogate_epochs", "1", "--data.attack.epochs", "1"),
     "attacks/label_consistent.yaml": ("--data.attack.surrogate_epochs", "1", "--data.attack.steps", "2"),
     "attacks/label_consistent_pal.yaml": ("--data.attack.surrogate_epochs", "1", "--data.attack.steps", "2"),

@@ -1,19 +1,26 @@
 """Recipes, one paper a file."""
 
+from cleanse.defenses.abl import ABL
+from cleanse.defenses.activation_clustering import ActivationClustering
 from cleanse.defenses.base import Defense, OracleDefense, Outcome
 from cleanse.defenses.clean_images import CleanImagesDefense
 from cleanse.defenses.contrastive_filter import ContrastiveFilter
 from cleanse.defenses.flow_relabel import FlowRelabel
 from cleanse.defenses.ispl import ISPL
 from cleanse.defenses.label_check import LabelCheck
+from cleanse.defenses.nad import NAD
 from cleanse.defenses.no_defense import NoDefense
 from cleanse.defenses.oracle import Oracle
 from cleanse.defenses.self_training import SelfTraining
 from cleanse.defenses.semi_supervised import SemiSupervised
 from cleanse.defenses.simclr_self_training import SimCLRSelfTraining
+from cleanse.defenses.spectral_signatures import SpectralSignatures
 
 __all__ = [
+    "ABL",
     "ISPL",
+    "NAD",
+    "ActivationClustering",
     "CleanImagesDefense",
     "ContrastiveFilter",
     "Defense",
@@ -26,4 +33,5 @@ __all__ = [
     "SelfTraining",
     "SemiSupervised",
     "SimCLRSelfTraining",
+    "SpectralSignatures",
 ]

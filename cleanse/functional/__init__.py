@@ -1,6 +1,14 @@
 """Pure functions on tensors, one idea of one paper a file: no trainer, no disk, no state."""
 
+from cleanse.functional.activation_clusters import (
+    ClusterRule,
+    Clusters,
+    activation_clusters,
+    is_suspicious,
+    reclassified_elsewhere,
+)
 from cleanse.functional.agreement import add_back, keep_by_agreement, start_agreement, update_agreement
+from cleanse.functional.attention_map import attention_distance, attention_map
 from cleanse.functional.boost import boost_components
 from cleanse.functional.check_labels import Checked, check_labels
 from cleanse.functional.cluster_vote import cluster_labels, cluster_vote
@@ -14,6 +22,7 @@ from cleanse.functional.expected_flags import expected_flags
 from cleanse.functional.first_of_each import Firsts, first_of_each
 from cleanse.functional.foreign_cluster import Foreign, foreign_cluster
 from cleanse.functional.foreign_excess import foreign_excess
+from cleanse.functional.isolation_losses import flooding, local_gradient_ascent
 from cleanse.functional.knn_vote import knn_scores, knn_vote
 from cleanse.functional.lowest_of_class import lowest_of_class
 from cleanse.functional.margin import margin
@@ -34,6 +43,7 @@ from cleanse.functional.schedule import (
 )
 from cleanse.functional.select_confident import class_quota, select_confident
 from cleanse.functional.shared_trait import shared_trait
+from cleanse.functional.spectral_scores import spectral_count, spectral_scores
 from cleanse.functional.split_and_relabel import Split, split_and_relabel
 from cleanse.functional.supcon_loss import supcon_loss
 from cleanse.functional.trigger_cluster import Cluster, trigger_cluster
@@ -44,12 +54,19 @@ from cleanse.functional.whiten_within import whiten_within
 __all__ = [
     "Checked",
     "Cluster",
+    "ClusterRule",
+    "Clusters",
     "Disruption",
+    "Firsts",
+    "Foreign",
     "Profile",
     "Relabeling",
     "Split",
     "Votes",
+    "activation_clusters",
     "add_back",
+    "attention_distance",
+    "attention_map",
     "beta_multiplier",
     "boost_components",
     "check_labels",
@@ -59,24 +76,25 @@ __all__ = [
     "cluster_vote",
     "combine",
     "component_fraction",
+    "content_votes",
     "cosine_basis",
     "count_scenes",
-    "likeness_of_twins",
-    "content_votes",
     "disruptive_score",
     "energy_scores",
     "energy_vote",
     "expected_flags",
     "fill_nan",
-    "Firsts",
-    "Foreign",
     "first_of_each",
+    "flooding",
     "foreign_cluster",
     "foreign_excess",
+    "is_suspicious",
     "keep_by_agreement",
     "keep_by_vote",
     "knn_scores",
     "knn_vote",
+    "likeness_of_twins",
+    "local_gradient_ascent",
     "lowest_of_class",
     "margin",
     "mean_rank",
@@ -86,15 +104,18 @@ __all__ = [
     "one_cycle_factor",
     "outlying_low",
     "pgd",
-    "random_start",
     "poisoning_score",
+    "random_start",
+    "reclassified_elsewhere",
     "relabel_confident",
     "select_confident",
+    "shared_trait",
     "smooth",
+    "spectral_count",
+    "spectral_scores",
     "split_and_relabel",
     "start_agreement",
     "supcon_loss",
-    "shared_trait",
     "trigger_cluster",
     "trim",
     "trimmed_fraction",

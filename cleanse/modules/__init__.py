@@ -1,5 +1,6 @@
 """LightningModules: what one fit of a recipe trains; each is usable alone as ``model`` of ``cleanse fit``."""
 
+from cleanse.modules.attention_distillation import AttentionDistillation
 from cleanse.modules.augmented import Augmented
 from cleanse.modules.autoencoder import Autoencoder
 from cleanse.modules.base import ImageModule, NetworkFactory
@@ -7,11 +8,14 @@ from cleanse.modules.classifier import Classifier, warm_start
 from cleanse.modules.embedding import Embedding
 from cleanse.modules.flow_density import FlowDensity
 from cleanse.modules.ispl_round import ISPLRound
+from cleanse.modules.label_loss import LabelLoss
 from cleanse.modules.linear_probe import LinearProbe
 from cleanse.modules.simclr import SimCLR
 from cleanse.modules.supcon import SupCon
+from cleanse.modules.unlearner import Unlearner
 
 __all__ = [
+    "AttentionDistillation",
     "Augmented",
     "Autoencoder",
     "Classifier",
@@ -19,9 +23,11 @@ __all__ = [
     "FlowDensity",
     "ISPLRound",
     "ImageModule",
+    "LabelLoss",
     "LinearProbe",
     "NetworkFactory",
     "SimCLR",
     "SupCon",
+    "Unlearner",
     "warm_start",
 ]

@@ -26,6 +26,11 @@ class Network(nn.Module):
         self.num_features = num_features
         self.head: nn.Module = nn.Linear(num_features, num_classes)
 
+    @property
+    def map_layers(self) -> tuple[nn.Module, ...]:
+        """Three layers, each the last one at its resolution, whose outputs are (B, K, H, W) maps; () for none."""
+        return ()
+
     @abstractmethod
     def features(self, x: Tensor) -> Tensor:
         """Pooled penultimate activations (B, D) of normalized images ``x`` (B, C, H, W)."""

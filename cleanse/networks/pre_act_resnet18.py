@@ -59,6 +59,11 @@ class PreActResNet18(Network):
             blocks += [PreActBlock(narrow, wide, 2), PreActBlock(wide, wide, 1)]
         self.body = nn.Sequential(*blocks)
 
+    @property
+    def map_layers(self) -> tuple[nn.Module, ...]:
+        """The last blocks of the last three of the four stages."""
+        return self.body[4], self.body[6], self.body[8]
+
     def features(self, x: Tensor) -> Tensor:
         y: Tensor = self.body(x)
         return y.mean((2, 3))

@@ -43,6 +43,11 @@ class ResNet18(Network):
             self.body.conv1 = nn.Conv2d(in_channels, 64, 7, 2, padding=3, bias=False)
         nn.init.kaiming_normal_(self.body.conv1.weight, mode="fan_out", nonlinearity="relu")
 
+    @property
+    def map_layers(self) -> tuple[nn.Module, ...]:
+        """The last three of the four stages."""
+        return self.body.layer2, self.body.layer3, self.body.layer4
+
     def features(self, x: Tensor) -> Tensor:
         y: Tensor = self.body(x)
         return y

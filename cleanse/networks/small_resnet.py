@@ -69,6 +69,12 @@ class SmallResNet(Network):
             stages.append(BasicBlock(in_width, out_width, stride))
             stages += [BasicBlock(out_width, out_width, 1) for _ in range(blocks - 1)]
         self.body = nn.Sequential(*stages)
+        self.blocks = blocks
+
+    @property
+    def map_layers(self) -> tuple[nn.Module, ...]:
+        """The last block of each stage."""
+        return tuple(self.body[(stage + 1) * self.blocks - 1] for stage in range(3))
 
     def features(self, x: Tensor) -> Tensor:
         y: Tensor = self.body(self.stem(x))

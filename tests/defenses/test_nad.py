@@ -1,0 +1,84 @@
+"""The recipe of neural attention distillation."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from cleanse.attacks import BadNets
+from cleanse.data import Digits
+from cleanse.defenses import NAD
+from cleanse.networks import SmallCNN, SmallResNet
+
+
+def recipe(**arguments: Any) -> NAD:
+    return NAD(**{"network": SmallResNet, "epochs": 1, **arguments})
+
+
+@pytest.fixture
+def data() -> Digits:
+    attack = BadNets(class_rate=0.2)
+    return Digits(attack=attack, reserve_clean=2, limit_train=100, limit_test=20, batch_size=32, seed=0)
+
+
+def tables(n: int) -> dict[str, dict[str, torch.Tensor]]:
+    return {
+        "label_before": {"probability": torch.full((n,), 0.9)},
+        "label_after": {"probability": torch.linspace(0, 0.9, n)},
+    }
+
+
+def test_teacher_and_student_learn_from_the_clean_images_alone(data: Digits, recording: Any) -> None:
+    train, reserved = data.training_view(), data.reserved_view()
+    assert reserved is not None
+    run = recording(**tables(len(train)))
+    outcome = recipe().cleanse(train, run, reserved)
+    assert run.names == ["classifier", "teacher", "student", "label_before", "label_after"]
+    assert run["classifier"].data.id == train.id
+    assert run["teacher"].data.id == run["student"].data.id == reserved.id
+    assert [run[name].arguments["max_epochs"] for name in ("teacher", "student")] == [10, 20]
+    assert outcome.model is run["student"].module
+    assert outcome.clean is not None
+    assert outcome.clean.id == reserved.id
+
+
+def test_both_begin_with_the_backdoored_network(data: Digits, recording: Any) -> None:
+    train = data.training_view()
+    run = recording(**tables(len(train)))
+    recipe().cleanse(train, run, data.reserved_view())
+    attacked = run["classifier"].module.state_dict()
+    for name in ("teacher", "student"):
+        assert all(torch.equal(value, attacked[key]) for key, value in run[name].module.state_dict().items())
+
+
+def test_every_image_is_kept_and_the_score_is_what_its_label_has_lost(data: Digits, recording: Any) -> None:
+    train = data.training_view()
+    verdict = recipe().cleanse(train, recording(**tables(len(train))), data.reserved_view()).verdict
+    assert verdict.kept.all()
+    assert torch.allclose(verdict.score, 0.9 - torch.linspace(0, 0.9, len(train)))
+
+
+def test_a_network_without_three_maps_is_refused_before_anything_is_trained(data: Digits, recording: Any) -> None:
+    run = recording()
+    with pytest.raises(ValueError, match="SmallCNN has no three feature maps"):
+        recipe(network=SmallCNN).cleanse(data.training_view(), run, data.reserved_view())
+    assert run.names == []
+
+
+def test_without_clean_images_it_says_how_to_come_by_them(data: Digits, recording: Any) -> None:
+    with pytest.raises(ValueError, match="NAD needs clean images"):
+        recipe().cleanse(data.training_view(), recording(), None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"beta": (1.0, 1.0)}, "beta are the weights of three maps"),
+        ({"teacher_epochs": 0}, "teacher_epochs is at least 1"),
+        ({"distill_batch_size": 0}, "distill_batch_size is at least 1"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_arguments_out_of_range_are_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        recipe(**arguments)
