@@ -10,6 +10,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from cleanse.defenses.base import Defense, Outcome
+from cleanse.engine.plan import Planned
 from cleanse.engine.runner import Runner
 from cleanse.modules.classifier import warm_start
 from cleanse.modules.label_loss import LabelLoss
@@ -95,8 +96,18 @@ class ABL(Defense):
     def title(self) -> str:
         return "ABL"
 
-    def stages(self) -> int:
-        return 2 + (1 if self.retrain else 1 + (self.tune_epochs > 0))
+    def plan_verdict(self, train: TrainingView) -> list[Planned]:
+        build, view = self._phase(train), train.subset(train.labeled).plain()
+        return [Planned("isolate", build, view, self.isolation_epochs), Planned("isolation_loss", build, view)]
+
+    def plan_final(self, train: TrainingView) -> list[Planned]:
+        if self.retrain:
+            return super().plan_final(train)
+        build, view = self._phase(train), train.subset(train.labeled)
+        isolated = int(self.isolation * len(view))
+        tune = Planned("tune", build, view, self.tune_epochs, images=len(view) - isolated)
+        unlearn = Planned("unlearn", build, view.plain(), self.unlearn_epochs, images=isolated)
+        return [*([tune] if self.tune_epochs else []), unlearn]
 
     def cleanse(self, train: TrainingView, run: Runner) -> Outcome:
         labeled = train.subset(train.labeled)
@@ -139,5 +150,5 @@ class ABL(Defense):
         return chosen
 
     def _phase(self, train: TrainingView, **arguments: Any) -> "partial[Unlearner]":
-        shared = {"momentum": self.momentum, "weight_decay": self.weight_decay, "gamma": self.gamma}
+        shared = {"momentum": self.momentum, "weight_decay": self.weight_decay, "gamma": self.gamma, "nesterov": True}
         return partial(Unlearner, self.network, train.image_spec, **{"milestones": (), **shared, **arguments})

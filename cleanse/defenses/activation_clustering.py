@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from cleanse.defenses.base import Defense, Outcome
-from cleanse.defenses.latent_features import latent_features
+from cleanse.defenses.latent_features import latent_features, plan_latent_features
+from cleanse.engine.plan import Planned
 from cleanse.engine.runner import Runner
 from cleanse.functional import ClusterRule, activation_clusters, is_suspicious, reclassified_elsewhere
 from cleanse.utils.check import at_least_one
@@ -70,8 +71,13 @@ class ActivationClustering(Defense):
         self.reclassify = reclassify
         self.relabel = relabel
 
-    def stages(self) -> int:
-        return 2 + self.final_stages + (0 if self.reclassify is None else 2)
+    def plan_verdict(self, train: TrainingView) -> list[Planned]:
+        stages = plan_latent_features(self, train)
+        if self.reclassify is not None:
+            build = self.final_classifier(train)
+            stages.append(Planned("without_clusters", build, train.subset(train.labeled), self.epochs, most=True))
+            stages.append(Planned("reclassify", build, train.plain()))
+        return stages
 
     def cleanse(self, train: TrainingView, run: Runner) -> Outcome:
         # the last hidden activations of a network trained on the data as they are

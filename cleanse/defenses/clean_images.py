@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from cleanse.defenses.base import Defense, Outcome
 from cleanse.defenses.contrastive_filter import ContrastiveFilter
+from cleanse.engine.plan import Planned
 from cleanse.engine.runner import Runner
 from cleanse.functional import lowest_of_class
 from cleanse.utils.check import at_least_one
@@ -60,6 +61,15 @@ class CleanImagesDefense(Defense):
                 f"{self.title} needs clean images: set some of each class aside (--data.reserve_clean 10), or let it"
                 " take those that another recipe is most certain of (--model.clean certain)"
             )
+
+    def plan_clean_images(self, train: TrainingView) -> list[Planned] | None:
+        """The stages of `clean_images`; None if the recipe that chooses them cannot say."""
+        return [] if self.clean == "reserved" else self.certain_by().plan_verdict(train)
+
+    def most_clean_images(self, train: TrainingView) -> int:
+        """How many clean images there will be at most, for the plan: those of the data that are not in ``train``."""
+        beside = len(train.source.id) - len(train)
+        return beside if self.clean == "reserved" else self.clean_per_class * train.num_classes
 
     def clean_images(self, train: TrainingView, run: Runner, reserved: TrainingView | None) -> TrainingView:
         """The clean images: those set aside, or the most certain ones of ``train``.

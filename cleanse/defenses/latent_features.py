@@ -3,10 +3,17 @@
 from torch import Tensor
 
 from cleanse.defenses.base import Defense
+from cleanse.engine.plan import Planned
 from cleanse.engine.runner import Runner
 from cleanse.modules.base import ImageModule
 from cleanse.modules.embedding import Embedding
 from cleanse.views import TrainingView
+
+
+def plan_latent_features(defense: Defense, train: TrainingView) -> list[Planned]:
+    """The stages of `latent_features`."""
+    stages = defense.plan_classifier(train.subset(train.labeled))
+    return [*stages, Planned("features", stages[-1].build, train.plain())]
 
 
 def latent_features(defense: Defense, train: TrainingView, run: Runner) -> Tensor:

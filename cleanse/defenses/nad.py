@@ -6,6 +6,7 @@ from typing import Any
 
 from cleanse.defenses.base import Outcome
 from cleanse.defenses.clean_images import CleanImagesDefense
+from cleanse.engine.plan import Planned
 from cleanse.engine.runner import Runner
 from cleanse.modules.attention_distillation import BETA, AttentionDistillation
 from cleanse.modules.classifier import warm_start
@@ -73,8 +74,22 @@ class NAD(CleanImagesDefense):
     def title(self) -> str:
         return "NAD"
 
-    def stages(self) -> int:
-        return 5 if self.clean == "reserved" else 0
+    def plan_verdict(self, train: TrainingView) -> list[Planned] | None:
+        first = self.plan_clean_images(train)
+        if first is None:
+            return None
+        view = train.subset(train.labeled)
+        attacked = self.plan_classifier(view)
+        build, few = self._phase(train), view.with_batch_size(self.distill_batch_size)
+        shared: dict[str, Any] = {"data": few, "images": self.most_clean_images(train), "most": True}
+        teacher = Planned("teacher", build, epochs=self.teacher_epochs, **shared)
+        student = Planned("student", build, epochs=self.distill_epochs, **shared)
+        tables = [Planned(name, build, view.plain()) for name in ("label_before", "label_after")]
+        return [*first, *attacked, teacher, student, *tables]
+
+    def plan_final(self, train: TrainingView) -> list[Planned]:
+        """Nothing: the verdict needs the classifier."""
+        return []
 
     def cleanse(self, train: TrainingView, run: Runner, reserved: TrainingView | None) -> Outcome:  # type: ignore[override]
         self._phase(train)()  # before anything is trained: the network has its three maps
@@ -99,7 +114,12 @@ class NAD(CleanImagesDefense):
         return Outcome(verdict, student, clean=clean)
 
     def _phase(self, train: TrainingView, **arguments: Any) -> "partial[AttentionDistillation]":
-        shared = {"momentum": self.momentum, "weight_decay": self.distill_weight_decay, "gamma": self.gamma}
+        shared = {
+            "momentum": self.momentum,
+            "weight_decay": self.distill_weight_decay,
+            "gamma": self.gamma,
+            "nesterov": True,
+        }
         return partial(
             AttentionDistillation, self.network, train.image_spec, **{"milestones": (), **shared, **arguments}
         )

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from cleanse.defenses.base import Defense, Outcome
-from cleanse.defenses.latent_features import latent_features
+from cleanse.defenses.latent_features import latent_features, plan_latent_features
+from cleanse.engine.plan import Planned
 from cleanse.engine.runner import Runner
 from cleanse.functional import spectral_count, spectral_scores
 from cleanse.verdict import Verdict
@@ -64,8 +65,8 @@ class SpectralSignatures(Defense):
         told = {"rate": self.poison_rate, "target": self.target}
         return tuple(f"{name}:{value:g}" for name, value in told.items() if value is not None)
 
-    def stages(self) -> int:
-        return 2 + self.final_stages
+    def plan_verdict(self, train: TrainingView) -> list[Planned]:
+        return plan_latent_features(self, train)
 
     def cleanse(self, train: TrainingView, run: Runner) -> Outcome:
         if self.target is not None and not 0 <= self.target < train.num_classes:

@@ -240,7 +240,7 @@ def plan(setup: Setup, train: TrainingView) -> list[Planned] | None:
         if not setup.verdict_only:
             own = defense.plan_final(train)
             stages += own
-            stages += _plan_tables(setup, own[-1])
+            stages += _plan_tables(setup, (own or stages)[-1])
             for name in setup.compared:
                 compared = defense.plan_classifier(train.with_verdict(_compared_verdict(name, setup, train)))
                 stages += [replace(stage, name=f"{name}/{stage.name}") for stage in compared]

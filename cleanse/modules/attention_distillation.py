@@ -7,8 +7,6 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.optim import SGD
-from torch.optim.lr_scheduler import MultiStepLR
 
 from cleanse.functional import attention_distance
 from cleanse.modules.base import NetworkFactory
@@ -24,7 +22,7 @@ BETA = (500 / 32**2, 1000 / 16**2, 1000 / 8**2)
 class AttentionDistillation(Classifier):
     """Li et al. 2021 (arXiv 2101.05930): cross-entropy, and the distance of three attention maps from a teacher's.
 
-    By SGD with Nesterov's momentum. Without a teacher it is plain fine-tuning. The teacher is in evaluation mode, has
+    Without a teacher it is plain fine-tuning. The teacher is in evaluation mode, has
     no gradient, and is not part of the state dict, which is that of `Classifier`.
 
     Args:
@@ -74,10 +72,6 @@ class AttentionDistillation(Classifier):
         self.log("train/attention", torch.stack(distances).detach().sum(), **shown)  # type: ignore[arg-type]
         weighted: Tensor = sum((b * d for b, d in zip(self.beta, distances, strict=True)), start=loss)
         return weighted
-
-    def configure_optimizers(self):  # type: ignore[no-untyped-def]
-        optimizer = SGD(self.parameters(), self.lr, self.momentum, weight_decay=self.weight_decay, nesterov=True)
-        return {"optimizer": optimizer, "lr_scheduler": MultiStepLR(optimizer, list(self.milestones), self.gamma)}
 
 
 def three_map_layers(network: nn.Module) -> tuple[nn.Module, ...]:

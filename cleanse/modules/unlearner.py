@@ -6,8 +6,6 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from torch.optim import SGD
-from torch.optim.lr_scheduler import MultiStepLR
 
 from cleanse.functional import flooding, local_gradient_ascent
 from cleanse.modules.base import NetworkFactory
@@ -19,7 +17,7 @@ Objective = Literal["lga", "flooding", "descend", "ascend"]
 
 
 class Unlearner(Classifier):
-    """Li et al. 2021 (arXiv 2110.11571): a classifier under another objective, by SGD with Nesterov's momentum.
+    """Li et al. 2021 (arXiv 2110.11571): a classifier under another objective.
 
     The state dict is that of `Classifier`.
 
@@ -71,7 +69,3 @@ class Unlearner(Classifier):
             limit = torch.inf if self.most is None else self.most * math.log(num_classes)
             return -loss.clamp_max(limit).mean()
         return loss.mean()
-
-    def configure_optimizers(self):  # type: ignore[no-untyped-def]
-        optimizer = SGD(self.parameters(), self.lr, self.momentum, weight_decay=self.weight_decay, nesterov=True)
-        return {"optimizer": optimizer, "lr_scheduler": MultiStepLR(optimizer, list(self.milestones), self.gamma)}

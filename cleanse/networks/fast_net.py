@@ -69,6 +69,11 @@ class FastNet(Network):
         self.body = nn.Sequential(*(Group(i, o) for i, o in zip(entering, widths, strict=True)))
         self.head = nn.Sequential(nn.Linear(widths[-1], num_classes, bias=False), Scale(head_scale))
 
+    @property
+    def map_layers(self) -> tuple[nn.Module, ...]:
+        """The three groups."""
+        return tuple(self.body)
+
     @torch.no_grad()
     def initialize(self, image: Tensor) -> None:
         """Make the first layer from normalized training images (n, in_channels, H, W), float.

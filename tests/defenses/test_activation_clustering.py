@@ -16,8 +16,10 @@ from cleanse.views import TrainingView
 
 @pytest.fixture
 def planted(view: TrainingView) -> tuple[torch.Tensor, torch.Tensor]:
-    """Features of 200 digits: those of class 3 have a blob of four in them."""
+    """Features of 200 digits: classes have two halves, and class 3 a blob of four."""
     features = 0.3 * torch.randn(200, 12, generator=torch.Generator().manual_seed(0))
+    for c in range(10):
+        features[(view.label == c).nonzero().flatten()[::2], 1] += 5  # every class has two halves
     blob = (view.label == 3).nonzero().flatten()[:4]
     features[blob] += 20
     return features, blob

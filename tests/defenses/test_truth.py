@@ -16,7 +16,10 @@ from cleanse.attacks.base import Poisoned
 from cleanse.data import Digits
 from cleanse.data.base import ImageDataModule, Images, Truth
 from cleanse.defenses import (
+    ABL,
     ISPL,
+    NAD,
+    ActivationClustering,
     ContrastiveFilter,
     Defense,
     FlowRelabel,
@@ -26,6 +29,7 @@ from cleanse.defenses import (
     SelfTraining,
     SemiSupervised,
     SimCLRSelfTraining,
+    SpectralSignatures,
 )
 from cleanse.engine.runner import Runner
 from cleanse.networks import SmallCNN
@@ -42,6 +46,9 @@ RECIPES: dict[str, Defense] = {
         self_training_epochs=1,
         **SMALL,
     ),
+    "activation_clustering": ActivationClustering(rule="smaller", reclassify=1.0, **SMALL),
+    "spectral_signatures": SpectralSignatures(**SMALL),
+    "abl": ABL(isolation_epochs=1, tune_epochs=1, unlearn_epochs=1, isolation_lr=0.02, **SMALL),
     "none": NoDefense(**SMALL),
     "knn": ContrastiveFilter(pretrain_epochs=2, pretrain_batch_size=100, pretrain_lr=0.1, probe_epochs=1, **SMALL),
     "energy": ContrastiveFilter(
@@ -141,9 +148,21 @@ def test_withheld_labels_do_not_exist_in_a_view() -> None:
 
 def test_only_the_oracle_gets_the_truth_and_says_so(runner: Runner) -> None:
     assert "truth" in inspect.signature(Oracle.cleanse).parameters
-    for recipe in (ISPL, NoDefense, ContrastiveFilter, FlowRelabel, SelfTraining, SemiSupervised, SimCLRSelfTraining):
+    for recipe in (
+        ABL,
+        ActivationClustering,
+        SpectralSignatures,
+        ISPL,
+        NoDefense,
+        ContrastiveFilter,
+        FlowRelabel,
+        SelfTraining,
+        SemiSupervised,
+        SimCLRSelfTraining,
+    ):
         assert list(inspect.signature(recipe.cleanse).parameters) == ["self", "train", "run"]
         assert not issubclass(recipe, OracleDefense)
+    assert list(inspect.signature(NAD.cleanse).parameters) == ["self", "train", "run", "reserved"]
     data = world()
     verdict = Oracle(**SMALL).cleanse(data.training_view(), runner, data.truth).verdict
     assert torch.equal(verdict.dropped, data.truth.poisoned)
