@@ -25,6 +25,28 @@ FILTER = ("--model.pretrain_epochs", "1", "--model.probe_epochs", "1", "--model.
 SELF_TRAINING = ("--model.teacher_epochs", "1", "--model.iteration_epochs", "1")
 SHORT = {
     "ispl.yaml": ("--model.passes", "1", "--model.rounds", "2", "--model.self_training_epochs", "1"),
+    "asd.yaml": (
+        "--model.mixmatch_epochs",
+        "3",
+        "--model.by_class_epochs",
+        "1",
+        "--model.meta_from",
+        "2",
+        "--model.iterations",
+        "2",
+    ),
+    "dbd.yaml": (
+        "--model.pretrain_epochs",
+        "1",
+        "--model.pretrain_batch_size",
+        "50",
+        "--model.head_epochs",
+        "1",
+        "--model.mixmatch_epochs",
+        "2",
+        "--model.iterations",
+        "2",
+    ),
     "flow.yaml": ("--model.pretrain_epochs", "1", "--model.flow_epochs", "1"),
     **dict.fromkeys(("knn.yaml", "energy.yaml", "knn_energy.yaml", "supcon.yaml"), FILTER),
     **dict.fromkeys(("self_training.yaml", "semi_supervised.yaml"), SELF_TRAINING),

@@ -2,9 +2,11 @@
 
 from cleanse.defenses.abl import ABL
 from cleanse.defenses.activation_clustering import ActivationClustering
+from cleanse.defenses.asd import ASD
 from cleanse.defenses.base import Defense, OracleDefense, Outcome
 from cleanse.defenses.clean_images import CleanImagesDefense
 from cleanse.defenses.contrastive_filter import ContrastiveFilter
+from cleanse.defenses.dbd import DBD
 from cleanse.defenses.flow_relabel import FlowRelabel
 from cleanse.defenses.ispl import ISPL
 from cleanse.defenses.label_check import LabelCheck
@@ -18,6 +20,8 @@ from cleanse.defenses.spectral_signatures import SpectralSignatures
 
 __all__ = [
     "ABL",
+    "ASD",
+    "DBD",
     "ISPL",
     "NAD",
     "ActivationClustering",

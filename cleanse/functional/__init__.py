@@ -24,14 +24,17 @@ from cleanse.functional.foreign_cluster import Foreign, foreign_cluster
 from cleanse.functional.foreign_excess import foreign_excess
 from cleanse.functional.isolation_losses import flooding, local_gradient_ascent
 from cleanse.functional.knn_vote import knn_scores, knn_vote
+from cleanse.functional.lowest import lowest
 from cleanse.functional.lowest_of_class import lowest_of_class
 from cleanse.functional.margin import margin
+from cleanse.functional.mixmatch import mix, mixmatch_loss, ramp, sharpen
 from cleanse.functional.momentum import smooth
 from cleanse.functional.nondisruptive_score import nondisruptive_score
 from cleanse.functional.one_cycle import one_cycle_factor
 from cleanse.functional.outlying_low import outlying_low
 from cleanse.functional.pgd import pgd, random_start
 from cleanse.functional.poisoning_score import poisoning_score
+from cleanse.functional.pool_batches import pool_batches
 from cleanse.functional.relabel_confident import Relabeling, relabel_confident
 from cleanse.functional.schedule import (
     Profile,
@@ -46,6 +49,7 @@ from cleanse.functional.shared_trait import shared_trait
 from cleanse.functional.spectral_scores import spectral_count, spectral_scores
 from cleanse.functional.split_and_relabel import Split, split_and_relabel
 from cleanse.functional.supcon_loss import supcon_loss
+from cleanse.functional.symmetric_cross_entropy import symmetric_cross_entropy
 from cleanse.functional.trigger_cluster import Cluster, trigger_cluster
 from cleanse.functional.trim import fill_nan, trim
 from cleanse.functional.vote import keep_by_vote, modal_vote, vote_disagreement
@@ -96,26 +100,33 @@ __all__ = [
     "likeness_of_twins",
     "local_gradient_ascent",
     "lowest_of_class",
+    "lowest",
     "margin",
     "mean_rank",
+    "mix",
+    "mixmatch_loss",
     "modal_vote",
     "nondisruptive_score",
     "num_iterations",
     "one_cycle_factor",
     "outlying_low",
     "pgd",
-    "poisoning_score",
+    "pool_batches",
+    "ramp",
     "random_start",
+    "poisoning_score",
     "reclassified_elsewhere",
     "relabel_confident",
     "select_confident",
     "shared_trait",
+    "sharpen",
     "smooth",
     "spectral_count",
     "spectral_scores",
     "split_and_relabel",
     "start_agreement",
     "supcon_loss",
+    "symmetric_cross_entropy",
     "trigger_cluster",
     "trim",
     "trimmed_fraction",

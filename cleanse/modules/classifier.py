@@ -110,3 +110,11 @@ def warm_start(build: Callable[[], LightningModule], start: LightningModule) -> 
     module = build()
     module.load_state_dict(start.state_dict())
     return module
+
+
+def take_over(build: Callable[[], Classifier], fitted: ImageModule) -> Classifier:
+    """``build()`` with the network of a fitted module of another kind, as which it counts for the runner."""
+    module = build()
+    module.network.load_state_dict(fitted.network.state_dict())
+    module.stage_key = fitted.stage_key
+    return module.eval()

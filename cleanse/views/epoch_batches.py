@@ -52,3 +52,26 @@ class EpochBatches(Sampler[Tensor]):
                 yield batch
             else:
                 yield batch[self.rank :: self.world]
+
+
+class GivenBatches(Sampler[Tensor]):
+    """Batches that a module has put together, of which each process takes its part, a group of rows at a time.
+
+    Args:
+        batches: (n, B, k) int64: n batches over all processes, of B groups of k rows that stay together.
+        rank, world: this process and how many there are.
+
+    Yields:
+        int64 row numbers, group after group.
+    """
+
+    def __init__(self, batches: Tensor, rank: int, world: int) -> None:
+        self.batches, self.rank, self.world = batches, rank, world
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for batch in self.batches:
+            # every process needs a row: of too few groups, each gets all
+            yield (batch if len(batch) < self.world else batch[self.rank :: self.world]).flatten()

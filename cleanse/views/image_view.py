@@ -12,7 +12,7 @@ from cleanse.engine.fingerprint import describe
 from cleanse.utils.batch import Batch
 from cleanse.utils.check import at_least_one
 from cleanse.utils.image_spec import ImageSpec
-from cleanse.views.epoch_batches import EpochBatches, RowNumbers
+from cleanse.views.epoch_batches import EpochBatches, GivenBatches, RowNumbers
 from cleanse.views.image_source import ImageSource
 from cleanse.views.pixel_hashes import groups_of
 
@@ -23,6 +23,14 @@ class ChoosesRows(Protocol):
 
     def training_rows(self, epoch: int) -> Tensor:
         """Positions in the view, int64, to train on in ``epoch`` (counted from 0)."""
+
+
+@runtime_checkable
+class ChoosesBatches(Protocol):
+    """A module that puts its batches together itself, anew in every epoch."""
+
+    def training_batches(self, epoch: int) -> Tensor:
+        """(n, B, k) positions in the view, int64, for ``epoch`` (counted from 0); see `GivenBatches`."""
 
 
 class ImageView(LightningDataModule):
@@ -143,6 +151,8 @@ class ImageView(LightningDataModule):
         trainer, rows, epoch = self.trainer, torch.arange(len(self)), 0
         if trainer is not None:
             epoch = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
+            if isinstance(trainer.lightning_module, ChoosesBatches):
+                return self._loader(GivenBatches(trainer.lightning_module.training_batches(epoch), *self._place()))
             if isinstance(trainer.lightning_module, ChoosesRows):
                 rows = trainer.lightning_module.training_rows(epoch)
         return self._loader(EpochBatches(rows, self.batch_size, self.seed, self.drop_last, *self._place(), epoch=epoch))
@@ -180,7 +190,7 @@ class ImageView(LightningDataModule):
             self._copies[device] = self.rows.to(device), self.label.to(device)
         return self._copies[device]
 
-    def _loader(self, batches: EpochBatches) -> DataLoader[Tensor]:
+    def _loader(self, batches: EpochBatches | GivenBatches) -> DataLoader[Tensor]:
         # a generator of its own: an iterator draws a seed when it is made, and a resumed epoch makes one iterator less
         return DataLoader(RowNumbers(), batch_size=None, sampler=batches, generator=torch.Generator())
 

@@ -3,6 +3,7 @@
 import gc
 import inspect
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import FrameType, FunctionType, ModuleType
 from typing import Any
@@ -17,9 +18,12 @@ from cleanse.data import Digits
 from cleanse.data.base import ImageDataModule, Images, Truth
 from cleanse.defenses import (
     ABL,
+    ASD,
+    DBD,
     ISPL,
     NAD,
     ActivationClustering,
+    CleanImagesDefense,
     ContrastiveFilter,
     Defense,
     FlowRelabel,
@@ -58,6 +62,27 @@ RECIPES: dict[str, Defense] = {
     "semi_supervised": SemiSupervised(teacher_epochs=1, iteration_epochs=1, **SMALL),
     "simclr_self_training": SimCLRSelfTraining(
         encoder=SmallCNN, pretrain_epochs=1, pretrain_batch_size=100, teacher_epochs=1, iteration_epochs=1, **SMALL
+    ),
+    "asd": ASD(
+        virtual_layers=["head"],
+        mixmatch_epochs=3,
+        by_class_epochs=1,
+        meta_from=2,
+        mixmatch_batch_size=16,
+        iterations=4,
+        clean="certain",
+        clean_per_class=2,
+        certain_by=partial(ContrastiveFilter, method="none", **SMALL),
+        **SMALL,
+    ),
+    "dbd": DBD(
+        pretrain_epochs=1,
+        pretrain_batch_size=100,
+        head_epochs=1,
+        mixmatch_epochs=2,
+        mixmatch_batch_size=16,
+        iterations=4,
+        **SMALL,
     ),
     "flow": FlowRelabel(rule="relative", pretrain_epochs=2, pretrain_batch_size=100, flow_epochs=1, **SMALL),
 }
@@ -107,7 +132,9 @@ def test_the_verdict_does_not_depend_on_the_truth(name: str, tmp_path: Path) -> 
         assert torch.equal(view.source.image, train.source.image)
         assert torch.equal(view.label, train.label)
         run = Runner(tmp_path / str(len(verdicts)), arguments={"accelerator": "cpu", "devices": 1})
-        verdicts.append(RECIPES[name].cleanse(view, run).verdict)
+        recipe = RECIPES[name]
+        given = (None,) if isinstance(recipe, CleanImagesDefense) else ()
+        verdicts.append(recipe.cleanse(view, run, *given).verdict)
     assert not torch.equal(first.truth.poisoned, second.truth.poisoned)
     assert not torch.equal(first.truth.true_label, second.truth.true_label)
     assert verdicts[0].hash() == verdicts[1].hash()
@@ -152,6 +179,7 @@ def test_only_the_oracle_gets_the_truth_and_says_so(runner: Runner) -> None:
         ABL,
         ActivationClustering,
         SpectralSignatures,
+        DBD,
         ISPL,
         NoDefense,
         ContrastiveFilter,
@@ -162,7 +190,8 @@ def test_only_the_oracle_gets_the_truth_and_says_so(runner: Runner) -> None:
     ):
         assert list(inspect.signature(recipe.cleanse).parameters) == ["self", "train", "run"]
         assert not issubclass(recipe, OracleDefense)
-    assert list(inspect.signature(NAD.cleanse).parameters) == ["self", "train", "run", "reserved"]
+    for recipe in (ASD, NAD):
+        assert list(inspect.signature(recipe.cleanse).parameters) == ["self", "train", "run", "reserved"]
     data = world()
     verdict = Oracle(**SMALL).cleanse(data.training_view(), runner, data.truth).verdict
     assert torch.equal(verdict.dropped, data.truth.poisoned)
