@@ -119,6 +119,7 @@ class Runner:
         self._watchers: list[Callback] = []
         self._prefix = ""
         self._announced = True
+        self._waits = True
         self._scratch: Path | None = None
 
     # --- what a recipe calls ---
@@ -219,6 +220,16 @@ class Runner:
         finally:
             self._watchers = before
 
+    @contextmanager
+    def not_waiting(self) -> Iterator[None]:
+        """Inside the block, a stage that another command is computing raises `StageBusy` instead of being waited for."""
+        before = self._waits
+        self._waits = False
+        try:
+            yield
+        finally:
+            self._waits = before
+
     def expect(self, stages: Sequence[Planned] | None, advice: str = "") -> None:
         """Say what is going to be asked for; it is shown, with the time that it takes, before the first training.
 
@@ -280,7 +291,7 @@ class Runner:
         stage.directory.parent.mkdir(parents=True, exist_ok=True)
         if is_rank_zero():
             keep_precision(stage.directory.parent)
-        with only_one(stage.lock):
+        with only_one(stage.lock, self._waits) as lock:
             if from_rank_zero(is_there):
                 return False
             self._announce()
@@ -290,6 +301,11 @@ class Runner:
             with _full_disk_in_words(stage.part):
                 compute()
                 if is_rank_zero():
+                    if not lock.held():
+                        raise OSError(
+                            f"{stage.part} was taken over by another machine, which had no sign of life from this one "
+                            "for a while: the same command reads what that one makes"
+                        )
                     stage.commit()
             barrier()
         return True

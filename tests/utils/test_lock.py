@@ -71,3 +71,45 @@ def test_who_comes_at_the_very_moment_of_the_release_is_alone(tmp_path: Path, mo
     assert not third.acquire()
     second.release()
     assert third.acquire()
+
+
+def test_another_machine_that_shows_no_sign_of_life_loses_its_lock(tmp_path: Path) -> None:
+    """Its kernel still holds the file, as a file server does for a node that has died."""
+    gone, here = Lock(tmp_path / "lock", machine="gone"), Lock(tmp_path / "lock", lease=0.3)
+    assert gone.acquire()  # touched every 10 seconds, so not within this lease
+    assert not here.acquire(0.2)
+    assert here.acquire(2.0)
+    assert not gone.held()
+
+
+def test_who_lost_its_lock_does_not_take_it_from_the_next_one(tmp_path: Path) -> None:
+    asleep, here = Lock(tmp_path / "lock", machine="asleep"), Lock(tmp_path / "lock", lease=0.2)
+    assert asleep.acquire()
+    assert here.acquire(2.0)
+    asleep.release()
+    assert here.held()
+    assert not Lock(tmp_path / "lock").acquire()
+
+
+def test_another_machine_that_is_alive_keeps_its_lock(tmp_path: Path) -> None:
+    alive, here = Lock(tmp_path / "lock", lease=0.6, machine="alive"), Lock(tmp_path / "lock", lease=0.6)
+    assert alive.acquire()
+    assert not here.acquire(1.5)
+    assert alive.held()
+
+
+def test_where_machines_do_not_see_each_others_locks_the_file_says_who_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fcntl.flock", lambda file, how: None)
+    alive, here = Lock(tmp_path / "lock", lease=0.6, machine="alive"), Lock(tmp_path / "lock", lease=0.6)
+    assert alive.acquire()
+    assert not here.acquire(1.5)
+    alive.release()
+    assert here.acquire()
+
+
+def test_this_machines_lock_is_never_broken_for_want_of_a_sign(tmp_path: Path) -> None:
+    busy, here = Lock(tmp_path / "lock", lease=1000.0), Lock(tmp_path / "lock", lease=0.1)
+    assert busy.acquire()
+    assert not here.acquire(0.5)
