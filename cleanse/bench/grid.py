@@ -136,7 +136,9 @@ def read_grid(name: str) -> Grid:
         raise ValueError(f"{name} names no recipes: it is no grid; those that ship are in grids/")
     for key in content:
         if key not in OF_A_GRID:
-            raise ValueError(f"{name}: a grid has no {key!r}: {did_you_mean(str(key), OF_A_GRID)}it has {_list(OF_A_GRID)}")
+            raise ValueError(
+                f"{name}: a grid has no {key!r}: {did_you_mean(str(key), OF_A_GRID)}it has {_list(OF_A_GRID)}"
+            )
     recipes = _choices(name, "recipes", content["recipes"], "")
     there = {choice.name for choice in recipes}
     first = tuple(Choice(n, (f"{n}.yaml",)) for n in ALWAYS if n not in there)

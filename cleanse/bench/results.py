@@ -1,6 +1,7 @@
 """What a grid's cells came to: one Parquet file, a row for each cell, whoever ran it and whenever."""
 
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,7 +26,19 @@ PUBLISHED = ("published_sa", "published_asr", "published_tmr", "published_relabe
 COUNTS = ("kept", "relabelled", "dropped", "poisoned", "train_images", "test_images")
 OF_THE_MACHINE = ("seconds", "seconds_here", "peak_memory_mb", "device", "ended")
 """Columns that another machine, or a stop in between, may change."""
-TEXTS = ("cell", "recipe", "attack", "data", "change", "status", "failed", "given", "published_source", "run", "version")
+TEXTS = (
+    "cell",
+    "recipe",
+    "attack",
+    "data",
+    "change",
+    "status",
+    "failed",
+    "given",
+    "published_source",
+    "run",
+    "version",
+)
 COLUMNS = (
     "cell", *AXES, "status", "failed", *FIGURES, *COUNTS, "given", *PUBLISHED, "published_source",
     *OF_THE_MACHINE, "version", "run",
@@ -86,6 +99,21 @@ class GridResults:
     def left(self) -> list[Cell]:
         """The cells that have not ended."""
         return [cell for cell in self.grid.cells if self.status(cell) == MISSING]
+
+    def began(self, cell: Cell) -> None:
+        """Write down which process has begun a cell."""
+        atomic_write_text(self.folder / f".{cell.id}.pid", str(os.getpid()))
+
+    def ended(self, cell: Cell) -> None:
+        """Forget which process has begun a cell."""
+        (self.folder / f".{cell.id}.pid").unlink(missing_ok=True)
+
+    def runner_of(self, cell: Cell) -> int:
+        """The process that has begun a cell and not ended it; 0 if there is none."""
+        try:
+            return int(read_small(self.folder / f".{cell.id}.pid", 20))
+        except (OSError, ValueError):
+            return 0
 
     def forget_failed(self, cells: Sequence[Cell]) -> int:
         """Let failed cells be tried again; how many there were."""
@@ -153,7 +181,9 @@ class GridResults:
             axes = dict(zip(AXES, cell.names, strict=True))
             published = {f"published_{k}": v / 100 for k, v in cell.published.items()}
             own = found if status != MISSING else {}
-            rows.append({**own, **axes, **published, "cell": cell.id, "status": status, "published_source": cell.source})
+            rows.append(
+                {**own, **axes, **published, "cell": cell.id, "status": status, "published_source": cell.source}
+            )
         frame = pd.DataFrame(rows, columns=list(COLUMNS))
         for name in COLUMNS:
             if name in TEXTS or name == "device":

@@ -93,12 +93,14 @@ def _try(cell: Cell, results: GridResults, run: RunCell) -> Lock | None:
         if results.status(cell) != MISSING:
             return None
         log.info("cell %s", cell.title)
+        results.began(cell)
         begun = time.monotonic()
         machine: dict[str, Any] = {"device": device()}
         try:
             with peak_memory() as peak:
                 experiment = run(cell, results.root)
         except StageBusy as busy:
+            results.ended(cell)
             return Lock(busy.path)
         except Exception as error:  # whatever a recipe runs into, the other cells go on
             why = " ".join(str(error).split()) or type(error).__name__
@@ -110,6 +112,7 @@ def _try(cell: Cell, results: GridResults, run: RunCell) -> Lock | None:
         else:
             machine |= {"seconds_here": round(time.monotonic() - begun, 3), "peak_memory_mb": peak()}
             results.write_done(cell, experiment.directory, experiment.results, machine)
+        results.ended(cell)
         results.collect(at_once=False)
         return None
     finally:

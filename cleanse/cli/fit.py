@@ -20,7 +20,7 @@ from cleanse.experiments.recipe_name import recipe_name
 from cleanse.report import results_table
 from cleanse.utils.suggest import did_you_mean
 
-COMMANDS = ("check", "fit", "export", "report", "table", "predict", "test", "poison", "configs")
+COMMANDS = ("check", "fit", "export", "report", "table", "predict", "test", "poison", "bench", "stages", "configs")
 
 
 def run(argv: Sequence[str]) -> None:

@@ -21,6 +21,8 @@ commands:
   predict   classes of images, as a CSV file:              cleanse predict RUN [--images DIR] [--out FILE]
   test      SA, ASR, RA and TMR of a run's classifier:     cleanse test RUN
   poison    freeze a poisoned data set, as files:          cleanse poison --config ... --out DIR
+  bench     a grid of recipes, attacks and seeds:          cleanse bench grids/quick.yaml [--workers N]
+  stages    what the stages on disk take, and prune them:  cleanse stages [--unused --older 30d] [--prune]
   configs   the names of the config files that come with cleanse
 
 examples:
@@ -89,6 +91,14 @@ def _command(argv: list[str]) -> None:
         from cleanse.cli.table import table
 
         table(argv[1:])
+    elif argv[0] == "bench":
+        from cleanse.cli.bench import bench
+
+        bench(argv[1:])
+    elif argv[0] == "stages":
+        from cleanse.cli.stages import stages
+
+        stages(argv[1:])
     else:
         from cleanse.cli.fit import run
 

@@ -222,7 +222,7 @@ class Runner:
 
     @contextmanager
     def not_waiting(self) -> Iterator[None]:
-        """Inside the block, a stage that another command is computing raises `StageBusy` instead of being waited for."""
+        """Inside the block, A stage that another command is computing raises `StageBusy`: nobody waits for it."""
         before = self._waits
         self._waits = False
         try:

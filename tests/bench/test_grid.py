@@ -1,0 +1,139 @@
+"""A grid's yaml gives the cells that it names, each once."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from cleanse.bench.cell import Cell
+from cleanse.bench.grid import Grid, read_grid
+from cleanse.bench.worker import in_turn, shard_of
+from cleanse.experiments.build import parse
+from cleanse.utils.configs import shipped
+
+from .conftest import MakeGrid
+
+GRIDS = [name for name in shipped() if name.startswith("grids/")]
+SMALL = "recipes: [knn]\nattacks: [badnets, blend]\ndata: {digits: quick.yaml}\n"
+
+
+def titles(grid: Grid) -> list[str]:
+    return sorted(cell.title for cell in grid.cells)
+
+
+def test_none_and_oracle_are_always_there(make_grid: MakeGrid) -> None:
+    grid = make_grid("recipes: [knn]\nattacks: [badnets]\n")
+    assert titles(grid) == ["knn badnets seed 0", "none badnets seed 0", "oracle badnets seed 0"]
+
+
+def test_the_cells_are_the_product_of_the_axes(make_grid: MakeGrid) -> None:
+    assert len(make_grid(SMALL + "rates: [0.05, 0.1]\nseeds: [0, 1, 2]\n").cells) == 3 * 2 * 2 * 3
+
+
+def test_a_rate_of_zero_is_one_cell_without_attack_for_all_attacks(make_grid: MakeGrid) -> None:
+    assert titles(make_grid(SMALL + "rates: [0]\n")) == ["knn clean digits seed 0", "none clean digits seed 0"]
+
+
+def test_a_rate_takes_the_place_of_what_the_attack_says(make_grid: MakeGrid) -> None:
+    cell = next(c for c in make_grid(SMALL + "rates: [0.02]\nrate_of: class_rate\n").cells if c.recipe == "knn")
+    rates = {k: v for k, v in cell.overrides.items() if k.endswith(("rate", "count"))}
+    expected = {"data.attack.count": None, "data.attack.poison_rate": None, "data.attack.class_rate": 0.02}
+    assert rates == expected
+
+
+def test_changes_are_made_one_at_a_time(make_grid: MakeGrid) -> None:
+    changes = "changes: {a: {overrides: {model.k: 1}}, b: {overrides: {model.lr: 1}}}\n"
+    text = "recipes: [knn]\nattacks: [badnets]\n" + changes
+    cells = [c for c in make_grid(text).cells if c.recipe == "knn"]
+    assert {c.change: c.overrides.get("model.k", 0) + 2 * c.overrides.get("model.lr", 0) for c in cells} == {  # type: ignore[operator]
+        "": 0, "a": 1, "b": 2,
+    }  # fmt: skip
+
+
+def test_a_change_leaves_none_and_the_oracle_alone(make_grid: MakeGrid) -> None:
+    grid = make_grid("recipes: [knn]\nattacks: [badnets]\nchanges: {a: {overrides: {model.k: 1}}}\n")
+    assert {c.recipe for c in grid.cells if c.change} == {"knn"}
+
+
+def test_exclude_takes_cells_out(make_grid: MakeGrid) -> None:
+    grid = make_grid(SMALL + "exclude: [{recipe: knn, attack: blend}]\n")
+    assert "knn blend digits seed 0" not in titles(grid)
+    assert len(grid.cells) == 5
+
+
+def test_include_adds_cells_that_no_axis_has(make_grid: MakeGrid) -> None:
+    grid = make_grid(SMALL + "include: [{recipe: knn, attack: blend, rate: 0.3, seed: [7, 8]}]\n")
+    assert len(grid.cells) == 8
+    assert {"knn blend digits 0.3 seed 7", "knn blend digits 0.3 seed 8"} < set(titles(grid))
+
+
+def test_for_says_what_a_choice_goes_with(make_grid: MakeGrid) -> None:
+    recipes = "recipes: {knn: , energy: {configs: energy.yaml, for: {attack: blend}}}\n"
+    grid = make_grid(recipes + "attacks: [badnets, blend]\n")
+    assert [c.attack for c in grid.cells if c.recipe == "energy"] == ["blend"]
+
+
+def test_published_figures_are_beside_their_cell(make_grid: MakeGrid) -> None:
+    text = SMALL + "rates: [0.1, 0.2]\npublished:\n- {source: X, rate: 0.2, recipes: {knn: {blend: {sa: 93.5}}}}\n"
+    found = [cell for cell in make_grid(text).cells if cell.published]
+    assert [cell.title for cell in found] == ["knn blend digits 0.2 seed 0"]
+    assert found[0].published == {"sa": 93.5}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("recipe: [knn]", "names no recipes"),
+        ("recipes: [knn]\nseed: [1]", "has no 'seed': did you mean seeds"),
+        ("recipes: [knn]\nrates: [10]", "10 is no rate"),
+        ("recipes: [knn]\nseeds: [one]", "'one' is no seed"),
+        ("recipes: [knn]\nrate_of: rate", "rate_of is 'rate'"),
+        ("recipes: [knn]\nexclude: [{recipe: kmn}]", "there is no recipe 'kmn': did you mean knn"),
+        ("recipes: [knn]\nexclude: [{defense: knn}]", "there is no axis 'defense'"),
+        ("recipes: {knn: {config: knn.yaml}}", "recipes.knn has no 'config'"),
+        ("recipes: [knn]\npublished: [{recipes: {}}]", "need their source"),
+        ("recipes: [knn]\nexclude: [{attack: clean}]", "every one is excluded"),
+    ],
+)
+def test_a_grid_that_makes_no_sense_is_refused_with_a_sentence(make_grid: MakeGrid, text: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        make_grid(text)
+
+
+@pytest.mark.parametrize("count", [1, 3, 5, 40])
+def test_shards_are_disjoint_and_unite_to_the_grid(make_grid: MakeGrid, count: int) -> None:
+    cells = make_grid(SMALL + "seeds: [0, 1, 2, 3]\n").cells
+    parts = [shard_of(cells, i, count) for i in range(1, count + 1)]
+    assert [cell for part in parts for cell in part] == list(cells)
+
+
+def test_workers_begin_with_different_data_and_do_all(make_grid: MakeGrid) -> None:
+    cells = make_grid(SMALL).cells
+    orders = [in_turn(cells, i, 2) for i in range(2)]
+    assert {order[0].attack for order in orders} == {"badnets", "blend"}
+    assert sorted(c.id for c in orders[1]) == sorted(c.id for c in cells)
+
+
+def test_a_changed_config_file_makes_another_cell_of_it(tmp_path: Path) -> None:
+    def id_with(text: str, name: str) -> str:
+        (tmp_path / name).write_text(text)
+        return Cell("a", "b", "c", None, 0, "", (str(tmp_path / name),), {}).id
+
+    assert id_with("model: A\n", "one.yaml") == id_with("model:  A  # the same\n", "two.yaml")
+    assert id_with("model: A\n", "three.yaml") != id_with("model: B\n", "four.yaml")
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_every_value_of_a_shipped_grid_is_understood(name: str, tmp_path: Path) -> None:
+    """One cell at least for each recipe, attack, data set and change, parsed and built as far as that needs no data."""
+    covered: set[tuple[str, str]] = set()
+    for cell in read_grid(name).cells:
+        own = {(axis, getattr(cell, axis)) for axis in ("recipe", "attack", "data", "change")}
+        if own <= covered:
+            continue
+        covered |= own
+        parse(shlex.split(cell.command(str(tmp_path)))[1:]).setup()
+
+
+def test_the_quick_grid_has_24_cells() -> None:
+    assert len(read_grid("grids/quick.yaml").cells) == 24
