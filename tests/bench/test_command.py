@@ -1,0 +1,137 @@
+"""`cleanse bench` end to end: real cells on a few digits, its table, its report and W&B."""
+
+import json
+import struct
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from cleanse.bench.grid import read_grid
+from cleanse.bench.part import Part, run_part
+from cleanse.bench.results import GridResults, figures_of
+from cleanse.cli.main import main
+
+Cleanse = Callable[..., "subprocess.CompletedProcess[str]"]
+GRID = """
+recipes: [none, oracle]
+attacks: [clean, badnets]
+data: {digits: quick.yaml}
+rates: [0.1]
+overrides: {data.limit_train: 80, data.limit_test: 40, model.epochs: 2, data.attack.target: 0}
+changes:
+  broken: {overrides: {model.epochs: 0}, for: {recipe: none, attack: badnets}}
+published:
+- {source: "A Paper, Table 9", recipes: {none: {badnets: {sa: 12.5, asr: 99}}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A grid that one process has run."""
+    folder = tmp_path_factory.mktemp("bench")
+    (folder / "tiny.yaml").write_text(GRID)
+    run_part(Part(str(folder / "tiny.yaml"), str(folder / "runs")))
+    return folder
+
+
+def test_every_cell_has_its_figures_or_the_reason_why_not(folder: Path) -> None:
+    table = pd.read_parquet(folder / "runs" / "bench" / "tiny.parquet").set_index(["recipe", "attack", "change"])
+    assert table["status"].to_dict() == {
+        ("none", "clean", ""): "done", ("none", "badnets", ""): "done", ("oracle", "badnets", ""): "done",
+        ("none", "badnets", "broken"): "failed",
+    }  # fmt: skip
+    assert "epochs" in table.loc[("none", "badnets", "broken"), "failed"]
+    done = table[table["status"] == "done"]
+    assert done[["sa", "seconds", "seconds_here", "train_images"]].notna().all().all()
+    assert done.loc["oracle", "tpr"].tolist() == [1.0]
+
+
+def test_two_workers_make_the_same_table(folder: Path, cleanse: Cleanse) -> None:
+    (folder / "again").mkdir(exist_ok=True)
+    cleanse("bench", str(folder / "tiny.yaml"), "--root", str(folder / "again"), "--workers", "2")
+    one, two = (pd.read_parquet(folder / root / "bench" / "tiny.parquet") for root in ("runs", "again"))
+    pd.testing.assert_frame_equal(figures_of(one), figures_of(two))
+
+
+def test_rows_that_are_lost_are_found_again_from_the_stages_on_disk(folder: Path) -> None:
+    """The whole table from cached cells: nothing is trained again."""
+    results = GridResults(read_grid(str(folder / "tiny.yaml")), folder / "runs")
+    before = figures_of(results.table())
+    stages = {path.name: path.stat().st_mtime_ns for path in (folder / "runs").glob("*/stage.json")}
+    for row in results.folder.glob("*.json"):
+        row.unlink()
+    again = run_part(Part(str(folder / "tiny.yaml"), str(folder / "runs"))).table()
+    pd.testing.assert_frame_equal(figures_of(again), before)
+    assert {path.name: path.stat().st_mtime_ns for path in (folder / "runs").glob("*/stage.json")} == stages
+
+
+def test_the_plan_says_what_is_there_and_what_is_not(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    more = folder / "tiny.yaml"
+    more.write_text(GRID + "seeds: [0, 1]\n")
+    main(["bench", str(more), "--root", str(folder / "runs"), "--dry-run"])
+    more.write_text(GRID)
+    said = capsys.readouterr().out
+    assert "8 cells: 3 done, 1 failed, 4 to run" in said
+    assert "hours in one process" in said
+
+
+def test_the_report_has_published_figures_failures_and_no_address(folder: Path, capsys: Any) -> None:
+    main(["bench", "report", str(folder / "tiny.yaml"), "--root", str(folder / "runs")])
+    page = Path(capsys.readouterr().out.splitlines()[-1]).read_text()
+    assert "4 cells: 3 done, 1 failed, 0 missing" in page
+    assert "12.50" in page
+    assert "A Paper, Table 9" in page
+    assert "none broken" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "https://" not in page
+    markdown = (folder / "runs" / "bench" / "tiny.md").read_text()
+    assert "| oracle | badnets | digits | 10 |" in markdown
+    assert (folder / "runs" / "bench" / "tiny.tex").read_text().startswith(r"\begin{tabular}")
+
+
+def test_a_wrong_option_is_one_sentence(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["bench", str(folder / "tiny.yaml"), "--shard", "5/4"])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == "cleanse: --shard is '5/4': write it as 1/4 to 4/4\n"
+
+
+def records(path: Path) -> Iterator[bytes]:
+    """The records of an offline W&B file (LevelDB's log format: blocks of 32 KiB, fragments with a 7-byte header)."""
+    content, at, held = path.read_bytes(), 7, b""
+    while at + 7 <= len(content):
+        if 32768 - at % 32768 < 7:
+            at += 32768 - at % 32768
+            continue
+        _, length, kind = struct.unpack("<IHB", content[at : at + 7])
+        held += content[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # a whole record, or the last fragment of one
+            yield held
+            held = b""
+
+
+def test_wandb_has_a_group_a_run_for_each_cell_and_the_table(cleanse: Cleanse, tmp_path: Path) -> None:
+    pb = pytest.importorskip("wandb.proto.wandb_internal_pb2")
+    (tmp_path / "tiny.yaml").write_text(GRID.replace("recipes: [none, oracle]", "recipes: [none]"))
+    done = cleanse("bench", "tiny.yaml", "--wandb", "mine", WANDB_MODE="", WANDB_API_KEY="", NETRC=str(tmp_path / "no"))
+    assert "wandb login" not in done.stderr
+    names, summary, tables = {}, {}, []
+    for file in tmp_path.glob("runs/bench/wandb/offline-run-*/*.wandb"):
+        for content in records(file):
+            record = pb.Record.FromString(content)
+            if record.HasField("run"):
+                names[record.run.display_name] = (record.run.run_group, record.run.job_type, record.run.project)
+            own = {item.key or "/".join(item.nested_key): item.value_json for item in record.summary.update}
+            summary |= own
+        tables += [json.loads(path.read_text()) for path in (file.parent / "files" / "media" / "table").rglob("*.json")]
+    assert names["tiny table"] == ("tiny", "table", "mine")
+    assert names["none badnets digits 0.1 seed 0"] == ("tiny", "cell", "mine")
+    assert {job for _, job, _ in names.values()} == {"cell", "table"}
+    assert {"none/badnets/digits/sa", "none/badnets/digits/asr", "none/clean/digits/sa"} <= set(summary)
+    whole = max(tables, key=lambda table: len(table["data"]))
+    assert {"recipe", "attack", "sa", "asr", "published_sa"} <= set(whole["columns"])
