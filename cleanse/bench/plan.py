@@ -1,9 +1,14 @@
 """What a grid still has to do, before it does it."""
 
 from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 
+from cleanse.attacks import Attack
 from cleanse.bench.cell import Cell
 from cleanse.bench.results import DONE, FAILED, MISSING, GridResults
+from cleanse.experiments.build import build
+from cleanse.experiments.experiment import plan, prepare
 
 
 def plan_text(results: GridResults) -> str:
@@ -18,7 +23,44 @@ def plan_text(results: GridResults) -> str:
     lines += [f"{status[cell.id]:8} {cell.id:14} {cell.title}" for cell in cells]
     lines.append("")
     lines.append(f"{len(cells)} cells: {count[DONE]} done, {count[FAILED]} failed, {count[MISSING]} to run")
-    return "\n".join([*lines, *_hours(results, status)])
+    left = [cell for cell in cells if status[cell.id] == MISSING]
+    return "\n".join([*lines, *_trainings(left, results.root), *_hours(results, status)])
+
+
+def _trainings(cells: Sequence[Cell], root: Path) -> list[str]:
+    """How many trainings the cells ask for, and how many of them differ, as far as one can know before the first one.
+
+    Of a cell whose attack trains a model nothing is known, and nothing of a training that sees what an earlier stage
+    leaves of the images.
+    """
+    asked = later = 0
+    folders: set[Path] = set()
+    unknown: list[str] = []
+    for cell in cells:
+        try:
+            setup = build(cell.configs, {**cell.overrides, "root": str(root)})
+            if setup.data.attack is not None and type(setup.data.attack).learn is not Attack.learn:
+                raise ValueError("its attack trains a model")
+            prepare(setup.data, setup.run, setup.threads)
+            stages = plan(setup, setup.data.training_view())
+            if stages is None:
+                raise ValueError("its recipe says nothing of its stages")
+        except (ValueError, OSError) as error:
+            unknown.append(f"  {cell.title}: {' '.join(str(error).split())}")
+            continue
+        fits = [stage for stage in stages if stage.epochs]
+        found = [setup.run.directory_of(stage) for stage in fits]
+        asked += len(fits)
+        later += found.count(None)
+        folders |= {folder for folder in found if folder is not None}
+    if not cells:
+        return []
+    there = sum(folder.is_dir() for folder in folders)
+    lines = [
+        f"{asked} trainings: {len(folders)} distinct ones that are known before the first, {there} of them on disk, "
+        f"and {later} that depend on what an earlier stage finds"
+    ]
+    return lines + ([f"nothing is known of {len(unknown)} cells:", *unknown[:10]] if unknown else [])
 
 
 def _hours(results: GridResults, status: dict[str, str]) -> list[str]:

@@ -50,7 +50,7 @@ def run_cell(cell: Cell, root: Path, logger: object = None) -> Experiment:
     """
     more = {} if logger is None else {"trainer.logger": logger}
     setup = build(cell.configs, {**cell.overrides, **more, "root": str(root)})
-    with setup.run.not_waiting():
+    with setup.run.as_one_of_many():
         return run_experiment(setup)
 
 

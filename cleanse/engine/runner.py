@@ -119,7 +119,7 @@ class Runner:
         self._watchers: list[Callback] = []
         self._prefix = ""
         self._announced = True
-        self._waits = True
+        self._alone = True
         self._scratch: Path | None = None
 
     # --- what a recipe calls ---
@@ -221,14 +221,14 @@ class Runner:
             self._watchers = before
 
     @contextmanager
-    def not_waiting(self) -> Iterator[None]:
-        """Inside the block, A stage that another command is computing raises `StageBusy`: nobody waits for it."""
-        before = self._waits
-        self._waits = False
+    def as_one_of_many(self) -> Iterator[None]:
+        """Inside the block, a stage that another command is computing raises `StageBusy`, and no plan is measured."""
+        before = self._alone
+        self._alone = False
         try:
             yield
         finally:
-            self._waits = before
+            self._alone = before
 
     def expect(self, stages: Sequence[Planned] | None, advice: str = "") -> None:
         """Say what is going to be asked for; it is shown, with the time that it takes, before the first training.
@@ -240,6 +240,17 @@ class Runner:
         self.screen.plan = None if stages is None else Plan(stages)
         self.screen.advice = advice
         self._announced = False
+
+    def directory_of(self, planned: Planned) -> Path | None:
+        """Where a planned training will be; None for a table, and where an earlier stage decides what it sees."""
+        if not planned.epochs or planned.most:
+            return None
+        try:
+            trainer = _effective({**self.arguments, "max_epochs": planned.epochs})
+            spec = {"fit": describe(planned.build), "data": _spec(planned.data), "trainer": trainer}
+            return self._stage(planned.name.rpartition("/")[2], spec, "model.ckpt").directory
+        except ValueError:
+            return None
 
     def fixed(self) -> dict[str, Any]:
         """The trainer arguments of the whole run that can change a result."""
@@ -291,7 +302,7 @@ class Runner:
         stage.directory.parent.mkdir(parents=True, exist_ok=True)
         if is_rank_zero():
             keep_precision(stage.directory.parent)
-        with only_one(stage.lock, self._waits) as lock:
+        with only_one(stage.lock, wait=self._alone) as lock:
             if from_rank_zero(is_there):
                 return False
             self._announce()
@@ -316,7 +327,7 @@ class Runner:
             return
         self._announced = True
         plan = self.screen.plan
-        if not self.screen.enabled or plan is None:
+        if not self.screen.enabled or plan is None or not self._alone:
             self.screen.unknown()
             return
         there = [stage for stage in plan.coming if self._is_there(stage)]
@@ -329,14 +340,8 @@ class Runner:
 
     def _is_there(self, planned: Planned) -> bool:
         """Whether the directory of a planned training is there already; not asked where its images are not known."""
-        if not planned.epochs or planned.most:
-            return False
-        try:
-            trainer = _effective({**self.arguments, "max_epochs": planned.epochs})
-            spec = {"fit": describe(planned.build), "data": _spec(planned.data), "trainer": trainer}
-            return self._stage(planned.name.rpartition("/")[2], spec, "model.ckpt").directory.is_dir()
-        except ValueError:
-            return False
+        directory = self.directory_of(planned)
+        return directory is not None and directory.is_dir()
 
     def _home(self) -> Path:
         """Where new stages go: the root, or a temporary folder where the root can only be read."""

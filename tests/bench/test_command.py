@@ -77,6 +77,7 @@ def test_the_plan_says_what_is_there_and_what_is_not(folder: Path, capsys: pytes
     said = capsys.readouterr().out
     assert "8 cells: 3 done, 1 failed, 4 to run" in said
     assert "hours in one process" in said
+    assert "3 trainings: 3 distinct ones that are known before the first, 0 of them on disk" in said
 
 
 def test_the_report_has_published_figures_failures_and_no_address(folder: Path, capsys: Any) -> None:
