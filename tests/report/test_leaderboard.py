@@ -1,0 +1,58 @@
+"""A grid's table for people: means over seeds, a paper's figures beside ours, and what is not there."""
+
+import pandas as pd
+import pytest
+
+from cleanse.report.leaderboard import FIGURES, as_latex, as_markdown, leaderboard, leaderboard_page
+
+NAN = float("nan")
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    """Two seeds of knn, one of none with its second missing, and one that failed."""
+    rows = [
+        ("knn", "badnets", 0, "done", 0.90, 0.02, 0.92, ""),
+        ("knn", "badnets", 1, "done", 0.92, 0.04, 0.92, ""),
+        ("none", "badnets", 0, "done", 0.95, 1.00, NAN, ""),
+        ("none", "badnets", 1, "missing", NAN, NAN, NAN, ""),
+        ("a_b|c", "<b>x</b>", 0, "failed", NAN, NAN, NAN, "no & luck"),
+    ]
+    names = ["recipe", "attack", "seed", "status", "sa", "asr", "published_sa", "failed"]
+    frame = pd.DataFrame(rows, columns=names)
+    return frame.assign(
+        **{name: NAN for name in FIGURES if name not in frame}, published_asr=NAN, published_tmr=NAN,
+        published_relabel_accuracy=NAN, published_source=["A Paper, Table 1"] * 2 + [""] * 3, change="", data="digits",
+        rate=0.1, given="", seconds=3.0, peak_memory_mb=100.0,
+    )  # fmt: skip
+
+
+def test_mean_and_deviation_over_seeds_and_the_difference_to_the_paper(table: pd.DataFrame) -> None:
+    row = leaderboard(table)[0]
+    assert row["sa"] == pytest.approx((0.91, 0.0141421, 2), rel=1e-4)
+    assert row["difference"]["sa"] == pytest.approx(-0.01)
+    assert row["source"] == "A Paper, Table 1"
+
+
+def test_cells_that_are_not_done_are_counted(table: pd.DataFrame) -> None:
+    assert [row["cells"] for row in leaderboard(table)] == [
+        {"done": 2, "failed": 0, "missing": 0},
+        {"done": 1, "failed": 0, "missing": 1},
+        {"done": 0, "failed": 1, "missing": 0},
+    ]
+
+
+def test_the_page_shows_figures_failures_and_a_chart(table: pd.DataFrame) -> None:
+    page = leaderboard_page(table, "mine")
+    assert "91.0 ± 1.4" in page
+    assert "no &amp; luck" in page
+    assert "&lt;b&gt;x&lt;/b&gt;" in page
+    assert "<b>x</b>" not in page
+    assert page.count("<svg") == 1
+    assert 'src="' not in page
+
+
+def test_markdown_and_latex_escape_names(table: pd.DataFrame) -> None:
+    assert "| a_b\\|c | <b>x</b> | digits | 10 | 0, 1 failed |" in as_markdown(table)
+    assert "91.0 $\\pm$ 1.4 &" in as_latex(table)
+    assert "a\\_b|c &" in as_latex(table)
