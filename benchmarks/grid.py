@@ -2,8 +2,8 @@
 
     python benchmarks/grid.py [GRID] [--root DIR] [--workers]
 
-Runs GRID (grids/quick.yaml) in one process, again from its stages (rows removed), and with --workers in fresh roots with
-one and with two processes, each of one thread. For a machine that does nothing else.
+Runs GRID (grids/quick.yaml) in one process, again from its stages (rows removed), and with --workers in fresh roots
+with one and with two processes, each of one thread. For a machine that does nothing else.
 """
 
 import argparse
