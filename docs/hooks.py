@@ -5,7 +5,13 @@ from typing import Any
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 PLACE = "<!-- every config -->"
-TITLES = {".": "Recipes, modules and studies", "attacks": "Attacks", "data": "Data", "grids": "Grids", "quick": "Quick presets"}
+TITLES = {
+    ".": "Recipes, modules and studies",
+    "attacks": "Attacks",
+    "data": "Data",
+    "grids": "Grids",
+    "quick": "Quick presets",
+}
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:

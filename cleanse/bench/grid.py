@@ -110,6 +110,8 @@ class Grid:
         overrides: dict[str, object] = {"report": False, "compare": [], **self.overrides}
         for choice in (recipe, data, attack, change):
             overrides |= choice.overrides
+        if clean:  # what is said of every attack does not concern none
+            overrides = {k: v for k, v in overrides.items() if not k.startswith("data.attack.")}
         if rate is not None:
             overrides |= {f"data.attack.{name}": None for name in ("count", *RATES)}
             overrides[f"data.attack.{self.rate_of}"] = rate

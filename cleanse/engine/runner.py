@@ -323,11 +323,11 @@ class Runner:
 
     def _announce(self) -> None:
         """Before the first stage that is not on disk: show what is still to be done, and how long it will take."""
-        if self._announced:
+        if self._announced or not self._alone:
             return
         self._announced = True
         plan = self.screen.plan
-        if not self.screen.enabled or plan is None or not self._alone:
+        if not self.screen.enabled or plan is None:
             self.screen.unknown()
             return
         there = [stage for stage in plan.coming if self._is_there(stage)]

@@ -34,6 +34,13 @@ def test_a_rate_of_zero_is_one_cell_without_attack_for_all_attacks(make_grid: Ma
     assert titles(make_grid(SMALL + "rates: [0]\n")) == ["knn clean digits seed 0", "none clean digits seed 0"]
 
 
+def test_what_is_said_of_every_attack_does_not_concern_none(make_grid: MakeGrid) -> None:
+    grid = make_grid(SMALL + "rates: [0, 0.1]\noverrides: {data.attack.target: 3}\n")
+    assert {c.attack: c.overrides.get("data.attack.target") for c in grid.cells} == {
+        "clean": None, "badnets": 3, "blend": 3,
+    }  # fmt: skip
+
+
 def test_a_rate_takes_the_place_of_what_the_attack_says(make_grid: MakeGrid) -> None:
     cell = next(c for c in make_grid(SMALL + "rates: [0.02]\nrate_of: class_rate\n").cells if c.recipe == "knn")
     rates = {k: v for k, v in cell.overrides.items() if k.endswith(("rate", "count"))}
