@@ -75,7 +75,7 @@ def main(images: int = 1280, rounds: int = 3) -> None:
     for _ in range(rounds):  # in turn, so that both see the same machine
         loader = DataLoader(Usual(image, label), BATCH, shuffle=True, drop_last=True, num_workers=2)
         begun = time.perf_counter()
-        trainer("32-true").fit(PlainClassifier(ResNet18, 3, 10, MEAN, STD), loader)
+        trainer("32-true").fit(PlainClassifier(ResNet18, ImageSpec(3, 10, MEAN, STD, (32, 32))), loader)
         times["usual"].append(time.perf_counter() - begun)
         view = TrainingView(source, torch.arange(images), label, [PadCrop(4), RandomHorizontalFlip()], BATCH)
         begun = time.perf_counter()

@@ -52,10 +52,10 @@ def plain_flow(features: int) -> Flow:
     return Flow(CompositeTransform(steps), StandardNormal([features]))
 
 
-def one_after_the_other(table: TableView, epochs: int) -> list[Flow]:
-    x, flows = (table.features - table.mean) / (table.std + 1e-6), []
+def one_after_the_other(table: TableView, epochs: int, device: str = "cpu") -> list[Flow]:
+    x, flows = ((table.features - table.mean) / (table.std + 1e-6)).to(device), []
     for c in range(table.num_classes):
-        flow, rows = plain_flow(x.shape[1]), x[table.label == c]
+        flow, rows = plain_flow(x.shape[1]).to(device), x[(table.label == c).to(device)]
         optimizer = torch.optim.Adam(flow.parameters(), lr=1e-3, betas=(0.9, 0.99))
         for _ in range(epochs):
             order = torch.randperm(len(rows))
@@ -68,9 +68,9 @@ def one_after_the_other(table: TableView, epochs: int) -> list[Flow]:
     return flows
 
 
-def at_once(table: TableView, epochs: int) -> FlowDensity:
+def at_once(table: TableView, epochs: int, device: str = "cpu") -> FlowDensity:
     trainer = Trainer(
-        accelerator="cpu", devices=1, max_epochs=epochs, logger=False, enable_checkpointing=False,
+        accelerator=device, devices=1, max_epochs=epochs, logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
     module = FlowDensity()

@@ -86,7 +86,7 @@ or in Python `cleanse.data.Frozen("THIS_FOLDER")`. As a folder of images of whic
 
 given: with this label in `train`; true: of this class before the attack, and of these by role.
 """
-OF_A_RUN = ("model", "threads", "compare", "watch", "baseline", "verdict_only", "report")
+OF_A_RUN = ("model", "threads", "compile", "compare", "watch", "baseline", "verdict_only", "report")
 """Sections of the configs of runs, which say nothing about the data."""
 
 

@@ -19,6 +19,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
+from cleanse.engine.compiled import compile_network
 from cleanse.engine.distributed import barrier, from_rank_zero, in_group, is_rank_zero, join_group
 from cleanse.engine.fingerprint import describe
 from cleanse.engine.lock import only_one
@@ -90,6 +91,7 @@ class Runner:
         arguments: the trainer arguments of the whole run; the ones that can change a result are in every key.
         loggers: (stage's directory, stage's name) to loggers.
         screen: where progress is shown.
+        compile: let torch.compile make faster kernels for the networks that are trained; see `compile_network`.
 
     Example::
 
@@ -106,6 +108,7 @@ class Runner:
         arguments: Mapping[str, Any] | None = None,
         loggers: Callable[[Path, str], list[Logger]] | None = None,
         screen: Screen | None = None,
+        compile: bool = False,
     ) -> None:
         self.root, self.seed, self.arguments = Path(root), seed, dict(arguments or {})
         if trainer is None and self.arguments.get("callbacks"):
@@ -113,6 +116,7 @@ class Runner:
         self.trainer = trainer or partial(Trainer, **self.arguments)
         self.loggers = loggers or (lambda directory, name: [])
         self.screen = screen or Screen(enabled=False)
+        self.compile = compile
         self.stages: list[tuple[str, Path]] = []
         self.seconds: dict[str, float] = {}
         self.computed = 0
@@ -394,6 +398,8 @@ class Runner:
         trainer = self._trainer(stage.part, callbacks, self.loggers(stage.part, title), arguments)
         with _seeded(stage.seed):
             module = build()
+            if self.compile:
+                compile_network(module, trainer)
             with _interruptible(), memory_kept():
                 trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
         for logger in trainer.loggers:

@@ -145,6 +145,13 @@ class CleanseCLI(LightningCLI):
             default=None,
             help="CPU threads of each process. Default: one for images of up to 16 pixels a side, torch's for others.",
         )
+        parser.add_argument(
+            "--compile",
+            type=bool,
+            default=False,
+            help="Let torch.compile make faster kernels for the networks that are trained: a minute or more for each "
+            "kind of batch, so for long trainings. Results differ by rounding, as with another number of threads.",
+        )
 
     def _parse_ckpt_path(self) -> None:
         """Not Lightning's way, which reads hyper-parameters out of any file: `check_checkpoint` has the first look."""
@@ -222,7 +229,7 @@ class CleanseCLI(LightningCLI):
         arguments = {k: v for k, v in self.settings.trainer.as_dict().items() if v is not None}
         return Runner(
             root or self.settings.root, int(self.settings.seed_everything), self._fresh_trainer, arguments,
-            self.loggers.for_stage, Screen(),
+            self.loggers.for_stage, Screen(), self.settings.compile,
         )  # fmt: skip
 
     def _fresh_trainer(self, **own: Any) -> Trainer:
