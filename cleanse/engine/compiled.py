@@ -1,7 +1,6 @@
 """torch.compile for the network of a stage, where it is asked for and the machine can."""
 
 import logging
-import os
 from functools import cache
 
 import torch
@@ -14,8 +13,7 @@ log = logging.getLogger("cleanse")
 def compile_network(module: LightningModule, trainer: Trainer) -> bool:
     """Let ``module.network`` be compiled at its first batch; the names of its weights stay.
 
-    Compiled kernels round differently, as another number of threads or devices does, so that no stage's key knows of
-    it (D224).
+    Only on a GPU (D224). Compiled kernels round differently, as another number of threads or devices does, so no stage's key knows of it.
 
     Args:
         module: of a stage; one without a ``network`` is left alone.
@@ -28,11 +26,8 @@ def compile_network(module: LightningModule, trainer: Trainer) -> bool:
     if not isinstance(network, nn.Module):
         return False
     device = trainer.strategy.root_device.type
-    if trainer.world_size > 1 and device == "cpu":
-        log.warning(
-            "--compile: %d processes on CPUs share batch norm by a code of ours that is not compiled",
-            trainer.world_size,
-        )
+    if device == "cpu":
+        log.warning("--compile: nothing is compiled, since on CPUs it was slower than what torch does by itself (D224)")
         return False
     if (why := why_not(device)) is not None:
         log.warning("--compile: nothing is compiled, since torch.compile does not work on this machine (%s)", why)
@@ -48,7 +43,7 @@ def why_not(device: str) -> str | None:
         with torch.random.fork_rng(devices=[]):
             torch.compile(_one_more, dynamic=False)(torch.ones(2, device=device))
     except Exception as error:  # no compiler, no headers, no Triton: each library has its own
-        return " ".join(str(error).split())[:200].rstrip(os.sep) or type(error).__name__
+        return " ".join(str(error).split())[:200] or type(error).__name__
     return None
 
 
