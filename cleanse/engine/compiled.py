@@ -13,7 +13,8 @@ log = logging.getLogger("cleanse")
 def compile_network(module: LightningModule, trainer: Trainer) -> bool:
     """Let ``module.network`` be compiled at its first batch; the names of its weights stay.
 
-    Only on a GPU (D224). Compiled kernels round differently, as another number of threads or devices does, so no stage's key knows of it.
+    Only on a GPU (D224). Compiled kernels round differently, as another number of threads or devices does, so no
+    stage's key knows of it.
 
     Args:
         module: of a stage; one without a ``network`` is left alone.

@@ -149,8 +149,8 @@ class CleanseCLI(LightningCLI):
             "--compile",
             type=bool,
             default=False,
-            help="On a GPU, let torch.compile make faster kernels for the networks that are trained: a minute or more for "
-            "each kind of batch, so for long trainings. Results differ by rounding, as with another number of threads.",
+            help="On a GPU, let torch.compile make faster kernels for the networks that are trained: a minute or more "
+            "for each kind of batch, so for long trainings. Results differ by rounding, as with another number of threads.",
         )
 
     def _parse_ckpt_path(self) -> None:
