@@ -245,7 +245,10 @@ class ISPL(Defense):
             "%d of %d images are kept by vote; on average a voter names the given label of %.0f %%",
             int(keep.sum()), len(label), 100 * agreement,
         )  # fmt: skip
-        longer = "train them longer (--model.voter_epochs) or with smaller batches (--model.weak_batch_size)"
+        longer = (
+            "train them longer (--model.voter_epochs), with smaller batches (--model.weak_batch_size) or at another rate "
+            "(--model.weak_lr)"
+        )
         if not keep.any():
             raise ValueError(f"the voters agree with no label at all: {longer}")
         if agreement < FEW:

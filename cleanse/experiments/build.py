@@ -150,7 +150,7 @@ class CleanseCLI(LightningCLI):
             type=bool,
             default=False,
             help="On a GPU, let torch.compile make faster kernels for the networks that are trained: a minute or more "
-            "for each kind of batch, so for long trainings. Results differ by rounding, as with another number of threads.",
+            "for each kind of batch. Results differ by rounding, as with another number of threads.",
         )
 
     def _parse_ckpt_path(self) -> None:

@@ -211,6 +211,17 @@ def test_weak_learners_take_as_many_steps_as_on_cifar10(
     assert run.fits("self_training")[0].view.batch_size == data
 
 
+@pytest.mark.parametrize(("asked", "expected"), [(None, 0.03), (0.2, 0.2)])
+def test_weak_learners_may_have_a_learning_rate_of_their_own(
+    scripted: Any, asked: float | None, expected: float
+) -> None:
+    run = script(scripted, 5, nine_kept, agree_with_two)
+    outcome = ISPL(**UNUSUAL, weak_lr=asked).cleanse(images(LABEL), run)
+    assert outcome.model is not None
+    assert {call.build.keywords["lr"] for call in run.fits("round")} == {expected}
+    assert {call.build.keywords["lr"] for call in (*run.fits("self_training"), *run.fits("classifier"))} == {0.03}
+
+
 def test_a_class_of_one_image_keeps_its_own_voice(scripted: Any) -> None:
     """D130: of three rounds, one has the image, and only its voter can know the class."""
 
@@ -272,6 +283,7 @@ def test_voters_that_name_few_labels_are_a_warning(
         ({"voter_epochs": 0}, "voter_epochs is at least 1, not 0"),
         ({"self_training_epochs": 0}, "self_training_epochs is at least 1, not 0"),
         ({"self_training_epochs": -1}, "self_training_epochs is at least 1, not -1"),
+        ({"weak_lr": 0.0}, "weak_lr is above 0, not 0.0"),
         ({"weak_batch_size": 0}, "weak_batch_size is at least 1, not 0"),
         ({"epochs_per_iteration": (0, 2)}, "epochs_per_iteration are two numbers, at least 1"),
         ({"epochs_per_iteration": (2, 0)}, "epochs_per_iteration are two numbers, at least 1"),
