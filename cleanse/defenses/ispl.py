@@ -246,8 +246,8 @@ class ISPL(Defense):
             int(keep.sum()), len(label), 100 * agreement,
         )  # fmt: skip
         longer = (
-            "train them longer (--model.voter_epochs), with smaller batches (--model.weak_batch_size) or at another rate "
-            "(--model.weak_lr)"
+            "train them longer (--model.voter_epochs), with smaller batches (--model.weak_batch_size) or at another "
+            "rate (--model.weak_lr)"
         )
         if not keep.any():
             raise ValueError(f"the voters agree with no label at all: {longer}")

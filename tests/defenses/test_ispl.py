@@ -26,7 +26,7 @@ UNUSUAL: dict[str, Any] = {
     "network": NETWORK, "passes": 2, "rounds": 3, "expansion": 0.3, "momentum_loss": 0.4, "weak_batch_size": 5,
     "epochs_per_iteration": (3, 1), "voter_epochs": 2, "self_training_epochs": 6, "min_active": 4,
     "eval_view": "plain", "epochs": 7, "lr": 0.03, "momentum": 0.5, "weight_decay": 0.001, "milestones": (4,),
-    "gamma": 0.7,
+    "gamma": 0.7, "schedule": "one_cycle", "nesterov": True, "label_smoothing": 0.05,
 }  # fmt: skip
 """No argument has its default."""
 
@@ -78,6 +78,8 @@ def test_every_argument_reaches_its_stages(scripted: Any) -> None:
     assert run.names == [*rounds, "self_training", "agreement", "classifier"]
 
     sgd = {"network": describe(NETWORK), "lr": 0.03, "momentum": 0.5, "weight_decay": 0.001}
+    training = {**sgd, "schedule": "one_cycle", "nesterov": True, "label_smoothing": 0.05, "gamma": 0.7}
+    training |= {"images": describe(train.image_spec)}
     own = {"expansion": 0.3, "momentum_loss": 0.4, "epochs_per_iteration": [3, 1], "voter_epochs": 2}
     own |= {"eval_view": "plain", "profile": "v1", "images": describe(train.image_spec)}
     for n, fit in enumerate(run.fits("round")):
@@ -96,7 +98,7 @@ def test_every_argument_reaches_its_stages(scripted: Any) -> None:
 
     (again,) = run.fits("self_training")
     assert again.view.rows.tolist() == list(range(9)), "on what the vote kept"
-    assert again.built == {**sgd, "images": describe(train.image_spec), "milestones": [], "gamma": 0.7}
+    assert again.built == {**training, "milestones": []}
     assert again.trainer == {"max_epochs": 6}
     (agreement,) = run.predicts("agreement")
     assert agreement.module.stage_key.startswith("self_training is")
@@ -106,7 +108,7 @@ def test_every_argument_reaches_its_stages(scripted: Any) -> None:
     (final,) = run.fits("classifier")
     assert final.view.rows.tolist() == [*range(9), 10, 12]
     assert final.view.label.tolist() == [LABEL[i] for i in [*range(9), 10, 12]]
-    assert final.built == {**sgd, "images": describe(train.image_spec), "milestones": [4], "gamma": 0.7}
+    assert final.built == {**training, "milestones": [4]}
     assert final.trainer == {"max_epochs": 7}
 
 

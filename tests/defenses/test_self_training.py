@@ -49,7 +49,8 @@ class Inverted(nn.Module):
 UNUSUAL: dict[str, Any] = {
     "network": NETWORK, "iterations": 3, "fraction": 0.2, "relabel_last": True, "teacher_epochs": 5,
     "iteration_epochs": 6, "iteration_milestones": (2, 3), "epochs": 7, "lr": 0.03, "momentum": 0.4,
-    "weight_decay": 0.002, "milestones": (1,), "gamma": 0.6,
+    "weight_decay": 0.002, "milestones": (1,), "gamma": 0.6, "schedule": "one_cycle", "nesterov": True,
+    "label_smoothing": 0.05,
 }  # fmt: skip
 """No argument has its default."""
 N, C = 60, 3
@@ -103,6 +104,7 @@ def test_every_argument_reaches_its_stages(scripted: Any, train: TrainingView, l
 
     sgd = {"network": describe(NETWORK), "images": describe(train.image_spec), "gamma": 0.6}
     sgd |= {"lr": 0.03, "momentum": 0.4, "weight_decay": 0.002}
+    sgd |= {"schedule": "one_cycle", "nesterov": True, "label_smoothing": 0.05}
     (teacher,) = run.fits("teacher")
     assert teacher.view.rows.tolist() == list(range(0, N, 2)), "the labeled images"
     assert torch.equal(teacher.view.label, LABEL[::2]), "as they are given"
