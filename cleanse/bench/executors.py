@@ -40,7 +40,7 @@ def run_local(words: Sequence[str], results: GridResults, workers: int) -> int:
     """
     running = {i: _start(words, i, workers) for i in range(workers)}
     deaths: dict[str, int] = {}
-    worst = 0
+    worst, lives = 0, DEATHS * (len(results.left()) + workers)
     try:
         while running:
             time.sleep(POLL)
@@ -51,6 +51,8 @@ def run_local(words: Sequence[str], results: GridResults, workers: int) -> int:
                 del running[i]
                 if status >= 0:
                     worst = max(worst, status)
+                elif (lives := lives - 1) < 0:
+                    raise OSError(f"workers are killed by signal {-status} before they get anywhere: look at the log")
                 elif results.left():
                     _count_death(results, process.pid, -status, deaths)
                     running[i] = _start(words, i, workers)

@@ -59,4 +59,10 @@ def _logged(part: Part, cell: Cell, root: Path) -> Experiment:
         "init_args": arguments,
         "dict_kwargs": {"group": part.wandb["group"], "job_type": "cell"},
     }
-    return run_cell(cell, root, logger)
+    try:
+        return run_cell(cell, root, logger)
+    finally:  # the run of a cell that failed or was put off would go on with the next cell
+        import wandb
+
+        if wandb.run is not None:
+            wandb.finish()
