@@ -1,8 +1,9 @@
 """What a machine does in a second, in one table and one run: our way, the usual way, and the machine's own limit.
 
 Each row is measured in turns, ours and the usual way one after the other, and the medians of the turns count. The limit
-is a product of two square matrices in the precision that ours computes in; a row's share of it is the arithmetic that
-torch.utils.flop_counter finds in one step (only products and convolutions count), by the steps of a second.
+is a product of two square matrices in the precision that ours computes in, timed in every turn. A row's share of it is
+the arithmetic that torch.utils.flop_counter finds in one step (only products and convolutions count), by the steps of a
+second.
 
 * ResNet-18, batch 128: uint8 images on the device, batched augmentation, channels-last, the precision that cleanse
   chooses; against torchvision's PIL transforms in a DataLoader, float32, NCHW.
@@ -254,20 +255,22 @@ def rows(device: str, precision: str, knn_rows: int) -> Iterator[tuple[str, Call
 
 def steps_for(run: Run, seconds: float) -> int:
     """How many steps take about so long."""
-    run(1)  # libraries load, kernels are chosen
+    if run(1) > seconds:  # libraries load, kernels are chosen
+        return 1
     steps, took = 1, 0.0
     while (took := run(steps)) < min(0.5, seconds / 4) and steps < 1 << 20:
         steps *= 4
     return max(1, round(steps * seconds / max(took, 1e-9)))
 
 
-def measured(row: Row, seconds: float) -> tuple[float, float, list[float]]:
-    """Units a second of ours and of the usual way, medians of the turns, and the ratio of each turn."""
-    runs = (row.ours, row.usual)
-    steps = [steps_for(run, seconds / TURNS) for run in runs]
-    turns = [[n * u / run(n) for run, n, u in zip(runs, steps, row.units, strict=True)] for _ in range(TURNS)]
-    ours, usual = (statistics.median(column) for column in zip(*turns, strict=True))
-    return ours, usual, [a / b for a, b in turns]
+def measured(row: Row, seconds: float, limit: Callable[[], float]) -> list[tuple[float, float, float]]:
+    """Of each turn: units a second of ours, of the usual way, and operations a second of the matrix product then."""
+    steps = [steps_for(run, seconds / TURNS) for run in (row.ours, row.usual)]
+    turns = []
+    for _ in range(TURNS):
+        rates = [n * u / run(n) for run, n, u in zip((row.ours, row.usual), steps, row.units, strict=True)]
+        turns.append((rates[0], rates[1], limit()))
+    return turns
 
 
 def product(dtype: torch.dtype, device: str, seconds: float) -> float:
@@ -300,21 +303,23 @@ def main(argv: list[str] | None = None) -> None:
         torch.set_num_threads(asked.threads)
     precision = best_precision(asked.device)
     reduced = torch.bfloat16 if precision == BFLOAT16 else torch.float32
-    limit = {d: product(d, asked.device, min(2.0, asked.seconds)) for d in {reduced, torch.float32}}
     name = torch.cuda.get_device_name() if asked.device == "cuda" else f"{torch.get_num_threads()} CPU threads"
-    shown = ", ".join(f"{str(d).removeprefix('torch.')} {r / 1e9:,.0f} GFLOP/s" for d, r in limit.items())
-    print(f"{name}; torch {torch.__version__}; {precision}; matrix product: {shown}; {asked.seconds:g} s a side\n")
-    print("| what | ours, a second | the usual way | ratio (of each turn) | ours, GFLOP/s | share of the product |")
+    print(f"{name}; torch {torch.__version__}; {precision}; {asked.seconds:g} s a side\n")
+    print("| what | ours, a second | the usual way | ratio (of each turn) | GFLOP/s, ours of the product's | share |")
     print("|---|---|---|---|---|---|", flush=True)
     found = {}
     for key, make in rows(asked.device, precision, asked.knn_rows):
         if asked.only and key not in asked.only:
             continue
         row = make()
-        ours, usual, ratios = measured(row, asked.seconds)
-        rate = None if row.flops is None else ours * row.flops
-        share = None if rate is None else rate / limit[reduced if row.reduced else torch.float32]
-        cells = ["-", "-"] if rate is None or share is None else [f"{rate / 1e9:,.0f}", f"{share:.0%}"]
+        dtype = reduced if row.reduced else torch.float32
+        turns = measured(row, asked.seconds, partial(product, dtype, asked.device, min(0.5, asked.seconds)))
+        ours, usual, at_most = (statistics.median(column) for column in zip(*turns, strict=True))
+        ratios = [one / other for one, other, _ in turns]
+        share = None if row.flops is None else statistics.median(one * row.flops / most for one, _, most in turns)
+        cells = (
+            ["-", "-"] if share is None else [f"{ours * row.flops / 1e9:,.0f} of {at_most / 1e9:,.0f}", f"{share:.0%}"]
+        )
         each = ", ".join(f"{r:.2f}" for r in ratios)
         middle = f"{statistics.median(ratios):.2f} ({each})"
         print(f"| {row.name} | {ours:,.0f} {row.unit} | {usual:,.0f} | {middle} | {' | '.join(cells)} |", flush=True)
