@@ -20,6 +20,7 @@ second.
 
 import argparse
 import json
+import logging
 import statistics
 import sys
 import time
@@ -299,6 +300,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, help="write the figures there, too")
     asked = parser.parse_args(argv)
     quiet()
+    logging.getLogger("cleanse").setLevel(logging.WARNING)  # a line for every poisoning
     if asked.threads:
         torch.set_num_threads(asked.threads)
     precision = best_precision(asked.device)
