@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -56,6 +57,17 @@ SHORT = {
     "attacks/adaptive_patch.yaml": ("--data.attack.surrogate_epochs", "1", "--data.attack.epochs", "1"),
     "attacks/label_consistent.yaml": ("--data.attack.surrogate_epochs", "1", "--data.attack.steps", "2"),
     "attacks/label_consistent_pal.yaml": ("--data.attack.surrogate_epochs", "1", "--data.attack.steps", "2"),
+    "attacks/adversarial_embedding.yaml": ("--data.attack.surrogate_epochs", "1", "--data.attack.steps", "2"),
+    "attacks/from_file.yaml": ("--data.attack.poison_from", "digits.npy"),
+    "attacks/input_aware.yaml": ("--data.attack.epochs", "1", "--data.attack.mask_epochs", "1"),
+    "attacks/narcissus.yaml": (
+        "--data.attack.surrogate_epochs",
+        "1",
+        "--data.attack.warmup_epochs",
+        "1",
+        "--data.attack.rounds",
+        "2",
+    ),
     "attacks/issba.yaml": ("--data.attack.epochs", "1", "--data.attack.secret_epochs", "1"),
 }
 
@@ -85,6 +97,7 @@ def test_every_module_is_fitted_alone(cleanse: Cleanse, module: str, tmp_path: P
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_every_attack_runs_on_top_of_another(cleanse: Cleanse, attack: str, tmp_path: Path) -> None:
     """A fragment says all that an earlier one may have said: nothing of the recipe's own attack is left."""
+    np.save(tmp_path / "digits.npy", np.full((1797, 8, 8, 1), 99, np.uint8))  # for from_file.yaml
     done = cleanse("fit", "--config", "none.yaml", *TINY[:2], "--config", attack, *TINY[2:], *SHORT.get(attack, ()))
     run = tmp_path / done.stdout.splitlines()[-1]
     made = yaml.safe_load((run / "config.yaml").read_text())["data"]["init_args"]["attack"]
@@ -127,6 +140,8 @@ def test_the_attacks_ship_as_the_design_says() -> None:
         "attacks/sig.yaml": {"source": None, "target": 0, "class_rate": 0.2},  # of the target class: labels are clean
         "attacks/label_consistent.yaml": {"source": None, "target": 0, "class_rate": 0.25},
         "attacks/label_consistent_pal.yaml": {"source": None, "target": 1, "class_rate": 0.5, "unlabeled_rate": 0.25},
+        "attacks/from_file.yaml": {"source": None, "target": 0, "class_rate": 0.25},
+        "attacks/narcissus.yaml": {"source": None, "target": 0, "poison_rate": 0.0005},  # as few as its authors have
         "attacks/several.yaml": {},  # made of others
         "attacks/tact.yaml": {"source": 1, "target": 0, "class_rate": 0.1, "cover_classes": [5, 7]},
     }

@@ -84,6 +84,9 @@ class Attack(Described, nn.Module):
     label_modes: tuple[LabelMode, ...] = ("target", "next", "random")
     """What ``labels`` may be; a subclass whose trigger or choice of images is made for one class has fewer."""
 
+    testable = True
+    """Whether test images can be triggered; not those of a set that came without its trigger."""
+
     def __init__(
         self,
         target: int = 0,

@@ -142,26 +142,13 @@ class LabelConsistent(Attack):
         if self.patch is not None:
             self.patch.draw(shape, generator)
             return
-        _, height, width = shape
-        least = 6 if self.pattern == "corners" else 3
-        if min(height, width) < least:
-            raise ValueError(f"the trigger needs images of {least}x{least} pixels or more, not {height}x{width}")
-        right = self.amplitude * (2 * torch.tensor(RIGHT, dtype=torch.int16) - 1)
-        added = torch.zeros(height, width, dtype=torch.int16)
-        added[-3:, -3:] = right
-        if self.pattern == "corners":
-            added[:3, -3:] = right
-            added[:3, :3] = added[-3:, :3] = right.flip(1)
-        self.register_buffer("added", added)
+        self.register_buffer("added", corners(shape[1], shape[2], self.pattern == "corners", self.amplitude))
 
     def trigger(self, image: Tensor) -> Tensor:
         if self.patch is not None:
             return self.patch.trigger(image)
         self._require_drawn()
-        if image.shape[2:] != self.added.shape:
-            drawn, given = tuple(self.added.shape), tuple(image.shape[2:])
-            raise ValueError(f"the trigger was drawn for images of {drawn} (height, width), not of {given}")
-        return (image.short() + self.added.to(image.device)).clamp(0, 255).to(torch.uint8)
+        return add_levels(image, self.added)
 
     def _change(self, image: Tensor, rows: Tensor, kind: int, generator: torch.Generator) -> Tensor:
         """The images that are hard to recognize, triggered."""
@@ -176,6 +163,45 @@ class LabelConsistent(Attack):
 
     def eligible_name(self) -> str:
         return f"class {self._name(self.target)}, labels kept"
+
+
+def corners(height: int, width: int, every: bool, amplitude: int) -> Tensor:
+    """(H, W) int16: what Turner et al.'s trigger adds to each channel, in all corners or in the lower right one.
+
+    Args:
+        height: of the images.
+        width: of the images.
+        every: in all four corners.
+        amplitude: what white pixels add and black ones take away, in levels; 255 sets them.
+
+    Raises:
+        ValueError: images that are too small for it.
+
+    >>> corners(3, 3, False, 9).tolist()
+    [[-9, -9, 9], [-9, 9, -9], [9, -9, 9]]
+    """
+    least = 6 if every else 3
+    if min(height, width) < least:
+        raise ValueError(f"the trigger needs images of {least}x{least} pixels or more, not {height}x{width}")
+    right = amplitude * (2 * torch.tensor(RIGHT, dtype=torch.int16) - 1)
+    added = torch.zeros(height, width, dtype=torch.int16)
+    added[-3:, -3:] = right
+    if every:
+        added[:3, -3:] = right
+        added[:3, :3] = added[-3:, :3] = right.flip(1)
+    return added
+
+
+def add_levels(image: Tensor, added: Tensor) -> Tensor:
+    """Images (B, C, H, W) uint8 with ``added`` (H, W) int16, from 0 to 255.
+
+    Raises:
+        ValueError: images of another size.
+    """
+    if image.shape[2:] != added.shape:
+        drawn, given = tuple(added.shape), tuple(image.shape[2:])
+        raise ValueError(f"the trigger was drawn for images of {drawn} (height, width), not of {given}")
+    return (image.short() + added.to(image.device)).clamp(0, 255).to(torch.uint8)
 
 
 class HardImages(LightningModule):

@@ -21,6 +21,7 @@ commands:
   predict   classes of images, as a CSV file:              cleanse predict RUN [--images DIR] [--out FILE]
   test      SA, ASR, RA and TMR of a run's classifier:     cleanse test RUN
   poison    freeze a poisoned data set, as files:          cleanse poison --config ... --out DIR
+  import    another tool's poisoned set, frozen:           cleanse import backdoorbench DIR --config ... --out DIR
   bench     a grid of recipes, attacks and seeds:          cleanse bench grids/quick.yaml [--workers N]
   stages    what the stages on disk take, and prune them:  cleanse stages [--unused --older 30d] [--prune]
   configs   the names of the config files that come with cleanse
@@ -83,6 +84,10 @@ def _command(argv: list[str]) -> None:
         from cleanse.cli.poison import poison
 
         poison(argv[1:])
+    elif argv[0] == "import":
+        from cleanse.cli.import_set import import_set
+
+        import_set(argv[1:])
     elif argv[0] == "report":
         from cleanse.cli.report import report
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 import yaml
-from jsonargparse import SUPPRESS, ActionConfigFile  # type: ignore[attr-defined]
+from jsonargparse import SUPPRESS, ActionConfigFile, Namespace  # type: ignore[attr-defined]
 from lightning.pytorch import Trainer
 
 from cleanse.attacks import ROLES, Attack
@@ -25,7 +25,7 @@ from cleanse.engine.fingerprint import describe
 from cleanse.engine.precision import best_precision
 from cleanse.engine.progress import Screen, quiet
 from cleanse.engine.runner import Runner
-from cleanse.experiments.arguments import read_arguments
+from cleanse.experiments.arguments import Arguments, read_arguments
 from cleanse.experiments.classes import check_classes, check_trusts_nobody, importing, prepare_classes
 from cleanse.experiments.experiment import prepare
 from cleanse.experiments.messages import UsageError, explain
@@ -113,22 +113,7 @@ def poison(argv: Sequence[str]) -> None:
     for name in OF_A_RUN:
         parser.add_argument(f"--{name}", type=Any, default=None, help=SUPPRESS)
     parser.add_class_arguments(Trainer, "trainer", fail_untyped=False, instantiate=False, sub_configs=True)
-    with importing(everything=trust):
-        try:
-            if trust:
-                prepare_classes(arguments.merged.config.get("data"))
-            else:
-                check_trusts_nobody(arguments.merged.config)
-            config = parser.parse_args(arguments.words[1:])
-            check_classes(config.data)
-            data = parser.instantiate(config).data
-        except UsageError as error:
-            raise arguments.with_origin(error) from error
-        except ValueError as error:
-            if "Errors:" not in str(error):
-                raise
-            # a constructor's refusal, wrapped in the types that were tried
-            raise arguments.with_origin(explain(str(error))) from error
+    config, data = data_from(parser, arguments, trust)
     if config.out is None:
         raise UsageError("say which folder to make: --out DIR")
     if data.attack is None:
@@ -145,7 +130,32 @@ def poison(argv: Sequence[str]) -> None:
     sys.stdout.flush()
 
 
-def freeze(data: ImageDataModule, out: str | Path) -> Path:
+def data_from(parser: Parser, arguments: Arguments, trust: bool) -> tuple[Namespace, ImageDataModule]:
+    """What a command's arguments say, and the data module among it.
+
+    Raises:
+        UsageError: the arguments or a config are wrong.
+        ValueError: the data module refuses its arguments.
+    """
+    with importing(everything=trust):
+        try:
+            if trust:
+                prepare_classes(arguments.merged.config.get("data"))
+            else:
+                check_trusts_nobody(arguments.merged.config)
+            config = parser.parse_args(arguments.words[1:])
+            check_classes(config.data)
+            return config, parser.instantiate(config).data
+        except UsageError as error:
+            raise arguments.with_origin(error) from error
+        except ValueError as error:
+            if "Errors:" not in str(error):
+                raise
+            # a constructor's refusal, wrapped in the types that were tried
+            raise arguments.with_origin(explain(str(error))) from error
+
+
+def freeze(data: ImageDataModule, out: str | Path, triggered: Sequence[ImageView] | None = None) -> Path:
     """Write a poisoned data set as files that describe themselves; `Frozen` reads them.
 
     * ``train/<class>/<number>.png`` under the given label, the poison among them (``unlabeled/`` where the label is
@@ -160,6 +170,7 @@ def freeze(data: ImageDataModule, out: str | Path) -> Path:
     Args:
         data: with an attack that has learnt what it needs.
         out: the folder to make; missing or empty.
+        triggered: the triggered test images of each trigger; None to make them.
 
     Returns:
         ``out``.
@@ -175,7 +186,8 @@ def freeze(data: ImageDataModule, out: str | Path) -> Path:
     check_new_folder(out)
     if isinstance(data, ImageFolder):
         check_outside(out, data.root)
-    train, test, triggered = data.training_view(), data.clean_test(), data.triggered_tests()
+    train, test = data.training_view(), data.clean_test()
+    triggered = data.triggered_tests() if triggered is None else triggered
     if test is None:
         raise ValueError("a frozen data set needs a test part: add a test folder, or --data.holdout 0.2")
     if train.channels not in (1, 3):
@@ -195,7 +207,7 @@ def freeze(data: ImageDataModule, out: str | Path) -> Path:
         names = [f"{folder('train', c)}/{i:0{width}}.png" for i, c in enumerate(train.label.tolist())]
         jobs: list[tuple[ImageView, int, str]] = [(train, i, name) for i, name in enumerate(names)]
         jobs += [(test, i, f"{folder('test', c)}/{i:0{width}}.png") for i, c in enumerate(test.label.tolist())]
-        for number, (own, view) in enumerate(zip(attack.parts, triggered, strict=True)):
+        for number, (own, view) in enumerate(zip(attack.parts if triggered else (), triggered, strict=True)):
             measured = own.measured(test.label).nonzero().flatten().tolist()
             jobs += [
                 (view, k, f"{folder(triggered_folder(number), c)}/{i:0{width}}.png")
@@ -265,7 +277,7 @@ def _readme(data: ImageDataModule, classes: Sequence[str], tests: int, triggered
         roles=", ".join(f"{truth.count(role)} {name}" for role, name in enumerate(ROLES)),
         withheld=f" {withheld} labels are withheld: those images are in `unlabeled/`." if withheld else "",
         tests=tests,
-        triggered=" and ".join(str(len(view)) for view in triggered),
+        triggered=" and ".join(str(len(view)) for view in triggered) or "none",
         more="".join(
             f"\n* `{triggered_folder(number)}/`: the same with trigger {number + 1}:"
             f" {_markdown(part.eligible_name())} -> {_markdown(part.aim_name())}."

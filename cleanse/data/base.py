@@ -389,11 +389,13 @@ class ImageDataModule(Described, LightningDataModule):
 
         None without an attack, or without a test part.
         """
-        return None if self.attack is None or self.clean_test() is None else self._triggered_with(0)
+        if self.attack is None or not self.attack.testable or self.clean_test() is None:
+            return None
+        return self._triggered_with(0)
 
     def triggered_tests(self) -> tuple[ImageView, ...]:
         """The same for each of the attack's triggers, in the order of its ``parts``; none without an attack."""
-        if self.attack is None or self.clean_test() is None:
+        if self.attack is None or not self.attack.testable or self.clean_test() is None:
             return ()
         return tuple(self._triggered_with(number) for number in range(len(self.attack.parts)))
 
@@ -406,8 +408,18 @@ class ImageDataModule(Described, LightningDataModule):
         rows = part.measured(clean.label).nonzero().flatten()
         if not len(rows):
             raise ValueError(no_trigger(part, self.classes))
-        ids = tuple(clean.source.id[i] for i in rows.tolist())
-        return self._test_view(self._some(clean.source.image, rows, part.trigger), clean.label[rows], ids)
+        return self.triggered_from(self._some(clean.source.image, rows, part.trigger), rows)
+
+    def triggered_from(self, image: Tensor, rows: Tensor) -> ImageView:
+        """A view of triggered test images, with their true labels.
+
+        Args:
+            image: (m, C, H, W) uint8.
+            rows: (m,) int64, the test images that these are of.
+        """
+        clean = self.clean_test()
+        assert clean is not None
+        return self._test_view(image, clean.label[rows], tuple(clean.source.id[i] for i in rows.tolist()))
 
     def _test_view(self, image: Tensor, label: Tensor, ids: tuple[str, ...]) -> ImageView:
         train = self.training_view()

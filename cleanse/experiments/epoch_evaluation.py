@@ -34,7 +34,7 @@ class EpochEvaluation(Callback):
         plain = _predictions(trainer, pl_module, self.clean)
         sa = standard_accuracy(plain, self.clean.label)
         pl_module.log("sa", float(sa), on_epoch=True)
-        if self.attack is None:
+        if self.attack is None or not self.triggered:
             return
         each = []
         for part, triggered in zip(self.attack.parts, self.triggered, strict=True):

@@ -43,7 +43,7 @@ def evaluate_classifier(model: LightningModule, data: ImageDataModule, run: Runn
         return dict.fromkeys(("sa", "asr", "ra", "tmr"))
     plain = run.predict("test", model, clean).prediction
     figures: Figures = {"sa": _plain(standard_accuracy(plain, clean.label)), "asr": None, "ra": None, "tmr": None}
-    if data.attack is None:
+    if data.attack is None or not data.attack.testable:
         return figures
     each = []
     for part, triggered in zip(data.attack.parts, data.triggered_tests(), strict=True):

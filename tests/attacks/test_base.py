@@ -15,9 +15,14 @@ from cleanse.attacks import (
     POISON,
     SIG,
     AdaptivePatch,
+    AdversarialEmbedding,
     Attack,
     DirtyLabel,
+    FromFile,
+    Imported,
+    InputAware,
     LabelConsistent,
+    Narcissus,
     Poisoned,
     Several,
     TaCT,
@@ -388,9 +393,14 @@ SHARED = {
 
 def least(attack: type[Attack], **arguments: Any) -> dict[str, Any]:
     """What the attack needs, and these arguments."""
-    surrogate = {"surrogate": SmallCNN} if attack in (AdaptivePatch, LabelConsistent) else {}
+    trains = (AdaptivePatch, AdversarialEmbedding, InputAware, LabelConsistent, Narcissus)
+    needs: dict[str, Any] = {"surrogate": SmallCNN} if attack in trains else {}
+    if attack is FromFile:
+        needs = {"poison_from": __file__}
+    if attack is Imported:
+        needs = {"origin": "another tool"}
     rate = {} if {"poison_rate", "class_rate"} & set(arguments) else {"count": 1}
-    return {**surrogate, **rate, **arguments}
+    return {**needs, **rate, **arguments}
 
 
 @pytest.mark.parametrize("attack", [SIG, AdaptivePatch, DirtyLabel, LabelConsistent, TaCT], ids=lambda a: a.__name__)

@@ -1,0 +1,116 @@
+"""AdversarialEmbedding: poisoned images come near the target class's, within eps, and the patch stays."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cleanse.attacks import POISON, AdversarialEmbedding
+from cleanse.attacks.adversarial_embedding import encoded
+from cleanse.cli.poison import freeze
+from cleanse.data import Digits, Frozen
+from cleanse.engine.runner import Runner
+from cleanse.functional.pgd_toward import pgd_toward
+from cleanse.modules import Classifier
+from cleanse.networks import SmallCNN
+from cleanse.utils.image_spec import ImageSpec
+
+SURROGATE = partial(Classifier, partial(SmallCNN, width=8), lr=0.02)
+ARGUMENTS: dict[str, Any] = {
+    "surrogate_epochs": 3, "surrogate_batch_size": 32, "count": 30, "target": 3, "eps": 0.2, "step": 0.02, "steps": 20,
+}  # fmt: skip
+
+
+def digits(runner: Runner, **more: Any) -> Digits:
+    data = Digits(
+        attack=AdversarialEmbedding(SURROGATE, **{**ARGUMENTS, **more}), limit_train=200, limit_test=60, seed=0
+    )
+    data.learn_attack(runner)
+    return data
+
+
+def test_it_moves_within_eps_and_leaves_the_patch(runner: Runner) -> None:
+    data, clean = digits(runner), Digits(limit_train=200, seed=0).training_view()
+    view, rows = data.training_view(), data.truth.role == POISON
+    change = (view.source.image[rows].int() - clean.source.image[rows].int()).abs()
+    inside = data.attack.patch.trigger_mask  # type: ignore[union-attr, attr-defined]
+    assert int(rows.sum()) == 30
+    assert int(change[:, :, ~inside].max()) == 51
+    stamped = data.attack.trigger(clean.source.image[rows])  # type: ignore[union-attr]
+    assert torch.equal(view.source.image[rows][:, :, inside], stamped[:, :, inside])
+    assert torch.equal(view.source.image[~rows], clean.source.image[~rows])
+    assert set(view.label[rows].tolist()) == {3}
+    assert 3 not in data.truth.true_label[rows].tolist()
+
+
+def test_it_comes_nearer_to_the_target_class(runner: Runner) -> None:
+    """Measured with the attacker's own encoder, against the same patch on images that were not moved."""
+    data, clean = digits(runner), Digits(limit_train=200, seed=0).training_view()
+    view = data.training_view()
+    rows = data.truth.role == POISON
+    model = runner.fit("surrogate", partial(_made, clean), clean.with_batch_size(32), max_epochs=3)
+    see = partial(encoded, model)
+    target = see(clean.source.image[clean.label == 3].float() / 255)
+    stamped = data.attack.trigger(clean.source.image[rows])  # type: ignore[union-attr]
+    before = torch.cdist(see(stamped.float() / 255), target).min(1).values.mean()
+    after = torch.cdist(see(view.source.image[rows].float() / 255), target).min(1).values.mean()
+    assert after < 0.8 * before
+
+
+def _made(view: Any) -> Classifier:
+    module = SURROGATE()
+    module.adapt_to(view)
+    return module
+
+
+def test_a_network_shows_its_features_and_another_module_what_it_gives() -> None:
+    module = Classifier(partial(SmallCNN, width=4), ImageSpec(1, 3, (0.5,), (0.5,), (8, 8)))
+    image = torch.rand(2, 1, 8, 8)
+    assert encoded(module, image).shape == (2, 64)
+    assert torch.equal(encoded(torch.nn.Flatten(), image), image.flatten(1))  # type: ignore[arg-type]
+
+
+def test_another_seed_pairs_otherwise_and_the_same_repeats(runner: Runner) -> None:
+    first, again = digits(runner), digits(runner)
+    assert torch.equal(first.training_view().source.image, again.training_view().source.image)
+    assert first.spec() == again.spec()
+    assert first.attack.learned is not None  # type: ignore[union-attr]
+
+
+def test_its_files_are_read_back(runner: Runner, tmp_path: Path) -> None:
+    data = digits(runner)
+    frozen = Frozen(str(freeze(data, tmp_path / "out")))
+    assert torch.equal(frozen.training_view().source.image, data.training_view().source.image)
+    assert torch.equal(frozen.triggered_test().source.image, data.triggered_test().source.image)  # type: ignore[union-attr]
+
+
+def test_without_training_it_poisons_nothing() -> None:
+    with pytest.raises(ValueError, match="trains an encoder before it poisons"):
+        Digits(attack=AdversarialEmbedding(SURROGATE, count=3), limit_train=50).training_view()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"surrogate_epochs": 0}, "at least 1, not 0"),
+        ({"eps": -1.0}, "eps is 0 or more"),
+        ({"step": 0.0}, "step above 0"),
+        ({"steps": -1}, "steps is 0 or more"),
+    ],
+)
+def test_refuses(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        AdversarialEmbedding(SURROGATE, count=3, **wrong)
+
+
+def test_the_descent_stops_at_the_goal_and_at_the_edge_of_levels() -> None:
+    image, none = torch.tensor([[[[0.95, 0.5]]]]), torch.zeros(1, 2, dtype=torch.bool)
+    near = pgd_toward(lambda x: x.flatten(1), image, torch.tensor([[2.0, 0.5]]), none, 0.2, 0.01, 40)
+    torch.testing.assert_close(near, torch.tensor([[[[1.0, 0.5]]]]))
+
+
+def test_goals_and_images_are_as_many() -> None:
+    with pytest.raises(ValueError, match="2 images but 1 goals"):
+        pgd_toward(torch.flatten, torch.zeros(2, 1, 1, 1), torch.zeros(1, 1), torch.zeros(1, 1).bool())

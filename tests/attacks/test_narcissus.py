@@ -1,0 +1,115 @@
+"""Narcissus: its pattern is within eps, lowers the target's loss, is amplified in tests, and is frozen."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from cleanse.attacks import POISON, Narcissus
+from cleanse.attacks.narcissus import PatternSearch, TargetOnly
+from cleanse.cli.poison import freeze
+from cleanse.data import Digits, Frozen
+from cleanse.engine.runner import Runner
+from cleanse.modules import Classifier
+from cleanse.networks import SmallCNN
+from cleanse.utils.image_spec import ImageSpec
+
+SURROGATE = partial(Classifier, partial(SmallCNN, width=8), lr=0.02)
+SMALL: dict[str, Any] = {
+    "surrogate_epochs": 3, "surrogate_batch_size": 64, "warmup_epochs": 1, "warmup_lr": 0.01, "rounds": 20, "eps": 0.2,
+    "count": 8, "target": 3,
+}  # fmt: skip
+
+
+def digits(runner: Runner, **more: Any) -> Digits:
+    data = Digits(attack=Narcissus(SURROGATE, **{**SMALL, **more}), limit_train=200, limit_test=60, seed=0)
+    data.learn_attack(runner)
+    return data
+
+
+def test_a_few_images_of_the_target_get_the_pattern_and_keep_their_label(runner: Runner) -> None:
+    data, clean = digits(runner), Digits(limit_train=200, seed=0).training_view()
+    view, rows = data.training_view(), data.truth.role == POISON
+    added = data.attack.added  # type: ignore[union-attr]
+    assert int(rows.sum()) == 8
+    assert set(clean.label[rows].tolist()) == {3}
+    assert torch.equal(view.label, clean.label)
+    assert torch.equal(view.source.image[rows], (clean.source.image[rows].short() + added).clamp(0, 255).byte())
+    assert torch.equal(view.source.image[~rows], clean.source.image[~rows])
+    assert 0 < int(added.abs().max()) <= 51
+
+
+def test_test_images_get_it_three_times_as_strong(runner: Runner) -> None:
+    attack = digits(runner).attack
+    assert isinstance(attack, Narcissus)
+    attack.draw((1, 8, 8), torch.Generator())
+    found = attack.learned
+    assert found is not None
+    expected = (255 * 3 * found).round()
+    gray = torch.full((1, 1, 8, 8), 128, dtype=torch.uint8)
+    assert torch.equal(attack.trigger(gray)[0].float(), (128 + expected).clamp(0, 255))
+
+
+def test_the_search_lowers_the_loss_within_eps_and_leaves_the_model(runner: Runner) -> None:
+    view = Digits(limit_train=200, seed=0, batch_size=64).training_view()
+    model = Classifier(partial(SmallCNN, width=8), view.image_spec)
+    model.stage_key = "key"  # type: ignore[assignment]
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    own = view.subset(view.label == 3).with_batch_size(16).plain()
+    found = runner.fit("pattern", partial(PatternSearch, model, (1, 8, 8), 0.2, 0.05), own, max_epochs=60).pattern
+    image = own.images(torch.arange(len(own))).float() / 255
+    model.eval()
+    plain, changed = model(image), model((image + found).clamp(0, 1))
+    assert cross_entropy(changed, own.label) < cross_entropy(plain, own.label) - 0.1
+    assert float(found.abs().max()) <= 0.2 + 1e-6
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+
+
+def test_the_warm_up_trains_a_copy() -> None:
+    model = Classifier(partial(SmallCNN, width=4), ImageSpec(1, 3, (0.5,), (0.5,), (8, 8)))
+    copy = TargetOnly(model.requires_grad_(False), 0.1)
+    with torch.no_grad():
+        next(copy.model.parameters()).add_(1)
+    assert not torch.equal(next(copy.model.parameters()), next(model.parameters()))
+    assert next(copy.model.parameters()).requires_grad
+
+
+def test_its_files_are_read_back(runner: Runner, tmp_path: Path) -> None:
+    data = digits(runner)
+    frozen = Frozen(str(freeze(data, tmp_path / "out")))
+    assert torch.equal(frozen.training_view().source.image, data.training_view().source.image)
+    clean = frozen.clean_test()
+    assert clean is not None
+    assert frozen.attack is not None
+    again = frozen.attack.trigger(clean.source.image[frozen.attack.measured(clean.label)])
+    assert torch.equal(again, data.triggered_test().source.image)  # type: ignore[union-attr]
+
+
+def test_without_training_it_poisons_nothing() -> None:
+    with pytest.raises(ValueError, match="trains a classifier before it poisons"):
+        Digits(attack=Narcissus(SURROGATE, count=3), limit_train=50).training_view()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"rounds": 0}, "rounds is at least 1, not 0"),
+        ({"warmup_lr": 0.0}, "warmup_lr is a number above 0"),
+        ({"amplify": -1.0}, "amplify is a number above 0"),
+        ({"eps": 0.001}, "eps is a fraction of white, from 1/255 to 1"),
+    ],
+)
+def test_refuses(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Narcissus(SURROGATE, count=3, **wrong)
+
+
+def test_refuses_images_of_another_size(runner: Runner) -> None:
+    attack = digits(runner).attack
+    assert attack is not None
+    attack.draw((1, 8, 8), torch.Generator())
+    with pytest.raises(ValueError, match=r"drawn for images of \(1, 8, 8\)"):
+        attack.trigger(torch.zeros(1, 1, 9, 8, dtype=torch.uint8))

@@ -1,0 +1,133 @@
+"""Refool: its two kinds of reflection against a loop over pixels, its pictures, and that it is frozen."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from cleanse.attacks import POISON, Refool
+from cleanse.attacks.refool import synthetic
+from cleanse.cli.poison import freeze
+from cleanse.data import Digits, Frozen
+from cleanse.engine.fingerprint import hash_of
+
+
+def drawn(channels: int = 3, size: int = 16, seed: int = 0, **arguments: Any) -> Refool:
+    attack = Refool(**{"class_rate": 0.5, "reflections": 6, **arguments})
+    attack.draw((channels, size, size), torch.Generator().manual_seed(seed))
+    return attack
+
+
+def pictures(count: int = 8, channels: int = 3, size: int = 16) -> Tensor:
+    shape = (count, channels, size, size)
+    return torch.randint(256, shape, generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+
+
+def expected(attack: Refool, image: Tensor) -> Tensor:
+    """The blend of one image, value by value."""
+    k = int(image.long().sum()) % len(attack.layer)
+    out = torch.zeros_like(image)
+    for c in range(image.shape[0]):
+        light, other = (image[c].double() / 255) ** 2.2, attack.layer[k, c].double()
+        total = (light + other).flatten().tolist()
+        bright = [value for value in total if value > 1]
+        darker = (max(sum(bright) / max(len(bright), 1), 1) - 1) * float(attack.dim[k])
+        for y in range(image.shape[1]):
+            for x in range(image.shape[2]):
+                t, r = float(light[y, x]), float(other[y, x])
+                if attack.ghost[k]:
+                    value = 0.4 * t + 0.6 * r
+                else:
+                    value = min(max(r - darker, 0), 1) * float(attack.window[k, y, x]) * 0.8 + 0.4 * t
+                out[c, y, x] = round(min(value, 1) ** (1 / 2.2) * 255)
+    return out
+
+
+def test_it_blends_as_written() -> None:
+    attack, image = drawn(), pictures()
+    kinds = {bool(attack.ghost[int(one.long().sum()) % 6]) for one in image}
+    assert kinds == {True, False}
+    for one, made in zip(image, attack.trigger(image), strict=True):
+        assert int((made.int() - expected(attack, one).int()).abs().max()) <= 1
+
+
+def test_an_image_gets_the_same_reflection_whatever_its_batch() -> None:
+    attack, image = drawn(), pictures()
+    assert torch.equal(attack.trigger(image)[3:4], attack.trigger(image[3:4]))
+    assert len(attack.trigger(image[:0])) == 0
+
+
+def test_images_share_a_family_of_reflections() -> None:
+    attack = drawn(reflections=3)
+    assert attack.layer.shape == (3, 3, 16, 16)
+    assert len({layer.sum().item() for layer in attack.layer}) == 3
+    assert not torch.equal(attack.layer, drawn(reflections=3, seed=1).layer)
+
+
+def test_on_gray_images() -> None:
+    attack = drawn(channels=1, size=8)
+    assert attack.trigger(pictures(2, 1, 8)).shape == (2, 1, 8, 8)
+
+
+def test_dirty_labels_and_rows() -> None:
+    label = torch.arange(100) % 5
+    image = torch.full((100, 1, 8, 8), 40, dtype=torch.uint8)
+    made = Refool(class_rate=0.5, target=2).poison(image, label, torch.ones(100, dtype=torch.bool), 5, 0)
+    assert int((made.role == POISON).sum()) == 40
+    assert set(made.label[made.role == POISON].tolist()) == {2}
+
+
+def test_own_pictures(tmp_path: Path) -> None:
+    """White ones: a ghost of them is as bright as it gets."""
+    for i in range(3):
+        Image.new("RGB", (40, 30), (255, 255, 255)).save(tmp_path / f"{i}.png")
+    attack = drawn(folder=str(tmp_path), reflections=3)
+    assert float(attack.layer.min()) > 0.99
+    with pytest.raises(ValueError, match="has 3 pictures, but reflections=4"):
+        drawn(folder=str(tmp_path), reflections=4)
+    (tmp_path / "0.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match="cannot be read as a picture"):
+        drawn(folder=str(tmp_path), reflections=3)
+
+
+def test_the_key_has_the_pictures_and_not_their_place(tmp_path: Path) -> None:
+    for name, level in (("a", 9), ("b", 9), ("c", 10)):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (8, 8), (level,) * 3).save(tmp_path / name / "one.png")
+    keys = [hash_of(Refool(str(tmp_path / name), 1, count=1)) for name in "abc"]
+    assert keys[0] == keys[1]
+    assert keys[0] != keys[2]
+
+
+def test_its_files_are_read_back(tmp_path: Path) -> None:
+    data = Digits(attack=Refool(class_rate=0.2), limit_train=100, limit_test=40, seed=0)
+    frozen = Frozen(str(freeze(data, tmp_path / "out")))
+    clean, triggered = frozen.clean_test(), data.triggered_test()
+    assert clean is not None
+    assert triggered is not None
+    assert frozen.attack is not None
+    again = frozen.attack.trigger(clean.source.image[frozen.attack.measured(clean.label)])
+    assert torch.equal(again, triggered.source.image)
+
+
+def test_synthetic_pictures_have_bright_panes() -> None:
+    picture = synthetic(torch.Generator().manual_seed(3))
+    assert picture.amax() > 180
+    assert picture.float().std() > 20
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [({"reflections": 0}, "at least 1, not 0"), ({"transmission": 1.0}, "between 0 and 1, not 1.0")],
+)
+def test_refuses(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Refool(count=1, **wrong)
+
+
+def test_refuses_images_of_another_size() -> None:
+    with pytest.raises(ValueError, match=r"drawn for images of \(3, 16, 16\)"):
+        drawn().trigger(pictures(1, 3, 8))
