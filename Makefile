@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test check mutate
+.PHONY: demo test check mutate notebooks
 
 demo: .venv/installed
 	$(BIN)/cleanse fit --config knn.yaml --config quick.yaml --config attacks/badnets.yaml
@@ -16,6 +16,10 @@ check: .venv/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# Run the notebooks at full size and keep what they show: minutes each on two cores.
+notebooks: .venv/installed
+	$(BIN)/python notebooks/run.py $(NAMES)
 
 # Which wrong lines would the fast tests let pass? NAMES="cleanse.functional.trim*" for a part; docs/mutation-testing.md.
 mutate: .venv/installed
