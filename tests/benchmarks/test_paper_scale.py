@@ -14,7 +14,8 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "paper_scale.py"
 
 def load() -> ModuleType:
     spec = importlib.util.spec_from_file_location("paper_scale", SCRIPT)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["paper_scale"] = module  # its dataclass looks there
     spec.loader.exec_module(module)
