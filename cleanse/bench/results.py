@@ -187,7 +187,7 @@ class GridResults:
         frame = pd.DataFrame(rows, columns=list(COLUMNS))
         for name in COLUMNS:
             if name in TEXTS or name == "device":
-                frame[name] = frame[name].fillna("").astype(str)
+                frame[name] = frame[name].astype(object).where(frame[name].notna(), "").astype(str)
             elif name == "ended":
                 frame[name] = pd.to_datetime(frame[name], unit="s", utc=True)
             elif name == "seed":
