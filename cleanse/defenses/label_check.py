@@ -12,7 +12,7 @@ from cleanse.encoders import EfficientNetLite, FrozenEncoder
 from cleanse.engine.plan import Planned
 from cleanse.engine.runner import Runner
 from cleanse.functional import Checked, check_labels, content_votes, expected_flags, first_of_each
-from cleanse.functional.check_labels import FOREIGN, TRAIT, TRIGGER, separation_limit
+from cleanse.functional.check_labels import FOREIGN, TRAIT, TRIGGER
 from cleanse.verdict import Verdict
 from cleanse.views import TrainingView
 
@@ -123,7 +123,7 @@ class LabelCheck(Defense):
         )  # fmt: skip
         verdict = self.verdict(train, given, checked.of_images(first.back))
         notes = [
-            *(evidence(checked, label.bincount(), train.classes) or ["No class looks attacked to this check."]),
+            *(evidence(checked, train.classes) or ["No class looks attacked to this check."]),
             estimate,
         ]
         return Outcome(verdict, partial(self.classify, train.with_verdict(verdict), run), notes)
@@ -145,7 +145,7 @@ class LabelCheck(Defense):
         return Verdict.of_labeled(train.id, train.label, given, new_label, checked.score, reasons)
 
 
-def evidence(checked: Checked, size: Tensor, classes: Sequence[str]) -> list[str]:
+def evidence(checked: Checked, classes: Sequence[str]) -> list[str]:
     """A sentence for each class that is named: which, by which sign, how strong."""
     found = []
     for c in checked.sign.nonzero().flatten().tolist():
@@ -153,7 +153,7 @@ def evidence(checked: Checked, size: Tensor, classes: Sequence[str]) -> list[str
         if int(checked.sign[c]) & TRIGGER:
             signs.append(
                 f"a group of its images shares something that no other class has (separation "
-                f"{float(checked.separation[c]):.1f}; natural groups stay below {separation_limit(int(size[c])):.1f})"
+                f"{float(checked.separation[c]):.1f}; natural groups stay below {float(checked.limit[c]):.1f})"
             )
         if int(checked.sign[c]) & FOREIGN:
             signs.append(
@@ -162,6 +162,11 @@ def evidence(checked: Checked, size: Tensor, classes: Sequence[str]) -> list[str
         if int(checked.sign[c]) & TRAIT:
             signs.append("images of it that look like other classes share something that those do not have")
         found.append(f"Class {classes[c]!a} looks attacked: {' and '.join(signs)}.")
+    if len(found) > 1:
+        found.append(
+            f"{len(found)} classes at once: an attack seldom has more than one target, and images that come in "
+            "series, or in two kinds, make such groups by themselves. Compare the pictures before you believe this."
+        )
     return found
 
 

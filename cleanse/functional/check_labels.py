@@ -1,6 +1,6 @@
 """Is a class under attack, which, by which sign, and which images: the rule of ``cleanse check``."""
 
-import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -10,7 +10,7 @@ from cleanse.functional.content_votes import Votes, content_votes
 from cleanse.functional.count_scenes import count_scenes, likeness_of_twins
 from cleanse.functional.foreign_cluster import foreign_cluster
 from cleanse.functional.foreign_excess import QUANTILE, foreign_excess, is_excess
-from cleanse.functional.shared_trait import shared_trait
+from cleanse.functional.shared_trait import class_means, shared_trait
 from cleanse.functional.trigger_cluster import trigger_cluster
 from cleanse.functional.whiten_within import whiten_within
 
@@ -19,6 +19,8 @@ TRIGGER, FOREIGN, TRAIT = 1, 2, 4
 that look foreign and share something that this does not explain."""
 
 
+OUTSTANDING = 1.3
+"""A class's separation is at least so many times that which all but a fifth of the other classes stay below."""
 CROWD = 3
 """Where more than one class in CROWD has a separate cluster, clusters are a property of the data (scenes, series)."""
 
@@ -30,7 +32,10 @@ class Checked(NamedTuple):
     """(C,) int64: 0 for a class that is not named, else the sum of its signs."""
 
     separation: Tensor
-    """(C,) float: of the class's most separate cluster of its own; natural ones stay below `separation_limit`."""
+    """(C,) float: of the class's most separate cluster of its own; natural ones stay below its limit."""
+
+    limit: Tensor
+    """(C,) float, see `separation_limits`."""
 
     ratio: Tensor
     """(C,) float: of images that surely look foreign, to the other classes' share; about 1 in a clean class."""
@@ -96,7 +101,7 @@ def check_labels(
         label: (n,) int64, as given.
         votes: of all images, if they are there already; None to take them.
         k: neighbors.
-        separate: least separation of a trigger's cluster in a large class, see `separation_limit`.
+        separate: least separation of a trigger's cluster in a large class, see `separation_limits`.
         excess: what a hard class reaches; above it (and above chance), a class is named.
         trait: least gap of images that share a trait.
         smallest: different pictures that make evidence.
@@ -131,12 +136,14 @@ def check_labels(
     enough = len(label) >= early.shape[1]
     judged = [c for c in range(classes) if enough and int((label == c).sum()) >= fewest]
     (_, surely), alike = foreign_excess(margin, label), likeness_of_twins(content, label)
+    found = {c: trigger_cluster(white, label, c, margin, content, alike, smallest) for c in judged}
     for c in judged:
-        found = trigger_cluster(white, label, c, margin, content, alike, smallest)
-        separation[c] = found.separation
-        if found.separation >= separation_limit(len(found.posterior), separate):
+        separation[c] = found[c].separation
+    limit = separation_limits(separation, label.bincount(minlength=classes), judged, separate)
+    for c in judged:
+        if separation[c] >= limit[c]:
             sign[c] += TRIGGER
-            posterior[label == c] = _foreign_side(found.posterior, surely[label == c], excess).to(share)
+            posterior[label == c] = _foreign_side(found[c].posterior, surely[label == c], excess).to(share)
     if int(sign.count_nonzero()) > max(1, len(torch.unique(label)) // CROWD):
         sign.zero_()
         posterior.zero_()
@@ -144,47 +151,64 @@ def check_labels(
     if cluster.any():
         share, margin = content_votes(content, label, k, voter=~cluster)
     confidence, prediction = share.max(1)
-    rest = ~cluster
-    ratio, surely = foreign_excess(margin[rest], label[rest])
+    rest = (~cluster).nonzero().flatten()
+    plain = label[rest]
+    ratio, surely = foreign_excess(margin[rest], plain)
     ratio = torch.cat([ratio, ratio.new_zeros(classes - len(ratio))])
-    kinds = content[rest], label[rest]
-    count = torch.tensor(
-        [count_scenes(kinds[0][surely & (kinds[1] == c)], alike) for c in range(classes)], device=sign.device
-    )
-    size = label[rest].bincount(minlength=classes)
+    foreign = [rest[surely & (plain == c)] for c in range(classes)]
+    count = torch.tensor([count_scenes(content[rows], alike) for rows in foreign], device=sign.device)
+    size = plain.bincount(minlength=classes)
     sign += FOREIGN * (is_excess(count, (1 - QUANTILE) * size, excess) & (count >= smallest))
     gap = share.new_zeros(classes)
+    mean = class_means(white, label, ~cluster & (margin < 0), classes)
     for c in judged:
-        here = (label == c)[rest]
-        if 2 * smallest > int(here.sum()) or bool(here.all()):
+        rows = rest[plain == c]
+        if not 2 * smallest <= len(rows) < len(rest):
             continue
-        value, group = shared_trait(white[rest], label[rest], c, margin[rest], prediction[rest])
-        if value < trait or count_scenes(content[rest][here][group], alike) >= smallest:
+        value, group = shared_trait(white[rows], margin[rows], margin[rest[plain != c]], prediction[rows], mean, c)
+        if value < trait or count_scenes(content[rows[group]], alike) >= smallest:
             gap[c] = value
     sign += TRAIT * (gap >= trait)
     score = torch.where(cluster, 1 + posterior, margin)
     named = (sign >= FOREIGN).nonzero().flatten().tolist()
     flagged = cluster | (margin > (elsewhere if named or cluster.any() else lenient))
     for c in named:
-        inside = rest & (label == c)
-        group = torch.zeros_like(score)
-        group[inside] = foreign_cluster(white[rest], label[rest], c, margin[rest]).weight.to(score)
-        flagged |= inside & ((group > 0.5) | (margin > 0.5) | ((margin > 0) & (group > 0.01)))
-        score = torch.where(inside, torch.maximum(score, group + (margin > 0) * (1 + margin) / 2).clamp(max=2), score)
+        rows = rest[plain == c]
+        looks = margin[rows]
+        group = foreign_cluster(white[rows], looks, margin[rest[plain != c]]).weight.to(score)
+        flagged[rows] |= (group > 0.5) | (looks > 0.5) | ((looks > 0) & (group > 0.01))
+        score[rows] = torch.maximum(score[rows], group + (looks > 0) * (1 + looks) / 2).clamp(max=2)
     relabel = flagged & (score > 1) & (prediction != label) & (confidence >= certain)
-    return Checked(sign, separation, ratio, gap, score, flagged, prediction, confidence, relabel)
+    return Checked(sign, separation, limit, ratio, gap, score, flagged, prediction, confidence, relabel)
 
 
-def separation_limit(images: int, separate: float = 3.8) -> float:
-    """The separation above which a class of so many images is named.
+def separation_limits(separation: Tensor, size: Tensor, judged: Sequence[int], separate: float = 3.8) -> Tensor:
+    """The separation above which a class is named: more for few images, and more where other classes have groups too.
 
     In few images some two groups are always far apart. The largest natural ones: 4.4 in classes of 150 images (GTSRB),
-    4.2 in 430 and 3.9 in 1,000 (CIFAR-10, Fashion-MNIST).
+    4.2 in 430 and 3.9 in 1,000 (CIFAR-10, Fashion-MNIST). Some data fall into groups by themselves, such as road signs
+    by light: there a class has to stand out against the other classes, against all but a fifth of them, so that two
+    targets do not hide one another.
 
-    >>> round(separation_limit(150), 1), round(separation_limit(5000), 1)
-    (4.5, 3.9)
+    Args:
+        separation: (C,) float, of each class's cluster.
+        size: (C,) int64, images of each class.
+        judged: classes that have one, or could.
+        separate: limit in a large class.
+
+    Returns:
+        (C,) float.
+
+    >>> separation, size = torch.tensor([2.0, 3.0, 9.0, 3.0]), torch.tensor([400, 10000, 400, 400])
+    >>> [round(limit, 2) for limit in separation_limits(separation, size, range(4)).tolist()]
+    [4.25, 3.9, 4.25, 4.25]
     """
-    return separate + 9 / math.sqrt(images)
+    limit = separate + 9 / size.clamp(min=1).to(separation).sqrt()
+    for c in judged:
+        others = separation[[other for other in judged if other != c]]
+        if len(others):
+            limit[c] = torch.maximum(limit[c], OUTSTANDING * others.quantile(0.8, interpolation="lower"))
+    return limit
 
 
 def _foreign_side(posterior: Tensor, surely: Tensor, excess: float) -> Tensor:

@@ -20,7 +20,7 @@ class Foreign(NamedTuple):
 
 
 def foreign_cluster(
-    white: Tensor, label: Tensor, suspect: int, margin: Tensor, with_margin: bool = True, iterations: int = 15
+    inside: Tensor, margin: Tensor, others: Tensor, with_margin: bool = True, iterations: int = 15
 ) -> Foreign:
     """EM for two groups in one class on whitened features and, as one more coordinate, the margin of the votes.
 
@@ -29,10 +29,9 @@ def foreign_cluster(
     above 0.5; from all that look foreign if these are fewer than 4).
 
     Args:
-        white: (n, p) float, whitened within classes.
-        label: (n,) int64.
-        suspect: the class that is looked at.
-        margin: (n,) float, the best other class's share of the votes minus that of the given one.
+        inside: (n_c, p) float, one class's features, whitened within classes.
+        margin: (n_c,) float, the best other class's share of the votes minus that of the given one.
+        others: (m,) float, the margins of the other classes' images.
         with_margin: whether it is a coordinate; without, it is where EM starts and nothing else.
         iterations: of direction and mixture.
 
@@ -43,25 +42,22 @@ def foreign_cluster(
         ValueError: other shapes.
 
     >>> generator = torch.Generator().manual_seed(0)
-    >>> white, margin = torch.randn(400, 5, generator=generator), -torch.rand(400, generator=generator)
-    >>> white[:50, 0] += 6
+    >>> inside, margin = torch.randn(200, 5, generator=generator), -torch.rand(200, generator=generator)
+    >>> inside[:50, 0] += 6
     >>> margin[:40] += 1.5
-    >>> label = (torch.arange(400) >= 200).long()
-    >>> int((foreign_cluster(white, label, 0, margin).weight > 0.5).sum())
+    >>> int((foreign_cluster(inside, margin, -torch.rand(300, generator=generator)).weight > 0.5).sum())
     50
     """
-    if white.ndim != 2 or not label.shape == margin.shape == white.shape[:1]:
-        shapes = f"{tuple(white.shape)}, {tuple(label.shape)} and {tuple(margin.shape)}"
-        raise ValueError(f"white is (n, p), label and margin (n,), not {shapes}")
-    rows = label == suspect
-    inside, n = white[rows], int(rows.sum())
-    others = margin[~rows].sort().values
-    place = torch.searchsorted(others, margin[rows]) + torch.searchsorted(others, margin[rows], right=True)
+    if inside.ndim != 2 or margin.shape != inside.shape[:1] or others.ndim != 1:
+        shapes = f"{tuple(inside.shape)}, {tuple(margin.shape)} and {tuple(others.shape)}"
+        raise ValueError(f"inside is (n, p), margin (n,) and others (m,), not {shapes}")
+    n, others = len(inside), others.sort().values
+    place = torch.searchsorted(others, margin) + torch.searchsorted(others, margin, right=True)
     rank = (place / 2 + 0.5) / (len(others) + 1)
-    score = (math.sqrt(2) * torch.erfinv(2 * rank - 1)).to(white)
-    starts = [(margin[rows] > limit).to(white)[:, None] for limit in (0.5, 0.0)]
+    score = (math.sqrt(2) * torch.erfinv(2 * rank - 1)).to(inside)
+    starts = [(margin > limit).to(inside)[:, None] for limit in (0.5, 0.0)]
     weight = next((start for start in starts if 4 <= start.sum() <= n - 4), None)
-    if weight is None or n == len(white):
+    if weight is None or not len(others):
         return Foreign(torch.zeros_like(score), score)
     joint = torch.cat([inside, score[:, None]], 1) if with_margin else inside
     square, total = joint.square().sum(1)[:, None], joint.sum(0)[:, None]

@@ -6,8 +6,18 @@ from torch import Tensor
 from cleanse.functional.foreign_cluster import foreign_cluster
 
 
+def class_means(white: Tensor, label: Tensor, typical: Tensor, classes: int) -> Tensor:
+    """(C, p) float, the mean of each class's typical images; 0 for a class without any.
+
+    >>> class_means(torch.tensor([[1.0], [3.0], [9.0]]), torch.tensor([0, 0, 1]), torch.ones(3).bool(), 2).tolist()
+    [[2.0], [9.0]]
+    """
+    sums = white.new_zeros(classes, white.shape[1]).index_add_(0, label, white * typical[:, None])
+    return sums / label[typical].bincount(minlength=classes).clamp(min=1)[:, None]
+
+
 def shared_trait(
-    white: Tensor, label: Tensor, suspect: int, margin: Tensor, looks_like: Tensor, most: int = 32
+    inside: Tensor, margin: Tensor, others: Tensor, looks_like: Tensor, mean: Tensor, suspect: int, most: int = 32
 ) -> tuple[float, Tensor]:
     """Group one class by early features, from the images that surely look foreign; compare what the groups look like.
 
@@ -17,11 +27,12 @@ def shared_trait(
     under the right label, Qi et al. 2023) do not hide that.
 
     Args:
-        white: (n, p) float, whitened within classes.
-        label: (n,) int64.
+        inside: (n_c, p) float, one class's features, whitened within classes.
+        margin: (n_c,) float, the best other class's share of the votes minus that of the given one.
+        others: (m,) float, the margins of the other classes' images.
+        looks_like: (n_c,) int64, the class with most votes.
+        mean: (C, p) float, see `class_means`.
         suspect: the class that is looked at.
-        margin: (n,) float, the best other class's share of the votes minus that of the given one.
-        looks_like: (n,) int64, the class with most votes.
         most: classes whose means are taken out.
 
     Returns:
@@ -32,21 +43,19 @@ def shared_trait(
         ValueError: as `foreign_cluster`.
 
     >>> generator = torch.Generator().manual_seed(0)
-    >>> white, margin = torch.randn(400, 20, generator=generator), -torch.rand(400, generator=generator)
-    >>> white[:40, 0] += 8
+    >>> inside, margin = torch.randn(200, 20, generator=generator), -torch.rand(200, generator=generator)
+    >>> inside[:40, 5] += 8
     >>> margin[:30] += 1.5
-    >>> label = (torch.arange(400) >= 200).long()
-    >>> gap, group = shared_trait(white, label, 0, margin, 1 - label)
+    >>> looks_like, mean = (margin > 0).long(), torch.eye(2, 20)
+    >>> gap, group = shared_trait(inside, margin, -torch.rand(300, generator=generator), looks_like, mean, 0)
     >>> gap > 1.4, 38 < int(group.sum()) < 43
     (True, True)
     """
-    rows = label == suspect
-    seen = looks_like[rows & (margin > 0.5)]
-    common = seen.bincount().argsort(descending=True)[:most] if len(seen) else seen
-    centers = [white[(label == c) & (margin < 0)] for c in {suspect, *common.tolist()}]
-    means = torch.stack([center.mean(0) for center in centers if len(center)] or [white.mean(0)])
+    seen = looks_like[margin > 0.5]
+    common = seen.bincount().argsort(descending=True)[:most].tolist() if len(seen) else []
+    means = mean[sorted({suspect, *common})]
     basis = torch.linalg.qr((means - means.mean(0)).T).Q
-    weight, score = foreign_cluster(white - (white @ basis) @ basis.T, label, suspect, margin, with_margin=False)
+    weight, score = foreign_cluster(inside - (inside @ basis) @ basis.T, margin, others, with_margin=False)
     group = weight > 0.5
     if min(int(group.sum()), int((~group).sum())) < 3:
         return 0.0, torch.zeros_like(group)

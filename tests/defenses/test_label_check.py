@@ -10,6 +10,7 @@ from shapes import Shapes
 
 from cleanse.attacks import BadNets
 from cleanse.defenses import LabelCheck
+from cleanse.defenses.label_check import evidence
 from cleanse.encoders import EfficientNetLite
 from cleanse.engine.runner import Runner
 from cleanse.experiments.evaluation import evaluate_classifier, evaluate_verdict
@@ -31,7 +32,7 @@ def checked(n: int, flagged: list[int], group: list[int], prediction: dict[int, 
     mask[flagged + group] = True
     relabel = mask & (score > 1) & (looks != label)
     zero = torch.zeros(10)
-    return Checked(zero.long(), zero, zero, zero, score, mask, looks, torch.ones(n), relabel)
+    return Checked(zero.long(), zero, zero, zero, zero, score, mask, looks, torch.ones(n), relabel)
 
 
 def test_an_image_of_a_named_group_is_relabeled_or_dropped_and_another_flagged_one_is_dropped(
@@ -128,6 +129,18 @@ def test_an_argument_out_of_range_is_refused(arguments: dict[str, Any], message:
 def test_one_class_alone_is_refused(view: TrainingView, runner: Runner) -> None:
     with pytest.raises(ValueError, match="at least two classes"):
         LabelCheck(encoder=EfficientNetLite(size=32)).cleanse(view.subset(view.label == 3), runner)
+
+
+def test_two_named_classes_are_not_said_as_calmly_as_one() -> None:
+    zero = torch.zeros(3)
+    none = (zero, zero.bool(), zero.long(), zero, zero.bool())
+    found = Checked(torch.tensor([1, 0, 2]), zero + 5, zero + 4.4, zero + 6, zero, *none)
+    sentences = evidence(found, ["cat", "dog", "fox"])
+    assert sentences[0].startswith("Class 'cat' looks attacked: a group of its images shares something")
+    assert "natural groups stay below 4.4" in sentences[0]
+    assert sentences[1].endswith("its images look like other classes 6 times as often as those of others.")
+    assert sentences[2].startswith("2 classes at once")
+    assert len(evidence(found._replace(sign=torch.tensor([0, 4, 0])), ["a", "b", "c"])) == 1
 
 
 @pytest.mark.slow

@@ -4,13 +4,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from cleanse.functional.check_labels import FOREIGN, TRAIT, TRIGGER, check_labels, separation_limit
+from cleanse.functional.check_labels import FOREIGN, TRAIT, TRIGGER, check_labels, separation_limits
 from cleanse.functional.content_votes import content_votes
 from cleanse.functional.count_scenes import count_scenes, likeness_of_twins
 from cleanse.functional.expected_flags import expected_flags
 from cleanse.functional.foreign_excess import foreign_excess, is_excess
 from cleanse.functional.trigger_cluster import mixture, trigger_cluster
 from cleanse.functional.whiten_within import whiten_within
+
+LIMIT = 4.4
+"""Of a class of 300 images beside classes without groups."""
 
 
 def scene(n: int = 1500, classes: int = 5, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -93,7 +96,7 @@ def test_cluster_is_found_whether_small_or_most_of_the_class(share: int) -> None
     content, early, true = scene()
     early[(true == 2).nonzero().flatten()[:share]] += 1.5  # 12 standard deviations along one of 64 directions
     found = trigger_cluster(whiten_within(early, true), true, 2, -torch.ones(len(true)), content)
-    assert found.separation > separation_limit(300)
+    assert found.separation > LIMIT
     assert (found.posterior > 0.5).nonzero().flatten().tolist() == list(range(share))
 
 
@@ -102,7 +105,7 @@ def test_cluster_that_other_classes_share_is_none() -> None:
     early[:300] += 1.5  # 60 of each class
     white, margin = whiten_within(early, true), -torch.ones(len(true))
     found = [trigger_cluster(white, true, c, margin, content).separation for c in range(5)]
-    assert max(found) < separation_limit(300)
+    assert max(found) < LIMIT
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.1], ids=["copies", "frames"])
@@ -114,8 +117,8 @@ def test_near_duplicates_are_one_picture_and_no_trigger(spread: float) -> None:
     content[rows] = content[rows[0]].clone() + spread * torch.randn(40, 60, generator=generator)
     white, margin = whiten_within(early, true), -torch.ones(len(true))
     alike = likeness_of_twins(content, true)
-    assert trigger_cluster(white, true, 1, margin, content).separation > separation_limit(300)
-    assert trigger_cluster(white, true, 1, margin, content, alike).separation < separation_limit(300)
+    assert trigger_cluster(white, true, 1, margin, content).separation > LIMIT
+    assert trigger_cluster(white, true, 1, margin, content, alike).separation < LIMIT
     assert not check_labels(content, early, true).sign.any()
 
 
@@ -144,7 +147,7 @@ def test_a_trait_is_seen_although_covers_hide_the_cluster() -> None:
     cover = (torch.arange(3000) > 2900) & (true != 3)
     early[poison | cover] += 1.5
     found = check_labels(content, early, torch.where(poison, 3, true))
-    assert found.separation[3] < separation_limit(600)
+    assert found.separation[3] < LIMIT
     assert (found.sign > 0).tolist() == [False, False, False, True, False]
     assert int(found.sign[3]) & TRAIT
     assert found.flagged[poison].all()
@@ -171,6 +174,15 @@ def test_where_each_class_is_alone_on_its_side_the_foreign_images_are_the_group(
     found = check_labels(content, early, label)
     assert found.flagged[poison].float().mean() > 0.95
     assert found.flagged[(label == 3) & ~poison].float().mean() < 0.1
+
+
+def test_a_class_stands_out_against_the_groups_of_the_others_and_two_do_not_hide_one_another() -> None:
+    size, calm = torch.full((10,), 10_000), torch.full((10,), 2.0)
+    one, two = calm.clone(), calm.clone()
+    one[3], two[[3, 4]] = 6.0, 6.0
+    grouped = torch.full((10,), 5.0)
+    named = [(s >= separation_limits(s, size, range(10))).nonzero().flatten().tolist() for s in (one, two, grouped)]
+    assert named == [[3], [3, 4], []]
 
 
 @pytest.mark.parametrize(("count", "expected", "named"), [(11, 2.0, False), (12, 2.0, True), (160, 50.0, True)])
