@@ -18,7 +18,7 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
-from cleanse.functional import energy_vote, knn_vote
+from cleanse.functional import energy_scores, knn_vote
 
 
 def neighbors(metric: str) -> Callable[[Tensor, Tensor], object]:
@@ -31,7 +31,7 @@ def neighbors(metric: str) -> Callable[[Tensor, Tensor], object]:
 
 METHODS: dict[str, Callable[[Tensor, Tensor], object]] = {
     "kNN vote": knn_vote,
-    "energy vote": energy_vote,
+    "energy vote": lambda features, label: energy_scores(features, label).max(1),
     "scikit-learn, cosine": neighbors("cosine"),
     "scikit-learn, euclidean": neighbors("euclidean"),
 }

@@ -26,10 +26,11 @@ from cleanse.engine.precision import best_precision
 from cleanse.engine.progress import Screen, quiet
 from cleanse.engine.runner import Runner
 from cleanse.experiments.arguments import Arguments, read_arguments
-from cleanse.experiments.classes import check_classes, check_trusts_nobody, importing, prepare_classes
+from cleanse.experiments.classes import check_classes
 from cleanse.experiments.experiment import prepare
-from cleanse.experiments.messages import UsageError, explain
+from cleanse.experiments.messages import UsageError
 from cleanse.experiments.parser import Parser
+from cleanse.experiments.reading import reading
 from cleanse.utils.files import check_new_folder, new_folder
 from cleanse.version import __version__
 from cleanse.views import ImageView
@@ -137,22 +138,10 @@ def data_from(parser: Parser, arguments: Arguments, trust: bool) -> tuple[Namesp
         UsageError: the arguments or a config are wrong.
         ValueError: the data module refuses its arguments.
     """
-    with importing(everything=trust):
-        try:
-            if trust:
-                prepare_classes(arguments.merged.config.get("data"))
-            else:
-                check_trusts_nobody(arguments.merged.config)
-            config = parser.parse_args(arguments.words[1:])
-            check_classes(config.data)
-            return config, parser.instantiate(config).data
-        except UsageError as error:
-            raise arguments.with_origin(error) from error
-        except ValueError as error:
-            if "Errors:" not in str(error):
-                raise
-            # a constructor's refusal, wrapped in the types that were tried
-            raise arguments.with_origin(explain(str(error))) from error
+    with reading(arguments, trust, "data"):
+        config = parser.parse_args(arguments.words[1:])
+        check_classes(config.data)
+        return config, parser.instantiate(config).data
 
 
 def freeze(data: ImageDataModule, out: str | Path, triggered: Sequence[ImageView] | None = None) -> Path:

@@ -20,10 +20,11 @@ from cleanse.engine.precision import best_precision
 from cleanse.engine.progress import Screen, quiet
 from cleanse.engine.runner import Runner
 from cleanse.experiments.arguments import Arguments, read_arguments
-from cleanse.experiments.classes import check_classes, check_trusts_nobody, importing, prepare_classes
+from cleanse.experiments.classes import check_classes
 from cleanse.experiments.experiment import Comparison, Setup
-from cleanse.experiments.messages import UsageError, explain
+from cleanse.experiments.messages import UsageError
 from cleanse.experiments.parser import Parser
+from cleanse.experiments.reading import reading
 from cleanse.version import __version__
 
 log = logging.getLogger("cleanse")
@@ -45,9 +46,7 @@ def build(configs: Sequence[str], overrides: Mapping[str, object] | None = None)
         experiment = run_experiment(build(["knn.yaml", "quick.yaml"], {"seed_everything": 1}))
     """
     words = [*(f"--config={name}" for name in configs)]
-    words += [
-        f"--{name}={v if isinstance(v, str) else json.dumps(v, default=str)}" for name, v in (overrides or {}).items()
-    ]
+    words += [f"--{name}={_text(value)}" for name, value in (overrides or {}).items()]
     return parse(["fit", *words]).setup()
 
 
@@ -64,24 +63,12 @@ def parse(argv: Sequence[str], trust: bool = True) -> "CleanseCLI":
     """
     quiet()
     arguments = read_arguments(argv)
-    with importing(everything=trust):
-        try:
-            if trust:
-                prepare_classes(arguments.merged.config)
-            else:
-                check_trusts_nobody(arguments.merged.config)
-            cli = CleanseCLI(
-                LightningModule, LightningDataModule, subclass_mode_model=True, subclass_mode_data=True,
-                args=arguments.words, seed_everything_default=0, save_config_callback=None,
-                auto_configure_optimizers=False, load_from_checkpoint_support=False,
-            )  # fmt: skip
-        except UsageError as error:
-            raise arguments.with_origin(error) from error
-        except ValueError as error:
-            if "Errors:" not in str(error):
-                raise
-            # a constructor's refusal, wrapped in the types that were tried
-            raise arguments.with_origin(explain(str(error))) from error
+    with reading(arguments, trust):
+        cli = CleanseCLI(
+            LightningModule, LightningDataModule, subclass_mode_model=True, subclass_mode_data=True,
+            args=arguments.words, seed_everything_default=0, save_config_callback=None,
+            auto_configure_optimizers=False, load_from_checkpoint_support=False,
+        )  # fmt: skip
     cli.arguments = arguments
     return cli
 

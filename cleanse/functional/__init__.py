@@ -17,7 +17,7 @@ from cleanse.functional.content_votes import Votes, content_votes
 from cleanse.functional.cosine_basis import cosine_basis
 from cleanse.functional.count_scenes import count_scenes, likeness_of_twins
 from cleanse.functional.disruptive_score import Disruption, disruptive_score
-from cleanse.functional.energy_scores import energy_scores, energy_vote
+from cleanse.functional.energy_scores import energy_scores
 from cleanse.functional.expected_flags import expected_flags
 from cleanse.functional.first_of_each import Firsts, first_of_each
 from cleanse.functional.foreign_cluster import Foreign, foreign_cluster
@@ -85,7 +85,6 @@ __all__ = [
     "count_scenes",
     "disruptive_score",
     "energy_scores",
-    "energy_vote",
     "expected_flags",
     "fill_nan",
     "first_of_each",

@@ -52,29 +52,3 @@ def energy_scores(features: Tensor, label: Tensor, temperature: float = 0.5, blo
     scores -= log_size
     scores[torch.arange(n, device=unit.device), label] += (log_size - log_others)[label]
     return scores
-
-
-def energy_vote(features: Tensor, label: Tensor, temperature: float = 0.5, block: int = 1024) -> tuple[Tensor, Tensor]:
-    """The class of highest energy score, and that score (D76).
-
-    The confidence is at most -log |I_c - i|: where classes differ in size, it ranks images of small classes higher.
-
-    Args:
-        features: (n, d) float embeddings of any length.
-        label: (n,) int64, as given.
-        temperature: tau, that of the contrastive loss.
-        block: rows compared at a time.
-
-    Returns:
-        label: (n,) int64, the class of the highest score, the smaller one of equals.
-        confidence: (n,) float32, the highest score; it is a log probability, not a share.
-
-    Raises:
-        ValueError: as `energy_scores`.
-
-    >>> features = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]])
-    >>> energy_vote(features, torch.tensor([0, 0, 2]))[0].tolist()
-    [0, 0, 0]
-    """
-    scores = energy_scores(features, label, temperature, block)
-    return scores.argmax(1), scores.amax(1).float()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from cleanse.engine.fingerprint import describe
@@ -26,13 +26,22 @@ class Stub(LightningModule):
 
 
 @dataclass(frozen=True)
-class Fit:
-    """One call of ``fit``."""
+class Call:
+    """One call of ``fit`` or ``predict``.
+
+    Attributes:
+        name: of the stage.
+        view: what it was given.
+        build: of a fit; None for a table.
+        module: what the fit gave back, or what a table is made with.
+        trainer: arguments of a fit's Trainer.
+    """
 
     name: str
-    build: "partial[Any]"
     view: TrainingView
-    trainer: dict[str, Any]
+    build: "partial[Any] | None" = None
+    module: Any = None
+    trainer: dict[str, Any] = field(default_factory=dict)
 
     @property
     def built(self) -> dict[str, Any]:
@@ -40,51 +49,73 @@ class Fit:
         arguments: dict[str, Any] = describe(self.build)["with"]
         return arguments
 
+    @property
+    def data(self) -> TrainingView:
+        """The view, by the runner's own name for it."""
+        return self.view
 
-@dataclass(frozen=True)
-class Predict:
-    """One call of ``predict``."""
-
-    name: str
-    module: Any
-    view: TrainingView
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Those of the Trainer."""
+        return self.trainer
 
 
-@dataclass
 class ScriptedRunner:
     """Give a recipe modules and tables without training, and remember every call in order.
 
     Args:
-        modules: what a fitted module has as attributes, from the call of ``fit``.
-        tables: the columns of a table, from the call of ``predict``.
+        modules: what a stub that stands for a fitted module has as attributes, from the call of ``fit``; None to build
+            the real module, untrained.
+        tables: the columns of a table, from the call of ``predict``; None for those that are planted.
+        planted: the columns of a table by the name of its stage.
     """
 
-    modules: Callable[[Fit], Mapping[str, Any]] = field(default=lambda fit: {})
-    tables: Callable[[Predict], Mapping[str, Tensor]] = field(default=lambda predict: {})
-    calls: list[Fit | Predict] = field(default_factory=list)
+    def __init__(
+        self,
+        modules: Callable[[Call], Mapping[str, Any]] | None = None,
+        tables: Callable[[Call], Mapping[str, Tensor]] | None = None,
+        **planted: Mapping[str, Tensor],
+    ) -> None:
+        self.modules = modules
+        self.tables = (lambda call: planted[call.name]) if tables is None else tables
+        self.calls: list[Call] = []
+        self.seed = 0
 
-    def fit(self, name: str, build: "partial[Any]", data: TrainingView, **trainer: Any) -> Stub:
-        self.calls.append(call := Fit(name, build, data, trainer))
-        return Stub(f"{name} is call {len(self.calls)}", **self.modules(call))
+    def fit(self, name: str, build: "partial[Any]", data: TrainingView, **trainer: Any) -> Any:
+        module: Any
+        if self.modules is None:
+            torch.manual_seed(0)
+            module = build()
+            module.stage_key = name
+            module.eval()
+        else:
+            given = self.modules(Call(name, data, build, None, trainer))
+            module = Stub(f"{name} is call {len(self.calls) + 1}", **given)
+        self.calls.append(Call(name, data, build, module, trainer))
+        return module
 
     def predict(self, name: str, module: Any, data: TrainingView) -> Table:
-        self.calls.append(call := Predict(name, module, data))
+        self.calls.append(call := Call(name, data, None, module))
         return Table(self.tables(call))
 
     def generator(self, name: str, data: TrainingView) -> torch.Generator:
         return torch.Generator().manual_seed(0)
 
+    def __getitem__(self, name: str) -> Call:
+        """The last call of this name."""
+        return [call for call in self.calls if call.name == name][-1]
+
     @property
     def names(self) -> list[str]:
         return [call.name for call in self.calls]
 
-    def fits(self, start: str) -> list[Fit]:
+    def fits(self, start: str) -> list[Call]:
         """The calls of ``fit`` whose name begins so."""
-        return [call for call in self.calls if isinstance(call, Fit) and call.name.startswith(start)]
+        return [call for call in self.calls if call.build is not None and call.name.startswith(start)]
 
-    def predicts(self, start: str) -> list[Predict]:
+    def predicts(self, start: str) -> list[Call]:
         """The calls of ``predict`` whose name begins so."""
-        return [call for call in self.calls if isinstance(call, Predict) and call.name.startswith(start)]
+        return [call for call in self.calls if call.build is None and call.name.startswith(start)]
 
 
 @pytest.fixture
@@ -92,50 +123,7 @@ def scripted() -> type[ScriptedRunner]:
     return ScriptedRunner
 
 
-@dataclass
-class Stage:
-    """One call of ``run.fit`` or ``run.predict``."""
-
-    name: str
-    module: LightningModule
-    data: Any
-    arguments: dict[str, Any]
-
-
-class RecordingRunner:
-    """Like `ScriptedRunner`, but ``fit`` builds the real module, and ``predict`` gives a table planted beforehand.
-
-    Args:
-        tables: the columns of a table by the name of its stage.
-    """
-
-    def __init__(self, **tables: dict[str, Tensor]) -> None:
-        self.tables = tables
-        self.stages: list[Stage] = []
-        self.seed = 0
-
-    def fit(
-        self, name: str, build: Callable[[], LightningModule], data: LightningDataModule, **arguments: Any
-    ) -> LightningModule:
-        torch.manual_seed(0)
-        module = build()
-        module.stage_key = name  # type: ignore[assignment]
-        self.stages.append(Stage(name, module, data, arguments))
-        return module.eval()
-
-    def predict(self, name: str, module: LightningModule, data: LightningDataModule) -> Table:
-        self.stages.append(Stage(name, module, data, {}))
-        return Table(self.tables[name])
-
-    def __getitem__(self, name: str) -> Stage:
-        """The last stage of this name."""
-        return [stage for stage in self.stages if stage.name == name][-1]
-
-    @property
-    def names(self) -> list[str]:
-        return [stage.name for stage in self.stages]
-
-
 @pytest.fixture
-def recording() -> type[RecordingRunner]:
-    return RecordingRunner
+def recording() -> type[ScriptedRunner]:
+    """The same, for tests that plant tables and look at real modules."""
+    return ScriptedRunner

@@ -297,7 +297,7 @@ def test_a_class_that_nobody_predicts_is_named(
         zeros = torch.zeros(len(predict.view), dtype=torch.int64)
         return {"prediction": zeros, "confidence": zeros + 0.5}
 
-    SemiSupervised(**UNUSUAL).cleanse(train, scripted(tables=tables))
+    SemiSupervised(**UNUSUAL).cleanse(train, scripted(lambda fit: {}, tables))
     assert "iteration 1: no image is taken for 'one', 'two', which nobody predicts" in caplog.text
     assert "'zero'" not in caplog.text
 
@@ -308,7 +308,7 @@ def test_a_model_that_diverged_is_named(scripted: Any, train: TrainingView) -> N
         rows = predict.view.rows
         return {"prediction": rows % C, "confidence": torch.full((len(rows),), value)}
 
-    run = scripted(tables=tables)
+    run = scripted(lambda fit: {}, tables)
     with pytest.raises(ValueError, match=r"iteration 2 diverged.*--model\.lr"):
         SemiSupervised(**UNUSUAL).cleanse(train, run)
 

@@ -5,7 +5,7 @@ from math import exp, log
 import pytest
 import torch
 
-from cleanse.functional import energy_scores, energy_vote, relabel_confident
+from cleanse.functional import energy_scores, relabel_confident
 
 
 def embeddings(n, classes, seed=0, d=16):
@@ -65,7 +65,7 @@ def test_limits():
     hot = energy_scores(features, label, 1e5)
     assert hot.argsort(1).equal(mean.argsort(1))
     nearest = similarity.fill_diagonal_(-2).argmax(1)
-    assert energy_vote(features, label, 1e-6)[0].equal(label[nearest])
+    assert energy_scores(features, label, 1e-6).argmax(1).equal(label[nearest])
 
 
 def test_own_label_has_no_say():
@@ -104,7 +104,7 @@ def test_classes_without_another_image():
     assert scores[7, 2] == -torch.inf
     assert scores[:, 2].isfinite().sum() == 49
     assert ((others(label, 5) * scores.exp()).sum(1) - 1).abs().max() < 1e-12
-    voted, confidence = energy_vote(features, label)
+    confidence, voted = energy_scores(features, label).max(1)
     assert voted[7] != 2
     assert confidence.isfinite().all()
 
@@ -114,12 +114,11 @@ def test_vote():
     label = torch.arange(100) % 2
     features = torch.eye(8)[label] + 0.05 * torch.randn(100, 8, generator=torch.Generator().manual_seed(0))
     scores = energy_scores(features, label, 0.1)
-    voted, confidence = energy_vote(features, label, 0.1)
+    confidence, voted = scores.max(1)
     assert voted.equal(label)
-    assert confidence.equal(scores.max(1).values)
     assert confidence.dtype == torch.float32
     assert not relabel_confident(label, voted, confidence).relabeled.any()
-    assert energy_vote(torch.ones(5, 2), torch.tensor([0, 2, 1, 1, 2]))[0][0] == 1  # exactly level with class 2
+    assert energy_scores(torch.ones(5, 2), torch.tensor([0, 2, 1, 1, 2]))[0].argmax() == 1  # exactly level with class 2
 
 
 def test_refusals():
@@ -130,4 +129,4 @@ def test_refusals():
     with pytest.raises(ValueError, match=r"label \(n,\)"):
         energy_scores(features, label[:9])
     with pytest.raises(ValueError, match="10 of 10 rows of features are zero vectors"):
-        energy_vote(torch.zeros(10, 2), label)
+        energy_scores(torch.zeros(10, 2), label)

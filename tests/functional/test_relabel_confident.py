@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cleanse.functional import energy_vote, knn_vote, relabel_confident
+from cleanse.functional import energy_scores, knn_vote, relabel_confident
 
 
 def judged(n=1000, classes=5, seed=0):
@@ -76,7 +76,12 @@ def test_one_accepted_and_withheld_labels():
     assert result.label.tolist() == [0, 1, -1]
 
 
-@pytest.mark.parametrize(("vote", "percentile"), [(knn_vote, 80.0), (knn_vote, 20.0), (energy_vote, 80.0)])
+def energy(features, label):
+    scores = energy_scores(features, label)
+    return scores.argmax(1), scores.amax(1)
+
+
+@pytest.mark.parametrize(("vote", "percentile"), [(knn_vote, 80.0), (knn_vote, 20.0), (energy, 80.0)])
 def test_planted_poison(vote, percentile):
     """5 % of class 0 labeled 1 among three blobs: rejected, and given 0 back where relabeled."""
     generator = torch.Generator().manual_seed(0)
