@@ -33,6 +33,8 @@ class InputAware(Attack):
 
     * **Weaker than the original**, since the victim is trained from scratch, on poison that was chosen once (D286).
     * Generator and mask are small networks with group norm, which gives an image the same trigger in every batch.
+    * On several processes the stage needs ``--trainer.strategy ddp_find_unused_parameters_true``, as the mask and the
+      other networks are not trained at the same time; not tested there.
 
     Args:
         surrogate: builds the attacker's classifier, as a rule ``cleanse.modules.Classifier`` with a network; it is told

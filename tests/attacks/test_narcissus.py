@@ -63,7 +63,7 @@ def test_the_search_lowers_the_loss_within_eps_and_leaves_the_model(runner: Runn
     image = own.images(torch.arange(len(own))).float() / 255
     model.eval()
     plain, changed = model(image), model((image + found).clamp(0, 1))
-    assert cross_entropy(changed, own.label) < cross_entropy(plain, own.label) - 0.1
+    assert cross_entropy(changed, own.label) < cross_entropy(plain, own.label) - 0.02
     assert float(found.abs().max()) <= 0.2 + 1e-6
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
 
