@@ -17,6 +17,7 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
 from cleanse.engine.compiled import compile_network
@@ -407,7 +408,8 @@ class Runner:
         return module
 
     def _tabulate(self, stage: Stage, module: LightningModule, data: Any) -> None:
-        trainer = self._trainer(stage.part, [self.screen.started(self._prefix + stage.name)], False, {})
+        callbacks = [self.screen.started(self._prefix + stage.name), EndsAtSigterm()]
+        trainer = self._trainer(stage.part, callbacks, False, {})
         begun = time.monotonic()
         with _seeded(stage.seed), _interruptible(), memory_kept():
             batches = trainer.predict(module, datamodule=data, return_predictions=True) or []
@@ -464,6 +466,14 @@ def _seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         seed_everything(seed, workers=True, verbose=False)
         yield
+
+
+class EndsAtSigterm(Callback):
+    """Ends a pass over the data when it is asked to: Lightning looks for the signal while it trains, not here."""
+
+    def on_predict_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.received_sigterm:
+            raise SIGTERMException
 
 
 @contextmanager

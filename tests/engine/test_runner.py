@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -188,6 +189,25 @@ def test_predict_gives_every_row_once_in_order(runner: Runner, view: TrainingVie
     assert torch.equal(table.prediction, expected)
     with pytest.raises(AttributeError, match="it has index, prediction, confidence"):
         table.features  # noqa: B018
+
+
+class AskedToEnd(Classifier):
+    """Its process gets SIGTERM with the first batch."""
+
+    seen = 0
+
+    def predict_step(self, *arguments: Any) -> Any:
+        AskedToEnd.seen += 1
+        os.kill(os.getpid(), signal.SIGTERM)
+        return super().predict_step(*arguments)
+
+
+def test_a_pass_over_the_data_ends_when_the_process_is_asked_to(runner: Runner, view: TrainingView) -> None:
+    module = AskedToEnd(SmallCNN, view.image_spec)
+    module.stage_key = "any"
+    with pytest.raises(KeyboardInterrupt):
+        runner.predict("table", module, view.with_batch_size(20))
+    assert AskedToEnd.seen == 1
 
 
 def test_what_no_runner_fitted_cannot_be_tabulated(runner: Runner, view: TrainingView) -> None:
