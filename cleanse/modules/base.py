@@ -1,5 +1,6 @@
 """What modules that look at images share: they normalize inside, and can take the shape of their data from it."""
 
+import logging
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
@@ -12,6 +13,8 @@ from cleanse.networks.base import Network
 from cleanse.networks.normalize import Normalize
 from cleanse.utils.image_spec import ImageSpec
 from cleanse.views import ImageView
+
+log = logging.getLogger("cleanse")
 
 NetworkFactory = Callable[[int, int], nn.Module]
 """(channels, classes) to a network; in a config, a class path with init_args."""
@@ -73,11 +76,17 @@ class ImageModule(LightningModule):
             self.initialize(self.network)
 
     def initialize(self, network: nn.Module) -> None:
-        """Show a network that begins from images some of the training set, evenly spaced, without augmentation."""
+        """Show a network that begins from images some of the training set, evenly spaced, without augmentation.
+
+        Without a view of ours, such as with a plain DataLoader, it keeps its random start, and a warning says so.
+        """
         if isinstance(network, BeginsFromImages):
             assert self.images is not None  # there are layers
             data = self.trainer.datamodule  # type: ignore[attr-defined]
             view = data.training_view() if hasattr(data, "training_view") else data
+            if not isinstance(view, ImageView):
+                log.warning("%s begins at random: call its initialize() with images first", type(network).__name__)
+                return
             position = torch.linspace(0, len(view) - 1, min(LOOKED_AT, len(view))).long()
             image = view.images(position).float() / 255
             network.initialize(Normalize(self.images.mean, self.images.std)(image))

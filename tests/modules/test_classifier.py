@@ -1,5 +1,6 @@
 """The classifier: the schedules of its learning rate, its smoothed labels, and networks that begin from images."""
 
+import logging
 from functools import partial
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from cleanse.engine.runner import Runner
 from cleanse.functional import one_cycle_factor
@@ -135,3 +137,16 @@ def test_a_probe_keeps_the_first_layer_of_its_encoder() -> None:
     probe = LinearProbe(TINY, other.image_spec, encoder)
     fit(probe, other, 1)
     assert probe.network.weight.equal(encoder.network.weight)
+
+
+def test_with_a_plain_loader_it_begins_at_random_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    view = pictures(16)
+    module = Classifier(TINY, view.image_spec)
+    trainer = Trainer(
+        accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False,
+    )  # fmt: skip
+    with caplog.at_level(logging.WARNING, "cleanse"):
+        trainer.fit(module, DataLoader([view.batch(torch.arange(16), augmented=False)], batch_size=None))
+    assert not module.network.initialized  # type: ignore[operator]
+    assert "FastNet begins at random" in caplog.text
