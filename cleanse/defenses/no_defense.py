@@ -18,6 +18,9 @@ class NoDefense(Defense):
     def plan_verdict(self, train: TrainingView) -> list[Planned]:
         return []
 
+    def plan_final(self, train: TrainingView) -> list[Planned]:
+        return self.plan_classifier(train.subset(train.labeled))  # exactly these: nothing is left out
+
     def cleanse(self, train: TrainingView, run: Runner) -> Outcome:
         verdict = Verdict.keep_all(train.id, train.label)
         return Outcome(verdict, partial(self.classify, train.with_verdict(verdict), run))
