@@ -82,7 +82,10 @@ def leaderboard_page(table: "pd.DataFrame", title: str) -> str:
     bad = table[table["status"] != "done"]
     return environment.get_template("leaderboard.html.j2").render(
         title=readable(title), columns=columns, rows=[_cells(row, shown, compared) for row in rows],
-        charts=[{"svg": d.chart.svg("sa-asr"), "alt": d.alt, "caption": d.caption} for d in drawn],
+        charts=[
+            {"svg": d.chart.svg("sa-asr"), "alt": d.alt, "caption": d.caption, "rem": 6 * d.chart.figure.get_figwidth()}
+            for d in drawn
+        ],  # one small chart does not fill the page
         figures={FIGURES[name][0]: FIGURES[name][1] for name in shown}, cells=len(table),
         count={name: int((table["status"] == name).sum()) for name in ("done", "failed", "missing")},
         sources=sorted({row["source"] for row in rows if row["source"]}), version=__version__,

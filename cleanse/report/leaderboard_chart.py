@@ -41,7 +41,9 @@ def small_multiples(rows: Sequence[Mapping[str, Any]]) -> Drawn | None:
         "xtick.color": INK,
     }
     with rc_context({**style, "ytick.color": INK, "text.parse_math": False}):
-        figure = Figure(figsize=(3.0 * across, 2.6 * down + 0.5), layout="constrained")
+        columns = max(1, 3 * across // 2)  # of the legend, which is no wider than the charts
+        height = 2.6 * down + 0.3 + 0.2 * math.ceil(len(names) / columns)
+        figure = Figure(figsize=(3.0 * across, height), layout="constrained")
         grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
         for axes in grid.flat[len(shown) :]:
             axes.set_visible(False)
@@ -60,7 +62,11 @@ def small_multiples(rows: Sequence[Mapping[str, Any]]) -> Drawn | None:
                     elinewidth=1,
                 )  # fmt: skip
         figure.legend(
-            list(known.values()), [readable(n, 30) for n in known], loc="outside lower center", ncols=4, frameon=False
+            list(known.values()),
+            [readable(n, 30) for n in known],
+            loc="outside lower center",
+            ncols=columns,
+            frameon=False,
         )
     words = "; ".join(
         f"{readable(' '.join(str(p) for p in key if p))}: "
