@@ -11,6 +11,7 @@ from cleanse.data.base import ImageDataModule, Images
 from cleanse.defenses import ContrastiveFilter
 from cleanse.experiments.build import build
 from cleanse.experiments.experiment import Experiment, run_experiment
+from cleanse.views import TrainingView
 
 CLASSIFIERS = ("none.yaml", "oracle.yaml", "knn.yaml", "energy.yaml", "knn_energy.yaml", "flow.yaml", "check.yaml")
 SHORT: dict[str, dict[str, Any]] = {
@@ -93,10 +94,10 @@ def test_traffic_signs_are_read_at_32_pixels() -> None:
     assert configured("none.yaml", "data/gtsrb.yaml").data.size == 32  # type: ignore[attr-defined]
 
 
-def test_the_number_of_stages_is_known_beforehand() -> None:
+def test_the_stages_are_known_beforehand(view: TrainingView) -> None:
     defense = configured("knn.yaml").defense
-    assert isinstance(defense, ContrastiveFilter)
-    assert defense.stages() == 2
+    planned = [*(defense.plan_verdict(view) or []), *defense.plan_final(view)]
+    assert [stage.name for stage in planned] == ["embed", "classifier"]
 
 
 def test_final_is_supcon_or_classifier() -> None:

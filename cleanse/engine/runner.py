@@ -339,9 +339,16 @@ class Runner:
         for stage in there:
             stage.seconds = 0.0
         todo = [stage for stage in plan.coming if stage not in there]
-        if not in_group() and not self.arguments.get("callbacks"):  # they may do what they like, also to the disk
+        # callbacks may do what they like, also to the disk; a Trainer of several processes would start them for a step
+        if not self.arguments.get("callbacks") and self._world_size() == 1:
             measure(todo, lambda folder, callbacks, own: self._trainer(folder, callbacks, False, own))
         self.screen.announce(todo, len(there))
+
+    def _world_size(self) -> int:
+        """Processes that train together, also before Lightning has started the others."""
+        if in_group():
+            return dist.get_world_size()
+        return int(self.trainer(logger=False, enable_checkpointing=False).world_size)
 
     def _is_there(self, planned: Planned) -> bool:
         """Whether the directory of a planned training is there already; not asked where its images are not known."""

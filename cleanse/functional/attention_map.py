@@ -15,6 +15,7 @@ def attention_map(features: Tensor) -> Tensor:
     Returns:
         (B, H * W); zero where all features are.
 
+    >>> import torch
     >>> attention_map(torch.tensor([[[[3.0, 0.0]], [[0.0, 0.0]]]])).tolist()
     [[1.0, 0.0]]
     """
@@ -36,6 +37,7 @@ def attention_distance(student: Tensor, teacher: Tensor) -> Tensor:
     Raises:
         ValueError: maps of different sizes.
 
+    >>> import torch
     >>> one = torch.tensor([[[[3.0, 0.0]]]])
     >>> attention_distance(one, 5 * one).item(), attention_distance(one, one.flip(3)).item()
     (0.0, 2.0)

@@ -28,22 +28,22 @@ def mix(values: Tensor, order: Tensor, share: float) -> Tensor:
     return share * values + (1 - share) * values[order]
 
 
-def mixmatch_loss(logits: Tensor, target: Tensor, labeled: int, unlabeled_weight: float) -> Tensor:
+def mixmatch_loss(logits: Tensor, wanted: Tensor, labeled: int, unlabeled_weight: float) -> Tensor:
     """Cross-entropy on the rows with a label, and the squared error of the probabilities on the others.
 
     Args:
         logits: (n, C) float; the first ``labeled`` rows have a label.
-        target: (n, C) float, distributions.
+        wanted: (n, C) float, distributions.
         labeled: how many rows have a label, at least 1.
         unlabeled_weight: of the squared error, which is the mean over rows and classes.
 
     Returns:
         () float.
     """
-    entropy = -(target[:labeled] * log_softmax(logits[:labeled], 1)).sum(1).mean()
+    entropy = -(wanted[:labeled] * log_softmax(logits[:labeled], 1)).sum(1).mean()
     if len(logits) == labeled:
         return entropy
-    return entropy + unlabeled_weight * (logits[labeled:].softmax(1) - target[labeled:]).square().mean()
+    return entropy + unlabeled_weight * (logits[labeled:].softmax(1) - wanted[labeled:]).square().mean()
 
 
 def ramp(progress: float) -> float:

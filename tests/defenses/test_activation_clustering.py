@@ -110,5 +110,5 @@ def test_on_digits_the_attack_works_and_the_defense_helps(runner: Runner) -> Non
     results = run_experiment(Setup(defense, data, runner, compare=["none"], report=False)).results
     assert results["none_asr"] > 0.9
     assert results["asr"] < 0.1
-    assert results["sa"] > results["none_sa"] - 0.03
+    assert results["sa"] > results["none_sa"] - 0.05
     assert results["tpr"] > 0.9
