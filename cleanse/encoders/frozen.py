@@ -1,6 +1,7 @@
 """What frozen encoders share: they are not trained, and one pass over the images is a stage of the run."""
 
 import hashlib
+import logging
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
@@ -15,6 +16,8 @@ from cleanse.utils.batch import Batch
 if TYPE_CHECKING:
     from cleanse.engine.runner import Runner, Table
     from cleanse.views import TrainingView
+
+log = logging.getLogger("cleanse")
 
 CELLS = 8
 """Early features are averages over a grid of so many cells a side."""
@@ -45,6 +48,7 @@ class FrozenEncoder(LightningModule):
         if size is not None and size < 32:
             raise ValueError(f"size is the side of the images in pixels, at least 32, not {size}")
         self.size = size
+        self.at_once = AT_ONCE  # pixels; less where the memory turned out to be smaller
         self.network = network.to(memory_format=torch.channels_last)
         self.normalize = Normalize(mean, std)
         self.requires_grad_(False).eval()
@@ -71,14 +75,7 @@ class FrozenEncoder(LightningModule):
 
     def table(self, train: "TrainingView", run: "Runner") -> "Table":
         """``features`` (n, d) and ``early`` (n, p), float16, of every image: one cached pass, whatever the labels."""
-        view = self._view(train)
-        try:
-            return run.predict("embed", self, view)
-        except torch.cuda.OutOfMemoryError as error:
-            raise ValueError(
-                f"the GPU's memory does not hold {view.batch_size} images of {view.size[0]} pixels: "
-                "lower --data.batch_size or the encoder's size"
-            ) from error
+        return run.predict("embed", self, self._view(train))
 
     def encode(self, train: "TrainingView", run: "Runner") -> Tensor:
         """(n, d) float32, one row for each image."""
@@ -87,8 +84,20 @@ class FrozenEncoder(LightningModule):
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Index, ``features`` (B, d) and ``early`` (B, p), float16."""
         image = batch["image"]
-        some = max(1, AT_ONCE // (image.shape[2] * image.shape[3]))
-        parts = [self.encode_batch(part) for part in torch.split(image, some)]
+        pixels = image.shape[2] * image.shape[3]
+        while True:
+            some = max(1, self.at_once // pixels)
+            try:
+                parts = [self.encode_batch(part) for part in torch.split(image, some)]
+                break
+            except torch.cuda.OutOfMemoryError as error:
+                if some == 1:
+                    raise ValueError(
+                        f"the GPU's memory does not hold one image of {image.shape[2]} pixels: lower the encoder's size"
+                    ) from error
+                torch.cuda.empty_cache()
+                self.at_once = some * pixels // 2
+                log.warning("the GPU's memory does not hold %d images at once: going on with %d", some, some // 2)
         features, early = (torch.cat(column).half() for column in zip(*parts, strict=True))
         return {"index": batch["index"], "features": features, "early": early}
 

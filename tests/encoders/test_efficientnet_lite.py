@@ -84,3 +84,31 @@ def test_missing_weights_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_check_needs_early_features(view: TrainingView, runner: Runner) -> None:
     assert not hasattr(Pretrained, "table")
+
+
+class SmallMemory(EfficientNetLite):
+    """On a GPU that holds at most ``most`` images."""
+
+    most = 100
+
+    def encode_batch(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if len(image) > self.most:
+            raise torch.cuda.OutOfMemoryError
+        return super().encode_batch(image)
+
+
+def test_where_the_memory_is_full_fewer_images_are_shown_at_once(
+    view: TrainingView, runner: Runner, caplog: pytest.LogCaptureFixture
+) -> None:
+    encoder = SmallMemory(size=64)
+    encoder.at_once = 160 * 64 * 64
+    table = encoder.table(view, runner)
+    assert "does not hold 160 images at once: going on with 80" in caplog.text
+    assert table.features.shape == (200, 1280)
+
+
+def test_one_image_that_does_not_fit_is_an_error(view: TrainingView, runner: Runner) -> None:
+    encoder = SmallMemory(size=32)
+    encoder.most = 0
+    with pytest.raises(ValueError, match="does not hold one image of 32 pixels"):
+        encoder.table(view.subset(torch.arange(200) < 4), runner)
