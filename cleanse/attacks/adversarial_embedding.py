@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cleanse.attacks.badnets import BadNets
 from cleanse.attacks.base import POISON, Attack, build_for, streams
+from cleanse.attacks.found_images import found_images
 from cleanse.engine.fingerprint import hash_of
 from cleanse.engine.runner import Runner
 from cleanse.functional.pgd_toward import pgd_toward
@@ -116,14 +117,11 @@ class AdversarialEmbedding(Attack):
 
     def _change(self, image: Tensor, rows: Tensor, kind: int, generator: torch.Generator) -> Tensor:
         """The images that lie near the target class, with the patch."""
-        if self._near is None or self._rows is None:
-            raise ValueError(
-                "AdversarialEmbedding trains an encoder before it poisons: let `cleanse fit` prepare the data"
-            )
-        place = torch.searchsorted(self._rows, rows).clamp(max=max(0, len(self._rows) - 1))
-        if not len(self._rows) or not torch.equal(self._rows[place], rows):
-            raise ValueError("AdversarialEmbedding is asked for other images than those that it moved")
-        return self._near[place]
+        return found_images(
+            self._near, self._rows, rows,
+            "AdversarialEmbedding trains an encoder before it poisons: let `cleanse fit` prepare the data",
+            "AdversarialEmbedding is asked for other images than those that it moved",
+        )  # fmt: skip
 
 
 class NearImages(LightningModule):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cleanse.attacks.badnets import BadNets
 from cleanse.attacks.base import POISON, Attack, build_for, streams
+from cleanse.attacks.found_images import found_images
 from cleanse.engine.fingerprint import hash_of
 from cleanse.engine.runner import Runner
 from cleanse.functional.pgd import pgd, random_start
@@ -152,14 +153,12 @@ class LabelConsistent(Attack):
 
     def _change(self, image: Tensor, rows: Tensor, kind: int, generator: torch.Generator) -> Tensor:
         """The images that are hard to recognize, triggered."""
-        if self._hard is None or self._rows is None:
-            raise ValueError(
-                "LabelConsistent trains a classifier before it poisons: let `cleanse fit` prepare the data"
-            )
-        place = torch.searchsorted(self._rows, rows).clamp(max=max(0, len(self._rows) - 1))
-        if not len(self._rows) or not torch.equal(self._rows[place], rows):
-            raise ValueError("LabelConsistent is asked for other images than those that it made hard to recognize")
-        return self.trigger(self._hard[place])
+        hard = found_images(
+            self._hard, self._rows, rows,
+            "LabelConsistent trains a classifier before it poisons: let `cleanse fit` prepare the data",
+            "LabelConsistent is asked for other images than those that it made hard to recognize",
+        )  # fmt: skip
+        return self.trigger(hard)
 
     def eligible_name(self) -> str:
         return f"class {self._name(self.target)}, labels kept"

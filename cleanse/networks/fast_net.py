@@ -1,4 +1,4 @@
-"""FastNet: a small, wide network that learns 32x32 photographs in ten epochs."""
+"""FastNet: a small, wide network for few epochs of 32x32 photographs."""
 
 import torch
 from torch import Tensor, nn

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from read_back import assert_its_trigger_is_read_back
 from torch.nn.functional import cross_entropy
 
 from cleanse.attacks import POISON, Narcissus
 from cleanse.attacks.narcissus import PatternSearch, TargetOnly
-from cleanse.cli.poison import freeze
-from cleanse.data import Digits, Frozen
+from cleanse.data import Digits
 from cleanse.engine.runner import Runner
 from cleanse.modules import Classifier
 from cleanse.networks import SmallCNN
@@ -79,13 +79,7 @@ def test_the_warm_up_trains_a_copy() -> None:
 
 def test_its_files_are_read_back(runner: Runner, tmp_path: Path) -> None:
     data = digits(runner)
-    frozen = Frozen(str(freeze(data, tmp_path / "out")))
-    assert torch.equal(frozen.training_view().source.image, data.training_view().source.image)
-    clean = frozen.clean_test()
-    assert clean is not None
-    assert frozen.attack is not None
-    again = frozen.attack.trigger(clean.source.image[frozen.attack.measured(clean.label)])
-    assert torch.equal(again, data.triggered_test().source.image)  # type: ignore[union-attr]
+    assert_its_trigger_is_read_back(data, tmp_path / "out")
 
 
 def test_without_training_it_poisons_nothing() -> None:

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from read_back import assert_its_trigger_is_read_back
 from torch import Tensor
 
 from cleanse.attacks import POISON, Refool
 from cleanse.attacks.refool import synthetic
-from cleanse.cli.poison import freeze
-from cleanse.data import Digits, Frozen
+from cleanse.data import Digits
 from cleanse.engine.fingerprint import hash_of
 
 
@@ -104,13 +104,7 @@ def test_the_key_has_the_pictures_and_not_their_place(tmp_path: Path) -> None:
 
 def test_its_files_are_read_back(tmp_path: Path) -> None:
     data = Digits(attack=Refool(class_rate=0.2), limit_train=100, limit_test=40, seed=0)
-    frozen = Frozen(str(freeze(data, tmp_path / "out")))
-    clean, triggered = frozen.clean_test(), data.triggered_test()
-    assert clean is not None
-    assert triggered is not None
-    assert frozen.attack is not None
-    again = frozen.attack.trigger(clean.source.image[frozen.attack.measured(clean.label)])
-    assert torch.equal(again, triggered.source.image)
+    assert_its_trigger_is_read_back(data, tmp_path / "out")
 
 
 def test_synthetic_pictures_have_bright_panes() -> None:

@@ -1,14 +1,14 @@
 """`cleanse bench` end to end: real cells on a few digits, its table, its report and W&B."""
 
 import json
-import struct
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from wandb_records import records
 
 from cleanse.bench.grid import read_grid
 from cleanse.bench.part import Part, run_part
@@ -99,21 +99,6 @@ def test_a_wrong_option_is_one_sentence(folder: Path, capsys: pytest.CaptureFixt
         main(["bench", str(folder / "tiny.yaml"), "--shard", "5/4"])
     assert stop.value.code == 2
     assert capsys.readouterr().err == "cleanse: --shard is '5/4': write it as 1/4 to 4/4\n"
-
-
-def records(path: Path) -> Iterator[bytes]:
-    """The records of an offline W&B file (LevelDB's log format: blocks of 32 KiB, fragments with a 7-byte header)."""
-    content, at, held = path.read_bytes(), 7, b""
-    while at + 7 <= len(content):
-        if 32768 - at % 32768 < 7:
-            at += 32768 - at % 32768
-            continue
-        _, length, kind = struct.unpack("<IHB", content[at : at + 7])
-        held += content[at + 7 : at + 7 + length]
-        at += 7 + length
-        if kind in (1, 4):  # a whole record, or the last fragment of one
-            yield held
-            held = b""
 
 
 def test_wandb_has_a_group_a_run_for_each_cell_and_the_table(cleanse: Cleanse, tmp_path: Path) -> None:

@@ -2,14 +2,14 @@
 
 import csv
 import json
-import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
 from lightning.pytorch.loggers import WandbLogger
+from wandb_records import records
 
 from cleanse.engine.loggers import StageLoggers
 
@@ -19,21 +19,6 @@ TINY = (
     "--model.passes", "1", "--model.rounds", "2", "--model.self_training_epochs", "1", "--model.epochs", "2",
     "--compare", "[]",
 )  # fmt: skip
-
-
-def records(path: Path) -> Iterator[bytes]:
-    """The records of an offline W&B file (LevelDB's log format: blocks of 32 KiB, fragments with a 7-byte header)."""
-    content, at, held = path.read_bytes(), 7, b""
-    while at + 7 <= len(content):
-        if 32768 - at % 32768 < 7:
-            at += 32768 - at % 32768
-            continue
-        _, length, kind = struct.unpack("<IHB", content[at : at + 7])
-        held += content[at + 7 : at + 7 + length]
-        at += 7 + length
-        if kind in (1, 4):  # a whole record, or the last fragment of one
-            yield held
-            held = b""
 
 
 def test_wandb_offline_holds_every_stage_and_the_summary(cleanse: Cleanse, tmp_path: Path) -> None:
