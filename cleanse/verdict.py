@@ -203,6 +203,24 @@ class Verdict:
             self.reason + tuple(prefix + row[2] for row in more),
         )
 
+    def drop_relabeled(self) -> Self:
+        """The same with every relabeled image dropped, since whatever was put on it is still there.
+
+        >>> label, action, new = torch.tensor([[0, 0], [KEEP, RELABEL], [0, 1]])
+        >>> Verdict(("a", "b"), label, action.to(torch.int8), new, torch.zeros(2), ("", "")).drop_relabeled()
+        Verdict(2 images: 1 kept, 0 relabeled, 1 dropped)
+        """
+        moved = self.relabeled
+        why = (f"{text or 'relabeled'} (relabeled images are left out)" for text in self.reason)
+        return type(self)(
+            self.id,
+            self.label,
+            torch.where(moved, torch.full_like(self.action, DROP), self.action),
+            torch.where(moved, torch.full_like(self.new_label, -1), self.new_label),
+            self.score,
+            tuple(new if out else old for new, old, out in zip(why, self.reason, moved.tolist(), strict=True)),
+        )
+
     def __len__(self) -> int:
         return len(self.id)
 

@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 from cleanse.data.natural_size import natural_size
-from cleanse.experiments.messages import UsageError
+from cleanse.experiments.messages import SECTIONS, UsageError
 
 USAGE = """\
 usage: cleanse check FOLDER [--train] [--out DIR] [--ARGUMENT VALUE ...]
@@ -43,6 +44,8 @@ def fit_arguments(argv: Sequence[str]) -> list[str]:
             if not root:
                 raise UsageError("--out is a directory for runs: --out DIR")
             rest += [f"--root={root}"]
+        elif near := _own_option(word):
+            raise UsageError(f"there is no option {word.partition('=')[0]}: did you mean {near}?")
         elif not word.startswith("-") and not folders:
             folders.append(word)
         elif word.startswith("--") and "=" not in word:
@@ -61,3 +64,15 @@ def fit_arguments(argv: Sequence[str]) -> list[str]:
         "--config", "check.yaml", "--config", "data/folder.yaml", f"--data.root={folders[0]}",
         f"--data.size={natural_size(folders[0])}", *verdict_only, *rest,
     ]  # fmt: skip
+
+
+def _own_option(word: str) -> str:
+    """Which option of the check a word may mean that is none of it; empty for what `cleanse fit` has.
+
+    >>> _own_option("--output"), _own_option("--trian"), _own_option("--root=x"), _own_option("--model.lr")
+    ('--out', '--train', '', '')
+    """
+    name = word.partition("=")[0]
+    if not name.startswith("--") or "." in name or name.lstrip("-") in SECTIONS:
+        return ""
+    return next(iter(get_close_matches(name, ["--out", "--train"], n=1, cutoff=0.75)), "")

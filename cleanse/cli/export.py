@@ -44,6 +44,8 @@ Write the cleansed data set of a run. A folder of images stays as it was laid ou
 relabeled ones in the folder of their new class (as NAME-2 if the source has that name there already, NAME-3 ...).
 Of any other data set, and where the run simulated an attack, the images are written as DIR/<class>/<id>.png as the
 run had them. DIR/labels.csv lists the files with old and new label, DIR/dropped.csv what was left out, and why.
+A relabeled image that carries a trigger still carries it: under its right label it does not teach the attack, but the
+folder is not free of it. --drop-relabeled leaves these images out.
 
 Images that the verdict does not speak of (the part that was held out to measure accuracy, a test folder, what
 limit_train left out) are listed in labels.csv without a file; --with-held-out exports them, too, as they are."""
@@ -112,6 +114,9 @@ def export(argv: Sequence[str]) -> None:
         help="copy (default); hardlink (no extra space: a change to one file changes both) or symlink (to where the "
         "source is now), for folders; csv: the two tables only",
     )
+    parser.add_argument(
+        "--drop-relabeled", action="store_true", help="leave relabeled images out: a trigger would still be on them"
+    )
     parser.add_argument("--with-held-out", action="store_true", help="also what the verdict does not speak of")
     parser.add_argument(
         "--short-list",
@@ -127,7 +132,10 @@ def export(argv: Sequence[str]) -> None:
     if arguments.short_list is not None:
         export_short_list(arguments.run, arguments.out, arguments.short_list)
     else:
-        export_run(arguments.run, arguments.out, arguments.mode, arguments.with_held_out, trust, arguments.force)
+        export_run(
+            arguments.run, arguments.out, arguments.mode, arguments.with_held_out, trust, arguments.force,
+            arguments.drop_relabeled,
+        )  # fmt: skip
     sys.stdout.flush()
     sys.stdout.buffer.write(os.fsencode(arguments.out) + b"\n")  # whatever bytes the name has
     sys.stdout.flush()
@@ -140,6 +148,7 @@ def export_run(
     with_held_out: bool = False,
     trust: bool = False,
     force: bool = False,
+    drop_relabeled: bool = False,
 ) -> None:
     """Write the cleansed data set of a run.
 
@@ -150,6 +159,7 @@ def export_run(
         with_held_out: also export the images that the verdict does not speak of.
         trust: import classes of the run's config that are not ours.
         force: export although the verdict flags most of the images.
+        drop_relabeled: leave relabeled images out, which carry whatever trigger was put on them under their new label.
 
     Raises:
         UsageError: not a run, or a mode that its data do not have.
@@ -167,6 +177,8 @@ def export_run(
             "set: --short-list 100 writes the most suspicious images as a table to look at first, --force exports all "
             "the same"
         )
+    if drop_relabeled:
+        verdict = verdict.drop_relabeled()
     check_new_folder(out)
     if is_folder(data):
         check_outside(out, data.root)  # type: ignore[attr-defined]
@@ -463,6 +475,11 @@ def _tell(plan: Plan) -> None:
         how = "exported as they are" if exported else "not exported (--with-held-out does)"
         text += f"; {counts['not judged']} never judged: {how}"
     log.info(text)
+    if counts["relabel"]:
+        log.warning(
+            "a trigger on a relabeled image is still there, under the image's right label: --drop-relabeled leaves "
+            "these images out"
+        )
 
 
 # --- folders that are complete or not there, and what is in them ---

@@ -20,7 +20,9 @@ from cleanse.experiments.recipe_name import recipe_name
 from cleanse.report import results_table
 from cleanse.utils.suggest import did_you_mean
 
-COMMANDS = ("check", "fit", "export", "report", "table", "predict", "test", "poison", "bench", "stages", "configs")
+COMMANDS = (
+    "check", "fit", "export", "report", "table", "predict", "test", "poison", "import", "bench", "stages", "configs"
+)  # fmt: skip
 
 
 def run(argv: Sequence[str]) -> None:

@@ -115,7 +115,8 @@ class Screen:
         if not self.enabled:
             return
         there = self.done + on_disk
-        counts = f"{len(todo)} stages to do" + (f", {there} are on disk already" if there else "")
+        counts = "1 stage to do" if len(todo) == 1 else f"{len(todo)} stages to do"
+        counts += f", {there} {'is' if there == 1 else 'are'} on disk already" if there else ""
         log.info("%s:", counts)
         for line in in_words(todo, duration):
             log.info("  %s", line)

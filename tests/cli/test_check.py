@@ -10,7 +10,9 @@ from PIL import Image
 from shapes import KINDS, draw
 
 from cleanse.cli.check import fit_arguments
+from cleanse.cli.fit import COMMANDS
 from cleanse.cli.main import HELP, main
+from cleanse.experiments.messages import UsageError
 
 
 def test_a_check_is_a_fit_of_the_folder_without_training(tmp_path: Path) -> None:
@@ -34,6 +36,17 @@ def test_every_argument_of_fit_can_be_added() -> None:
     assert fit_arguments([".", "--data.size", "64", "--seed_everything=1"])[-3:] == [
         "--data.size", "64", "--seed_everything=1",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("wrong", "meant"), [("--ouput", "--out"), ("--output=x", "--out"), ("--trian", "--train")])
+def test_a_misspelt_option_of_its_own_is_named(wrong: str, meant: str) -> None:
+    with pytest.raises(UsageError, match=f"there is no option {wrong.partition('=')[0]}: did you mean {meant}\\?"):
+        fit_arguments([".", wrong, "x"])
+
+
+@pytest.mark.parametrize("word", ["--root=x", "--trainer.max_time=1", "--trainer=x", "--model.lr=1"])
+def test_what_only_looks_like_its_own_options_is_left_to_fit(word: str) -> None:
+    assert fit_arguments([".", word])[-1] == word
 
 
 def said(words: list[str], capfd: pytest.CaptureFixture[str]) -> str:
@@ -66,6 +79,11 @@ def test_a_run_is_not_checked(tmp_path: Path, capfd: pytest.CaptureFixture[str])
 def test_the_first_command_of_the_help_is_check() -> None:
     commands = HELP.split("commands:\n")[1].splitlines()
     assert commands[0].split()[0] == "check"
+
+
+def test_every_command_that_the_help_lists_can_be_meant_by_a_wrong_one() -> None:
+    listed = [line.split()[0] for line in HELP.split("commands:\n")[1].split("\n\n")[0].splitlines()]
+    assert sorted(listed) == sorted([*COMMANDS])
 
 
 def test_the_help_of_check_shows_the_command_underneath(capfd: pytest.CaptureFixture[str]) -> None:

@@ -357,6 +357,32 @@ def test_a_folder_in_use_is_left_alone(photos: Path, tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "full") == ["mine"]
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_relabeled_images_can_be_left_out(photos: Path, tmp_path: Path, mode: Any) -> None:
+    """Their trigger is still on them: no file of theirs is written, and dropped.csv says why."""
+    run, out = run_on(photos, MOVES), tmp_path / "out"
+    main(["export", str(run), "--out", str(out), "--mode", mode, "--drop-relabeled"])
+    kept = {id for id in EXPORTED if id not in MOVES}
+    assert files_in(out) == ({*kept} if mode != "csv" else set()) | {"labels.csv", "dropped.csv"}
+    assert {row["id"] for row in table(out / "labels.csv") if row["file"]} == kept
+    dropped = {row["id"]: row["reason"] for row in table(out / "dropped.csv")}
+    assert set(dropped) == set(MOVES)
+    assert dropped["train/cat/cat0.png"] == "because train/cat/cat0.png"
+    assert dropped["train/owl/same.png"] == "because train/owl/same.png (relabeled images are left out)"
+
+
+@pytest.mark.parametrize(
+    ("moves", "more", "says"),
+    [(MOVES, [], True), (MOVES, ["--drop-relabeled"], False), ({"train/cat/cat0.png": -1}, [], False)],
+    ids=["relabeled", "left out", "none relabeled"],
+)
+def test_export_says_that_relabeled_images_keep_their_trigger(
+    photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], moves: dict[str, int], more: list[str], says: bool
+) -> None:
+    main(["export", str(run_on(photos, moves)), "--out", str(tmp_path / "out"), *more])
+    assert ("--drop-relabeled leaves these images out" in capfd.readouterr().err) == says
+
+
 def test_an_empty_folder_and_new_parents_will_do(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
