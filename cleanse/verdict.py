@@ -211,14 +211,16 @@ class Verdict:
         Verdict(2 images: 1 kept, 0 relabeled, 1 dropped)
         """
         moved = self.relabeled
-        why = (f"{text or 'relabeled'} (relabeled images are left out)" for text in self.reason)
+        why = "(relabeled images are left out)"
         return type(self)(
             self.id,
             self.label,
             torch.where(moved, torch.full_like(self.action, DROP), self.action),
             torch.where(moved, torch.full_like(self.new_label, -1), self.new_label),
             self.score,
-            tuple(new if out else old for new, old, out in zip(why, self.reason, moved.tolist(), strict=True)),
+            tuple(
+                f"{text} {why}".strip() if out else text for text, out in zip(self.reason, moved.tolist(), strict=True)
+            ),
         )
 
     def __len__(self) -> int:
