@@ -1,41 +1,99 @@
 """What a grid still has to do, before it does it."""
 
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cleanse.attacks import Attack
 from cleanse.bench.cell import Cell
 from cleanse.bench.results import DONE, FAILED, MISSING, GridResults
+from cleanse.engine.fingerprint import hash_of
+from cleanse.engine.measured_step import Pace
+from cleanse.engine.plan import Planned
+from cleanse.engine.progress import duration
 from cleanse.experiments.build import build
-from cleanse.experiments.experiment import plan, prepare
+from cleanse.experiments.experiment import Setup, plan, prepare
+
+TIMING = 60.0
+"""Seconds after which no further step is timed (D350)."""
+SHOWN = 10
+"""Cells, or trainings, that are named where something is not known of them."""
 
 
-def plan_text(results: GridResults) -> str:
-    """Cells, what is on disk, and how long the rest takes, from the seconds of cells that are done."""
-    cells, rows = results.grid.cells, {}
+def plan_text(results: GridResults, timing: float = TIMING) -> str:
+    """Cells, what is on disk, and how long the rest takes.
+
+    The time is that of finished cells of the same kind, where there are some, and otherwise what a timed step of each
+    kind of training says.
+
+    Args:
+        results: of the grid.
+        timing: seconds after which no further step is timed; 0 for none at all.
+    """
+    cells = results.grid.cells
     status = {cell.id: results.status(cell) for cell in cells}
     count = Counter(status.values())
-    for cell in cells:
-        if status[cell.id] == DONE:
-            rows[cell.id] = results.row(cell) or {}
     lines = [f"{'status':8} {'cell':14} what"]
     lines += [f"{status[cell.id]:8} {cell.id:14} {cell.title}" for cell in cells]
-    lines.append("")
-    lines.append(f"{len(cells)} cells: {count[DONE]} done, {count[FAILED]} failed, {count[MISSING]} to run")
+    lines += ["", f"{len(cells)} cells: {count[DONE]} done, {count[FAILED]} failed, {count[MISSING]} to run"]
     left = [cell for cell in cells if status[cell.id] == MISSING]
-    return "\n".join([*lines, *_trainings(left, results.root), *_hours(results, status)])
+    if left:
+        known = _slowest(results, [cell for cell in cells if status[cell.id] == DONE])
+        ahead = look_ahead(left, results.root, {cell.id for cell in left if _like(cell) in known}, timing)
+        lines += [*_trainings(ahead), *_time(left, known, ahead)]
+    return "\n".join(lines)
 
 
-def _trainings(cells: Sequence[Cell], root: Path) -> list[str]:
-    """How many trainings the cells ask for, and how many of them differ, as far as one can know before the first one.
+@dataclass
+class Ahead:
+    """What is known of the cells that are left, before the first one.
+
+    Attributes:
+        asked: trainings that the cells ask for.
+        later: of them, those that see what an earlier stage leaves of the images.
+        folders: of the others, where each will be.
+        unknown: cells of which nothing is known, each with the reason.
+        seconds: of the cells whose trainings were timed, without what an earlier cell of them makes.
+        untimed: their trainings that were not, each with the reason.
+        timing: seconds that may still be spent on it.
+        paces: what was measured, by what else decides it.
+    """
+
+    timing: float
+    asked: int = 0
+    later: int = 0
+    folders: set[Path] = field(default_factory=set)
+    unknown: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    untimed: dict[str, str] = field(default_factory=dict)
+    paces: dict[str, Pace] = field(default_factory=dict)
+    _timed: set[Path] = field(default_factory=set)
+
+    def time(self, cell: Cell, setup: Setup, stages: Sequence[Planned]) -> None:
+        """Add what a cell will take beside what is on disk and what cells before it make."""
+        where = [setup.run.directory_of(stage) for stage in stages]
+        there = {folder for folder in where if folder is not None and (folder in self._timed or folder.is_dir())}
+        todo = [stage for stage, folder in zip(stages, where, strict=True) if folder not in there]
+        self._timed |= {folder for folder in where if folder is not None}
+        begun = time.monotonic()
+        kind = hash_of([setup.run.fixed(), setup.run.arguments.get("accelerator"), setup.threads])
+        setup.run.time(todo, self.paces.setdefault(kind, {}), begun + self.timing)
+        self.timing = max(0.0, self.timing - (time.monotonic() - begun))
+        why = "its first step failed" if self.timing else "the time for it was over"
+        why = setup.run.why_not_timed() or why
+        self.seconds[cell.id] = sum(stage.seconds or 0.0 for stage in todo)
+        self.untimed |= {f"{cell.title}: {stage.name}": why for stage in todo if stage.seconds is None}
+
+
+def look_ahead(cells: Sequence[Cell], root: Path, known: set[str], timing: float) -> Ahead:
+    """Plan the cells that are left, one after another, and time those that are not known.
 
     Of a cell whose attack trains a model nothing is known, and nothing of a training that sees what an earlier stage
-    leaves of the images.
+    leaves of the images but how many they are at most.
     """
-    asked = later = 0
-    folders: set[Path] = set()
-    unknown: list[str] = []
+    ahead = Ahead(timing)
     for cell in cells:
         try:
             setup = build(cell.configs, {**cell.overrides, "root": str(root)})
@@ -46,42 +104,68 @@ def _trainings(cells: Sequence[Cell], root: Path) -> list[str]:
             if stages is None:
                 raise ValueError("its recipe says nothing of its stages")
         except (ValueError, OSError) as error:
-            unknown.append(f"  {cell.title}: {' '.join(str(error).split())}")
+            ahead.unknown[cell.id] = f"{cell.title}: {' '.join(str(error).split())}"
             continue
-        fits = [stage for stage in stages if stage.epochs]
-        found = [setup.run.directory_of(stage) for stage in fits]
-        asked += len(fits)
-        later += found.count(None)
-        folders |= {folder for folder in found if folder is not None}
-    if not cells:
-        return []
-    there = sum(folder.is_dir() for folder in folders)
-    lines = [
-        f"{asked} trainings: {len(folders)} distinct ones that are known before the first, {there} of them on disk, "
-        f"and {later} that depend on what an earlier stage finds"
-    ]
-    return lines + ([f"nothing is known of {len(unknown)} cells:", *unknown[:10]] if unknown else [])
+        fits = [setup.run.directory_of(stage) for stage in stages if stage.epochs]
+        ahead.asked += len(fits)
+        ahead.later += fits.count(None)
+        ahead.folders |= {folder for folder in fits if folder is not None}
+        if cell.id not in known:
+            ahead.time(cell, setup, stages)
+    return ahead
 
 
-def _hours(results: GridResults, status: dict[str, str]) -> list[str]:
-    """The time that is left, as far as cells like the ones that are left have been measured."""
-    seconds: dict[tuple[str, str, str], list[float]] = {}
-    for cell in results.grid.cells:
-        if status[cell.id] == DONE:
-            seconds.setdefault(_like(cell), []).append(float((results.row(cell) or {}).get("seconds_here") or 0.0))
-    left = [cell for cell in results.grid.cells if status[cell.id] == MISSING]
-    known = [cell for cell in left if _like(cell) in seconds]
-    if not left:
-        return []
-    total = sum(max(seconds[_like(cell)]) for cell in known)
+def _trainings(ahead: Ahead) -> list[str]:
+    """How many trainings the cells ask for, and how many of them differ."""
+    there = sum(folder.is_dir() for folder in ahead.folders)
     lines = [
-        f"at most {total / 3600:.2f} hours in one process for {len(known)} of them, by the slowest cell of their kind"
+        f"{ahead.asked} trainings: {len(ahead.folders)} distinct ones that are known before the first, {there} of them "
+        f"on disk, and {ahead.later} that depend on what an earlier stage finds"
     ]
-    if len(known) < len(left):
+    return [*lines, *_some(f"nothing is known of {_cells(len(ahead.unknown))}", ahead.unknown.values())]
+
+
+def _slowest(results: GridResults, done: Sequence[Cell]) -> dict[tuple[str, str, str], float]:
+    """Seconds of the slowest finished cell of each kind, in the process that ran it."""
+    seconds: dict[tuple[str, str, str], float] = {}
+    for cell in done:
+        took = float((results.row(cell) or {}).get("seconds_here") or 0.0)
+        seconds[_like(cell)] = max(took, seconds.get(_like(cell), 0.0))
+    return seconds
+
+
+def _time(left: Sequence[Cell], known: dict[tuple[str, str, str], float], ahead: Ahead) -> list[str]:
+    """How long the cells that are left take in one process, by what that is known, and what is not."""
+    like = [cell for cell in left if _like(cell) in known]
+    unknown = [cell for cell in left if _like(cell) not in known and cell.id not in ahead.seconds]
+    lines, total = [], 0.0
+    if like:
+        total += (seconds := sum(known[_like(cell)] for cell in like))
+        lines.append(f"at most {duration(seconds)} for {_cells(len(like))}, by the slowest of their kind that has run")
+    if ahead.seconds:
+        total += (seconds := sum(ahead.seconds.values()))
+        some = f" but for {len(ahead.untimed)} stages that were not timed" if ahead.untimed else ""
         lines.append(
-            f"nothing is known of the other {len(left) - len(known)}: no cell of their recipe and data has run"
+            f"about {duration(seconds)} for {_cells(len(ahead.seconds))}{some}: an estimate, from a timed step of each "
+            "kind of training on this machine"
         )
+        lines += _some("not timed", (f"{name} ({why})" for name, why in ahead.untimed.items()))
+    if unknown:
+        lines.append(f"how long {_cells(len(unknown))} will take is not known")
+    if like and ahead.seconds:
+        lines.append(f"about {duration(total)} in all, in one process")
     return lines
+
+
+def _some(what: str, items: Iterable[str]) -> list[str]:
+    """A heading and the first few items; nothing if there are none."""
+    every = list(items)
+    more = [f"  and {len(every) - SHOWN} more"] if len(every) > SHOWN else []
+    return [f"{what}:", *(f"  {item}" for item in every[:SHOWN]), *more] if every else []
+
+
+def _cells(count: int) -> str:
+    return "1 cell" if count == 1 else f"{count} cells"
 
 
 def _like(cell: Cell) -> tuple[str, str, str]:

@@ -12,7 +12,7 @@ from cleanse.bench.dashboard import show_table
 from cleanse.bench.executors import Slurm, run_local, status_line, submit, worker_command, write_script
 from cleanse.bench.grid import Grid, read_grid
 from cleanse.bench.part import Part, run_part
-from cleanse.bench.plan import plan_text
+from cleanse.bench.plan import TIMING, plan_text
 from cleanse.bench.results import GridResults
 from cleanse.bench.worker import failed_cells
 from cleanse.cli.own_classes import add_working_directory
@@ -60,7 +60,7 @@ def bench(argv: Sequence[str]) -> None:
     add_working_directory()
     results = GridResults(_grid(arguments), arguments.root)
     if arguments.dry_run:
-        sys.stdout.write(plan_text(results) + "\n")
+        sys.stdout.write(plan_text(results, arguments.timing) + "\n")
         return
     part = Part(
         str(results.grid.path), arguments.root, _pair("--shard", arguments.shard), _pair("--worker", arguments.worker),
@@ -138,6 +138,10 @@ def _parser() -> _Arguments:
     parser.add_argument("grid", metavar="GRID", help="a yaml file, such as grids/quick.yaml")
     parser.add_argument("--root", default="runs", help="directory of all runs and stages (default: runs)")
     parser.add_argument("--dry-run", action="store_true", help="say what there is to do, and how long it takes")
+    parser.add_argument(
+        "--timing", type=float, default=TIMING, metavar="SECONDS",
+        help=f"with --dry-run: time no further step of a training after this long (default: {TIMING:.0f}; 0: none)",
+    )  # fmt: skip
     parser.add_argument("--workers", type=_positive, default=1, help="processes on this machine (default: 1)")
     parser.add_argument("--shard", metavar="I/N", help="only the I-th of N parts of the cells, from 1")
     parser.add_argument("--retry", action="store_true", help="try cells again that failed")

@@ -2,10 +2,11 @@
 
 import json
 import logging
+import math
 import random
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy, deepcopy
 from functools import partial
@@ -31,6 +32,8 @@ STEPS = 3
 """Steps of a measurement at most; the first is for warming up."""
 
 TrainerMaker = Callable[[Path, list[Callback], dict[str, Any]], Trainer]
+Pace = dict[str, float | None]
+"""Seconds of an image in a training, by kind; None for a kind that could not be timed."""
 
 
 class _Timed(Exception):
@@ -79,7 +82,9 @@ class _Clock(Callback):
         self._begun = time.monotonic()
 
 
-def measure(stages: list[Planned], trainer: TrainerMaker) -> None:
+def measure(
+    stages: Sequence[Planned], trainer: TrainerMaker, pace: Pace | None = None, until: float = math.inf
+) -> None:
     """Set ``seconds`` of planned stages, from a timed step of each kind of training.
 
     A kind is a module with its network at a batch size. A table takes a third of the time of its module's training step
@@ -89,18 +94,23 @@ def measure(stages: list[Planned], trainer: TrainerMaker) -> None:
     Args:
         stages: what is still to be done.
         trainer: makes a Trainer of the run.
+        pace: of kinds that were measured before; what is measured now is added.
+        until: the moment, by `time.monotonic`, from which on nothing more is measured.
     """
-    pace: dict[str, float | None] = {}
+    pace = {} if pace is None else pace
     with _random_states_kept(), memory_kept():
         for stage in stages:
-            if stage.epochs and (kind := _kind(stage)) not in pace:
+            if stage.epochs and (kind := _kind(stage)) not in pace and time.monotonic() < until:
                 pace[kind] = _measured(_time_fit, stage, trainer)
         for stage in stages:
             kind = _kind(stage)
             if not stage.epochs and kind not in pace:
                 trained = [p for k, p in pace.items() if p is not None and json.loads(k)[0] == json.loads(kind)[0]]
-                pace[kind] = trained[0] if trained else _measured(_time_table, stage, trainer)
-            each = pace[kind]
+                if trained:
+                    pace[kind] = trained[0]
+                elif time.monotonic() < until:
+                    pace[kind] = _measured(_time_table, stage, trainer)
+            each = pace.get(kind)
             stage.seconds = None if each is None else each * stage.work
 
 

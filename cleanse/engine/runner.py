@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import math
 import os
 import tempfile
 import time
@@ -24,7 +25,7 @@ from cleanse.engine.compiled import compile_network
 from cleanse.engine.distributed import barrier, from_rank_zero, in_group, is_rank_zero, join_group
 from cleanse.engine.fingerprint import describe
 from cleanse.engine.lock import only_one
-from cleanse.engine.measured_step import measure
+from cleanse.engine.measured_step import Pace, measure
 from cleanse.engine.memory import memory_kept
 from cleanse.engine.plan import Plan, Planned
 from cleanse.engine.precision import keep_precision
@@ -257,6 +258,31 @@ class Runner:
         except ValueError:
             return None
 
+    def time(self, stages: Sequence[Planned], pace: Pace | None = None, until: float = math.inf) -> None:
+        """Set ``seconds`` of planned stages from a timed step of each kind of training, where that can be done.
+
+        Args:
+            stages: what is still to be done.
+            pace: of kinds that were timed before, by runs with the same `fixed` arguments on the same device.
+            until: the moment, by `time.monotonic`, from which on nothing more is timed.
+        """
+        if not self.why_not_timed():
+            measure(stages, lambda folder, callbacks, own: self._trainer(folder, callbacks, False, own), pace, until)
+
+    def why_not_timed(self) -> str:
+        """Why no step of a training can be timed on its own; empty where it can."""
+        if self.arguments.get("callbacks"):
+            return "the trainer has callbacks, which may do what they like, also to the disk"
+        if self.world_size() > 1:
+            return "a Trainer of several processes would start them for a step"
+        return ""
+
+    def world_size(self) -> int:
+        """Processes that train together, also before Lightning has started the others."""
+        if in_group():
+            return dist.get_world_size()
+        return int(self.trainer(logger=False, enable_checkpointing=False).world_size)
+
     def fixed(self) -> dict[str, Any]:
         """The trainer arguments of the whole run that can change a result."""
         return _effective(self.arguments)
@@ -339,16 +365,8 @@ class Runner:
         for stage in there:
             stage.seconds = 0.0
         todo = [stage for stage in plan.coming if stage not in there]
-        # callbacks may do what they like, also to the disk; a Trainer of several processes would start them for a step
-        if not self.arguments.get("callbacks") and self._world_size() == 1:
-            measure(todo, lambda folder, callbacks, own: self._trainer(folder, callbacks, False, own))
+        self.time(todo)
         self.screen.announce(todo, len(there))
-
-    def _world_size(self) -> int:
-        """Processes that train together, also before Lightning has started the others."""
-        if in_group():
-            return dist.get_world_size()
-        return int(self.trainer(logger=False, enable_checkpointing=False).world_size)
 
     def _is_there(self, planned: Planned) -> bool:
         """Whether the directory of a planned training is there already; not asked where its images are not known."""

@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from wandb_records import records
 
 from cleanse.bench.grid import read_grid
 from cleanse.bench.part import Part, run_part
+from cleanse.bench.plan import look_ahead
 from cleanse.bench.results import GridResults, figures_of
 from cleanse.cli.main import main
 
@@ -76,8 +78,52 @@ def test_the_plan_says_what_is_there_and_what_is_not(folder: Path, capsys: pytes
     more.write_text(GRID)
     said = capsys.readouterr().out
     assert "8 cells: 3 done, 1 failed, 4 to run" in said
-    assert "hours in one process" in said
+    assert "at most" in said
+    assert "for 3 cells, by the slowest of their kind that has run" in said
     assert "3 trainings: 2 distinct ones that are known before the first, 0 of them on disk, and 1 that" in said
+
+
+def dry_run(root: Path, capsys: pytest.CaptureFixture[str], *options: str, text: str = GRID) -> str:
+    """What a dry run says of the grid under a root."""
+    (root / "tiny.yaml").write_text(text)
+    main(["bench", str(root / "tiny.yaml"), "--root", str(root / "runs"), "--dry-run", *options])
+    return capsys.readouterr().out
+
+
+def test_where_no_cell_has_run_a_step_of_each_training_says_how_long(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = dry_run(tmp_path, capsys)
+    assert "s for 3 cells: an estimate, from a timed step of each kind of training on this machine" in said
+    assert "not timed" not in said
+    assert "how long 1 cell will take is not known" in said
+    assert not list((tmp_path / "runs").glob("*"))
+
+
+def test_a_training_that_two_cells_share_is_counted_once(tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(GRID)
+    cell = read_grid(str(tmp_path / "tiny.yaml")).cells[0]
+    cells = [cell, replace(cell, change="same"), replace(cell, change="again")]
+    ahead = look_ahead(cells, tmp_path / "runs", set(), 60.0)
+    first, *others = (ahead.seconds[cell.id] for cell in cells)
+    assert ahead.asked == 3
+    assert len(ahead.folders) == 1
+    assert first > 0
+    assert max(others) < first / 2  # their tables are left
+
+
+def test_after_the_time_for_timing_what_was_not_timed_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = dry_run(tmp_path, capsys, "--timing", "0")
+    assert "about 0 s for 3 cells but for" in said
+    assert "  none clean digits seed 0: classifier (the time for it was over)" in said
+
+
+def test_trainings_on_several_processes_are_not_timed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "recipes: [none]\ndata: {digits: quick.yaml}\noverrides: {trainer.accelerator: cpu, trainer.devices: 2}\n"
+    said = dry_run(tmp_path, capsys, text=text)
+    assert "none clean digits seed 0: classifier (a Trainer of several processes would start them" in said
 
 
 def test_the_report_has_published_figures_failures_and_no_address(folder: Path, capsys: Any) -> None:
