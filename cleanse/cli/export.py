@@ -30,6 +30,7 @@ from cleanse.engine.runner import Runner
 from cleanse.experiments.experiment import prepare
 from cleanse.experiments.messages import UsageError
 from cleanse.experiments.rebuild import data_of, open_run
+from cleanse.report.most_suspicious import how_chosen, judged_rows, most_suspicious
 from cleanse.report.summary import cannot_be_used, flagged_rate
 from cleanse.utils.files import check_new_folder, new_folder
 from cleanse.utils.text import readable
@@ -237,8 +238,8 @@ def export_short_list(run: str | Path, out: str | Path, most: int) -> None:
     verdict, names = source.read_verdict(), [*source.read_classes(), ""]
     if not len(verdict):
         raise ValueError(f"{source.verdict} has no rows, so there is nothing to list")
-    order = torch.sort(verdict.score, descending=True, stable=True).indices
-    there = [i for i in order.tolist() if verdict.label[i] >= 0 and not verdict.reason[i].startswith("unreadable: ")]
+    there = [i for i in judged_rows(verdict) if verdict.label[i] >= 0]
+    listed = most_suspicious(verdict, there, most)
     with new_folder(out) as folder:
         write_table(
             folder / "short_list.csv",
@@ -248,10 +249,11 @@ def export_short_list(run: str | Path, out: str | Path, most: int) -> None:
                     rank, verdict.id[i], names[int(verdict.label[i])], ACTIONS[int(verdict.action[i])],
                     names[int(verdict.new_label[i])], float(verdict.score[i]), verdict.reason[i],
                 )
-                for rank, i in enumerate(there[:most], 1)
+                for rank, i in enumerate(listed, 1)
             ),
         )  # fmt: skip
-    log.info("the %d most suspicious of %d images: %s", min(most, len(there)), len(verdict), source.path)
+    if listed:
+        log.info("%s, listed from %s", how_chosen(verdict, there, listed), source.path)
 
 
 def _warnings(run: RunDirectory) -> list[str]:

@@ -41,6 +41,7 @@ from cleanse.report import results_table
 from cleanse.report.content import GALLERY, RunContent, with_embedding
 from cleanse.report.page import make_page
 from cleanse.report.panels import PICTURED, panels
+from cleanse.report.pattern import SEE_REPORT
 from cleanse.report.summary import flagged_rate, summarize
 from cleanse.utils.configs import shipped
 from cleanse.verdict import Verdict
@@ -403,6 +404,7 @@ def _save(setup: Setup, found: Found) -> Experiment:
         if setup.report:
             content = _illustrated(setup, RunContent(directory, results, setup.config, verdict, data.classes))
     pattern = content.pattern.words if content is not None and content.pattern is not None else ""
+    pattern += SEE_REPORT if pattern else ""
     summary = summarize(found.verdict, data.classes, len(data.unreadable), found.again, pattern, found.notes)
     with _finished_may_be_read_only(directory):
         if is_rank_zero():

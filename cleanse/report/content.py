@@ -12,7 +12,8 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from cleanse.engine.run_directory import RunDirectory
-from cleanse.report.pattern import Pattern, kept_neighbors, kept_peers, shared_pattern, suspicious_rows
+from cleanse.report.most_suspicious import judged_rows, most_suspicious
+from cleanse.report.pattern import SEE_REPORT, Pattern, kept_neighbors, kept_peers, shared_pattern, suspicious_rows
 from cleanse.report.saliency import grad_cam
 from cleanse.report.summary import summarize
 from cleanse.verdict import RELABEL, Verdict
@@ -110,7 +111,7 @@ class RunContent:
         if not text:
             unreadable = sum(why.startswith("unreadable: ") for why in self.verdict.reason)
             text = summarize(self.verdict, self.classes, unreadable)
-        return [line for line in text.splitlines() if line and not line.startswith(" ")]
+        return [line.removesuffix(SEE_REPORT) for line in text.splitlines() if line and not line.startswith(" ")]
 
 
 class View(Protocol):
@@ -128,12 +129,11 @@ class View(Protocol):
 
 def gallery_rows(verdict: Verdict, most: int = GALLERY) -> dict[str, list[int]]:
     """Rows of the verdict for each gallery, the most suspicious first, each in one; unreadable files in none."""
-    order = torch.sort(verdict.score, descending=True, stable=True).indices.tolist()
-    there = [i for i in order if not verdict.reason[i].startswith("unreadable: ")]
-    relabeled = [i for i in there if verdict.action[i] == RELABEL]
+    there = judged_rows(verdict)
     differ = len(verdict) > 0 and bool((verdict.score != verdict.score[0]).any())
-    suspicious = there[:most] if differ else []
-    return {"suspicious": suspicious, "relabeled": [i for i in relabeled if i not in suspicious][:most]}
+    suspicious = most_suspicious(verdict, there, most) if differ else []
+    relabeled = [i for i in there if verdict.action[i] == RELABEL and i not in suspicious]
+    return {"suspicious": suspicious, "relabeled": most_suspicious(verdict, relabeled, most)}
 
 
 def shown_rows(run: RunContent, most: int = GALLERY) -> set[int]:
@@ -191,7 +191,7 @@ def with_embedding(run: RunContent) -> RunContent:
     tables = list(run.directory.tables("embed"))
     features = _fitting(run.verdict, tables, "features")
     compared = _fitting(run.verdict, tables, _compared_by(run.config))
-    suspicious = gallery_rows(run.verdict)["suspicious"][:NEIGHBORED]
+    suspicious = most_suspicious(run.verdict, gallery_rows(run.verdict)["suspicious"], NEIGHBORED)
     if compared is None:
         return replace(run, features=features)
     most_flagged = suspicious_rows(run.verdict, len(run.classes))
@@ -216,7 +216,7 @@ def with_images(
         ValueError: the view lacks an image of the verdict.
     """
     place = {id: i for i, id in enumerate(view.id)}
-    there = [i for i, why in enumerate(run.verdict.reason) if not why.startswith("unreadable: ")]
+    there = judged_rows(run.verdict)
     if not all(run.verdict.id[i] in place for i in there):
         raise ValueError("the data have changed since the run, or another version of cleanse made it.")
     rows = sorted(shown_rows(run, most))

@@ -10,6 +10,7 @@ from cleanse.report.by_trigger import by_trigger
 from cleanse.report.charts import DONE, by_class, charts
 from cleanse.report.content import Attention, RunContent, gallery_rows
 from cleanse.report.figures import data_address, enlarged, heat, place, signed
+from cleanse.report.most_suspicious import how_chosen, judged_rows, most_suspicious
 from cleanse.report.pattern import Pattern
 from cleanse.utils.text import readable
 from cleanse.verdict import DROP, KEEP, RELABEL
@@ -143,6 +144,7 @@ def _section(run: RunContent, salt: str, detailed: bool) -> dict[str, Any]:
         "score_charts": shown["score"],
         "maps": shown["map"],
         "galleries": {key: [_picture(run, i) for i in rows if i in run.images] for key, rows in galleries.items()},
+        "chosen": how_chosen(verdict, judged_rows(verdict), chosen) if (chosen := galleries.get("suspicious")) else "",
         "missing": run.missing,
         "near": [_neighbors(run, i) for i in run.near if i in run.images] if detailed else [],
         "compares": bool(run.near),
@@ -178,7 +180,7 @@ def _pattern(run: RunContent, pattern: Pattern) -> dict[str, Any]:
         "src": data_address(enlarged(signed(pattern.difference), 192), most=192),
         "class": readable(run.classes[pattern.label], 60), "count": len(pattern.rows),
         "words": readable(pattern.words), "largest": f"{100 * float(pattern.difference.abs().max()):.0f} %",
-        "images": [_picture(run, row) for row in pattern.rows[:8]],
+        "images": [_picture(run, row) for row in most_suspicious(run.verdict, pattern.rows, 8)],
     }  # fmt: skip
 
 

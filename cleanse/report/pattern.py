@@ -5,14 +5,19 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import max_pool2d
 
 from cleanse.report.figures import place
+from cleanse.report.most_suspicious import most_suspicious
 from cleanse.verdict import Verdict
 
 FEWEST, MOST = 5, 48
 """Suspicious images that are compared, at least and at most."""
-TOLD = 10
-"""Fewer suspicious images are shown, but nothing is said about them."""
+TOLD, TOUCHING = 20, 6
+"""Of fewer suspicious images, or of fewer shared pixels that touch, nothing is said: images that are merely alike share
+as much. The picture is shown all the same."""
+CLEAR = 9
+"""So many touching pixels are called a clear sign, fewer a weak one: see docs/decisions.md, D320."""
 BESIDE = 4
 """Kept neighbors of each."""
 STRONG = 0.15
@@ -21,6 +26,8 @@ STEADY = 0.5
 """A pixel is shared where its spread over the suspicious images is below this part of its spread over the others."""
 LARGEST = 0.5
 """A larger part of the pixels is no pattern that words could place."""
+SEE_REPORT = " The report shows it enlarged."
+"""What a summary adds to the sentence, and the report does not."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,7 @@ class Pattern:
         rows: of the verdict, the suspicious images.
         difference: (C, H, W) float in [-1, 1].
         shared: (H, W) bool: pixels that differ clearly and are nearly alike in all of them.
-        words: a sentence if there is such a pattern; empty if not.
+        words: a sentence that says how strong the sign is; empty below the bar.
     """
 
     label: int
@@ -52,8 +59,7 @@ def suspicious_rows(verdict: Verdict, num_classes: int) -> list[int]:
     if not len(share) or not bool(share.max() > 0):
         return []
     own = (flagged & (verdict.label == int(share.argmax()))).nonzero().flatten()
-    order = torch.sort(verdict.score[own], descending=True, stable=True).indices
-    return own[order][:MOST].tolist()
+    return most_suspicious(verdict, own.tolist(), MOST)
 
 
 def kept_neighbors(features: Tensor, verdict: Verdict, rows: Sequence[int], k: int = BESIDE) -> dict[int, list[int]]:
@@ -115,14 +121,38 @@ def shared_pattern(
 
 
 def _words(shared: Tensor, difference: Tensor, count: int, name: str) -> str:
-    part = float(shared.float().mean())
-    if count < TOLD or not 0 < part <= LARGEST:
+    part, touching = float(shared.float().mean()), largest_patch(shared)
+    if count < TOLD or touching < TOUCHING or part > LARGEST:
         return ""
     weight = difference.abs().amax(0) * shared
     height, width = shared.shape
     y = float((weight.sum(1) * (torch.arange(height) + 0.5)).sum() / weight.sum()) / height
     x = float((weight.sum(0) * (torch.arange(width) + 0.5)).sum() / weight.sum()) / width
-    return (
-        f"The {count} most suspicious images of class {name} share a pattern that the images most like them do not "
-        f"have: {int(shared.sum())} of {height * width} pixels, at the {place(x, y)}. The report shows it enlarged."
+    sign = (
+        "A clear sign: as many pixels side by side are seldom shared by chance."
+        if touching >= CLEAR
+        else "A weak sign: images that are merely alike share as much now and then."
     )
+    return (
+        f"{count} of the most suspicious images of class {name} share a pattern that the images most like them do not "
+        f"have: {int(shared.sum())} of {height * width} pixels, {touching} of them side by side, at the {place(x, y)}. "
+        f"{sign}"
+    )
+
+
+def largest_patch(mask: Tensor) -> int:
+    """Pixels of the largest group that touches, also at corners.
+
+    Args:
+        mask: (H, W) bool.
+
+    >>> largest_patch(torch.tensor([[1, 0, 0, 1], [0, 1, 0, 1]]) == 1), largest_patch(torch.zeros(2, 2) > 0)
+    (2, 0)
+    """
+    group = (torch.arange(mask.numel(), dtype=torch.float64).view(mask.shape) + 1) * mask
+    while True:  # each pixel takes the largest number around it, until every group has one number
+        around = max_pool2d(group[None], 3, stride=1, padding=1)[0] * mask
+        if torch.equal(around, group):
+            break
+        group = around
+    return int(group[mask].long().bincount().max()) if bool(mask.any()) else 0

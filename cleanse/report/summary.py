@@ -209,7 +209,7 @@ def _targets(verdict: Verdict, names: Sequence[str], share: Tensor, total: Tenso
             )
         lines.append(sentence + ".")
     if len(found) > NAMED:
-        lines.append(f"{len(found) - NAMED} more classes stand out less: the report shows every class.")
+        lines.append(f"{len(found) - NAMED} more classes stand out less: verdict.csv has every class.")
     if not found:
         highest = int(torch.where(comparable, share, -1.0).argmax())
         lines.append(

@@ -26,6 +26,7 @@ from cleanse.data import Digits, ImageFolder
 from cleanse.engine.run_directory import RunDirectory
 from cleanse.experiments.messages import UsageError
 from cleanse.experiments.pages import read_run
+from cleanse.report.most_suspicious import judged_rows, most_suspicious
 from cleanse.verdict import DROP, KEEP, RELABEL, Verdict
 
 MODES = ("copy", "hardlink", "symlink", "csv")
@@ -611,7 +612,7 @@ def test_the_short_list_is_ranked_and_bounded(photos: Path, tmp_path: Path) -> N
     verdict = Verdict.load(run)
     export_short_list(run, tmp_path / "list", 3)
     table = pd.read_csv(tmp_path / "list" / "short_list.csv")
-    order = torch.sort(verdict.score, descending=True, stable=True).indices[:3]
+    order = most_suspicious(verdict, judged_rows(verdict), 3)
     assert table["id"].tolist() == [verdict.id[i] for i in order]
     assert table["rank"].tolist() == [1, 2, 3]
     with pytest.raises(UsageError, match="at least 1, not 0"):

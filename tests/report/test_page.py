@@ -16,6 +16,7 @@ from cleanse.engine.run_directory import RunDirectory
 from cleanse.report.content import Attention, Look, RunContent
 from cleanse.report.figures import data_address, histogram, stacked_bars
 from cleanse.report.page import make_page
+from cleanse.report.pattern import SEE_REPORT
 from cleanse.verdict import Verdict
 
 EVIL = ("<script>alert(1)</script>", "\"quoted\" 'name' &amp;", "new\nline\u202e", "bytes\udcff", "$x^2$ {{ 7*7 }}")
@@ -141,6 +142,23 @@ def test_the_summary_in_words_is_shown_as_text(tmp_path: Path) -> None:
     assert "<p>How \\x1bsure it is.</p>" in page
     assert "class &#39;owl&#39;" not in page  # the table has it
     assert content().words[0] == "Of 40 images, 20 are kept, 10 relabeled and 10 dropped."  # there is no file
+
+
+def test_the_page_does_not_send_the_reader_to_itself(tmp_path: Path) -> None:
+    (tmp_path / "summary.txt").write_text(f"Images share a pattern.{SEE_REPORT}\n")
+    page = make_page([replace(content(), directory=RunDirectory(tmp_path))])
+    assert "<p>Images share a pattern.</p>" in page
+
+
+def test_the_gallery_says_that_it_draws_from_images_of_one_score() -> None:
+    run = content()
+    page = make_page([run])
+    assert "The 24 with the highest scores; the pictures" in page
+    same = replace(run.verdict, score=torch.where(torch.arange(40) < 36, 2.0, 0.0))
+    page = make_page([replace(run, verdict=same)])
+    assert "24 of the 36 images that share the highest score, evenly spaced in the order of the data" in page
+    shown = [int(i) for i in re.findall(r'alt="Image [^"]*/(\d+), labeled', page)]
+    assert (shown[0], shown[23]) == (0, 35)
 
 
 def test_the_page_is_deterministic_and_small_with_many_images() -> None:

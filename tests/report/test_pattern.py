@@ -34,8 +34,45 @@ def test_a_patch_on_the_suspicious_images_is_told_with_its_place(data: tuple[Ten
     assert pattern.label == 1
     assert pattern.shared[12:15, 12:15].all()
     assert int(pattern.shared.sum()) == 9
-    assert "The 20 most suspicious images of class '<b>dog' share a pattern" in pattern.words
-    assert "9 of 256 pixels, at the lower right" in pattern.words
+    assert "20 of the most suspicious images of class '<b>dog' share a pattern" in pattern.words
+    assert "9 of 256 pixels, 9 of them side by side, at the lower right. A clear sign" in pattern.words
+
+
+def test_a_small_patch_is_a_weak_sign(data: tuple[Tensor, Tensor, Tensor]) -> None:
+    images, label, features = data
+    images[:20, :, 12:14, 12:15] = 255
+    pattern = found(images, label, torch.arange(120) >= 20, features)
+    assert pattern is not None
+    assert "6 of them side by side, at the lower right. A weak sign" in pattern.words
+
+
+@pytest.mark.parametrize(("count", "height"), [(19, 3), (20, 1)], ids=["too few images", "too few pixels"])
+def test_below_the_bar_a_pattern_is_shown_and_not_told(
+    data: tuple[Tensor, Tensor, Tensor], count: int, height: int
+) -> None:
+    images, label, features = data
+    images[:count, :, 12 : 12 + height, 12:15] = 255
+    pattern = found(images, label, torch.arange(120) >= count, features)
+    assert pattern is not None
+    assert int(pattern.shared.sum()) == 3 * height
+    assert pattern.words == ""
+
+
+def test_pixels_that_are_far_apart_make_no_pattern(data: tuple[Tensor, Tensor, Tensor]) -> None:
+    images, label, features = data
+    images[:20, :, ::5, ::5] = 255
+    pattern = found(images, label, torch.arange(120) >= 20, features)
+    assert pattern is not None
+    assert int(pattern.shared.sum()) == 16
+    assert pattern.words == ""
+
+
+def test_of_more_images_than_are_compared_the_ones_of_one_score_are_taken_evenly() -> None:
+    label, keep = torch.zeros(200, dtype=torch.int64), torch.arange(200) >= 100
+    verdict = Verdict.keep_mask([str(i) for i in range(200)], label, keep, (~keep).float())
+    rows = suspicious_rows(verdict, 1)
+    assert len(rows) == 48
+    assert (rows[0], rows[-1]) == (0, 99)
 
 
 def test_a_patch_on_every_image_is_not(data: tuple[Tensor, Tensor, Tensor]) -> None:
