@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from scipy.stats import rankdata
 
-from cleanse.functional import combine, relabel_confident
+from cleanse.functional import combine, mean_rank, relabel_confident
 
 # (prediction, confidence) of one method for an image labeled 0, and what comes of it; T is .5
 ACCEPT, RELABEL_1, RELABEL_2, DROP = (0, 0.5), (1, 0.9), (2, 0.9), (1, 0.1)
@@ -49,3 +50,23 @@ def test_refusals():
     other = relabel_confident(torch.tensor([1, 1]), torch.tensor([1, 1]), torch.tensor([0.5, 0.5]))
     with pytest.raises(ValueError, match="2 accepted ones differ"):
         combine(judged(ACCEPT, ACCEPT), other)
+
+
+def test_certain_by_either_method_is_certain():
+    """Confidence 1 is the largest there is (D77): at T = 1 a method relabels, and says that it did so at T."""
+    at_t, above_t = judged((0, 1.0), (0, 1.0), (1, 1.0), (1, 0.4)), judged((0, 0.5), (0, 0.5), (1, 0.9), (1, 0.9))
+    assert at_t.as_certain.tolist() == [False, False, True, False]
+    assert not above_t.as_certain.any()
+    assert combine(at_t, above_t).as_certain.tolist() == [False, False, True, False]
+    assert combine(above_t, at_t).as_certain.tolist() == [False, False, True, False]
+    assert not combine(above_t, above_t).as_certain.any()
+
+
+def test_mean_rank_against_scipy():
+    """Ranks from 0 to 1, equal scores in the middle of their places."""
+    generator = torch.Generator().manual_seed(0)
+    scores = [torch.randn(50, generator=generator), torch.randint(4, (50,), generator=generator).float()]
+    expected = sum((rankdata(score) - 1) / 49 for score in scores) / 2
+    assert mean_rank(scores).tolist() == pytest.approx(expected.tolist(), abs=1e-6)
+    assert mean_rank([torch.tensor([0.0, 1.0])]).tolist() == [0, 1]
+    assert mean_rank([torch.tensor([7.0])]).tolist() == [0]

@@ -8,6 +8,7 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 
 from cleanse.functional import knn_vote, relabel_confident
+from cleanse.functional.knn_vote import knn_scores
 
 
 def embeddings(n, classes, seed=0, d=16, spread=2.0):
@@ -164,3 +165,12 @@ def test_refusals():
         wrong[3] = value
         with pytest.raises(ValueError, match=f"1 of 10 rows of features are {message}, the first is row 3"):
             knn_vote(wrong, label)
+
+
+@pytest.mark.parametrize(("n", "classes", "k"), [(3, 2, 1), (12, 4, 1), (40, 4, 5)])
+def test_k_is_half_the_mean_size_of_a_class_and_at_least_one(n, classes, k):
+    features, label = torch.randn(n, 4, generator=torch.Generator().manual_seed(n)), torch.arange(n) % classes
+    share = knn_scores(features, label)[1]
+    assert share.shape == (n, classes)
+    assert share.dtype == torch.float32
+    assert share.equal(knn_scores(features, label, k=k)[1])

@@ -28,3 +28,14 @@ def test_of_equal_ones_the_first() -> None:
 def test_what_cannot_be_ranked_is_refused(value: torch.Tensor, count: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         lowest_of_class(value, torch.zeros(2, dtype=torch.int64), count)
+
+
+def test_of_many_equal_ones_the_first() -> None:
+    value, label = torch.zeros(2000), torch.arange(2000) % 2
+    chosen = lowest_of_class(value, label, 300)
+    assert chosen.dtype == torch.bool
+    assert chosen.nonzero().flatten().tolist() == list(range(600))
+
+
+def test_none_of_each_class_is_none() -> None:
+    assert not lowest_of_class(torch.zeros(5), torch.zeros(5, dtype=torch.int64), 0).any()

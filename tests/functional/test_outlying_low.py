@@ -66,3 +66,8 @@ def test_refusals():
     for arguments in ({"ratio": 1.0}, {"floor": 0.0}, {"ratio": float("nan")}):
         with pytest.raises(ValueError, match="ratio is above 1"):
             outlying_low(torch.ones(5), **arguments)
+
+
+def test_exactly_the_ratio_is_not_above_it():
+    assert not outlying_low(torch.tensor([1.0, 2.0, 8.0]), ratio=2.0)[0].any()
+    assert outlying_low(torch.tensor([1.0, 2.001, 8.0]), ratio=2.0)[0].tolist() == [True, False, False]

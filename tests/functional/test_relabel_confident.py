@@ -106,3 +106,11 @@ def test_refusals():
         relabel_confident(label, label, confidence, 101)
     with pytest.raises(ValueError, match=r"are all \(n,\)"):
         relabel_confident(label, label[:1], confidence)
+
+
+def test_the_threshold_is_the_papers_80th_percentile():
+    confidence = torch.cat([torch.arange(101.0), torch.tensor([80.5, 79.5])])
+    prediction = torch.cat([torch.zeros(101), torch.ones(2)]).long()
+    result = relabel_confident(torch.zeros(103, dtype=torch.int64), prediction, confidence)
+    assert result.threshold.tolist() == [80]
+    assert result.relabeled.nonzero().flatten().tolist() == [101]

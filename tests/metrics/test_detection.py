@@ -82,3 +82,10 @@ def test_refusals():
         detection_rates(flagged[:2], torch.tensor([0.0, torch.nan]), role[:2])
     with pytest.raises(ValueError, match="columns of one table"):
         detection_rates(flagged[:1], score, role)
+
+
+@pytest.mark.parametrize("short", ["flagged", "score", "role"])
+def test_no_column_broadcasts(short):
+    column = {name: torch.zeros(1 if name == short else 4, dtype=torch.int64) for name in ("flagged", "score", "role")}
+    with pytest.raises(ValueError, match="columns of one table"):
+        detection_rates(column["flagged"].bool(), column["score"].float(), column["role"])

@@ -96,3 +96,17 @@ def test_lengths_are_checked():
         standard_accuracy(torch.zeros(5, 2), torch.zeros(5, 2))
     with pytest.raises(ValueError, match="columns of one table"):
         targeted_misclassification_rate(five, one, five, 0)
+
+
+@pytest.mark.parametrize(
+    ("rate", "columns"),
+    [(standard_accuracy, 2), (robust_accuracy, 2), (relabel_accuracy, 3), (targeted_misclassification_rate, 3)],
+    ids=["SA", "RA", "relabel accuracy", "TMR"],
+)
+def test_no_column_broadcasts(rate, columns):
+    """Whichever of them is shorter."""
+    more = {standard_accuracy: (), relabel_accuracy: ()}.get(rate, (0,))
+    for short in range(columns):
+        column = [torch.zeros(1 if c == short else 5, dtype=torch.int64) for c in range(columns)]
+        with pytest.raises(ValueError, match="columns of one table"):
+            rate(*column, *more)
