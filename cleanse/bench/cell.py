@@ -69,10 +69,14 @@ class Cell:
 
     def command(self, root: str) -> str:
         """What one would type to run it alone."""
+        return shlex.join(["cleanse", *self.words({"root": root})])
+
+    def words(self, more: Mapping[str, object]) -> list[str]:
+        """The arguments of ``cleanse`` that run it alone, with some that are not its own."""
         words = [w for name in self.configs for w in ("--config", name)]
-        for name, value in self.overrides.items():
+        for name, value in {**self.overrides, **more}.items():
             words += [f"--{name}", value if isinstance(value, str) else json.dumps(value)]
-        return shlex.join(["cleanse", "fit", *words, "--root", root])
+        return ["fit", *words]
 
 
 @cache

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cleanse.bench.apart import DEATHS
 from cleanse.bench.part import Part, run_part
 from cleanse.bench.results import MISSING, GridResults
 from cleanse.bench.worker import device, threads_for
@@ -19,8 +20,6 @@ from cleanse.utils.files import atomic_write_text
 
 log = logging.getLogger("cleanse")
 
-DEATHS = 3
-"""How often a process may be killed over the same cell before the cell counts as failed."""
 POLL = 0.2
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from cleanse.bench.apart import run_apart
 from cleanse.bench.cell import Cell
 from cleanse.bench.results import FAILED, MISSING, GridResults
 from cleanse.engine.lock import StageBusy
@@ -45,11 +46,16 @@ def in_turn(cells: Sequence[Cell], worker: int, workers: int) -> list[Cell]:
 def run_cell(cell: Cell, root: Path, logger: object = None) -> Experiment:
     """Run one cell; a stage that another process is computing is not waited for.
 
+    A cell that trains on several devices is a command of its own, which waits.
+
     Raises:
+        ValueError, OSError: it cannot be run.
         StageBusy: another process is computing a stage.
     """
     more = {} if logger is None else {"trainer.logger": logger}
     setup = build(cell.configs, {**cell.overrides, **more, "root": str(root)})
+    if setup.run.world_size() > 1:
+        return run_apart(cell.words({**more, "root": str(root)}), cell.title)
     with setup.run.as_one_of_many():
         return run_experiment(setup)
 

@@ -1,7 +1,8 @@
 """What processes that train together ask of each other."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch.distributed as dist
@@ -10,6 +11,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
 Answer = TypeVar("Answer")
+LOST = "another process of this run has ended or cannot be reached"
 
 
 def is_rank_zero() -> bool:
@@ -51,3 +53,18 @@ def join_group(make_trainer: Callable[..., Trainer]) -> None:
         environment = getattr(trainer.strategy, "cluster_environment", None)
         if trainer.world_size > 1 and not isinstance(environment, LightningEnvironment):
             trainer.strategy.setup_environment()
+
+
+@contextmanager
+def lost_process_in_words() -> Iterator[None]:
+    """What the others see when a process dies is an error of gloo or NCCL, with the place in their sources.
+
+    Raises:
+        OSError: instead of that error.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not in_group() or not (isinstance(error, dist.DistError) or "gloo" in str(error) or "NCCL" in str(error)):
+            raise
+        raise OSError(f"{LOST}: all end, and the same command goes on from the last resume point") from error

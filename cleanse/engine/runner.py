@@ -22,7 +22,14 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
 from cleanse.engine.compiled import compile_network
-from cleanse.engine.distributed import barrier, from_rank_zero, in_group, is_rank_zero, join_group
+from cleanse.engine.distributed import (
+    barrier,
+    from_rank_zero,
+    in_group,
+    is_rank_zero,
+    join_group,
+    lost_process_in_words,
+)
 from cleanse.engine.fingerprint import describe
 from cleanse.engine.lock import only_one
 from cleanse.engine.measured_step import Pace, measure
@@ -293,9 +300,11 @@ class Runner:
 
     def _once(self, stage: Stage, compute: Callable[[], None], read: Callable[[], Result]) -> Result:
         """Compute a stage and commit it, unless it is on disk already, and read what it left."""
-        join_group(self.trainer)
+        with lost_process_in_words():
+            join_group(self.trainer)
+            there = from_rank_zero(stage.is_committed)
         computed = False
-        if not from_rank_zero(stage.is_committed):  # so that a finished run can be read where nothing can be written
+        if not there:  # so that a finished run can be read where nothing can be written
             stage.place(self._home())
             computed = self._compute(stage, compute)
         try:
@@ -340,7 +349,7 @@ class Runner:
             if is_rank_zero():
                 stage.open()
             barrier()
-            with _full_disk_in_words(stage.part):
+            with _full_disk_in_words(stage.part), lost_process_in_words():
                 compute()
                 if is_rank_zero():
                     if not lock.held():
@@ -426,7 +435,7 @@ class Runner:
             module = build()
             if self.compile:
                 compile_network(module, trainer)
-            with _interruptible(), memory_kept():
+            with _interruptible(), lost_process_in_words(), memory_kept():
                 trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
         for logger in trainer.loggers:
             logger.finalize("success")
@@ -436,7 +445,7 @@ class Runner:
         callbacks = [self.screen.started(self._prefix + stage.name), EndsAtSigterm()]
         trainer = self._trainer(stage.part, callbacks, False, {})
         begun = time.monotonic()
-        with _seeded(stage.seed), _interruptible(), memory_kept():
+        with _seeded(stage.seed), _interruptible(), lost_process_in_words(), memory_kept():
             batches = trainer.predict(module, datamodule=data, return_predictions=True) or []
         columns = {k: torch.cat([b[k].cpu() for b in batches]) for k in batches[0]} if batches else {}
         if in_group():  # on a small set a process may have no batch at all
