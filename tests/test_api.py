@@ -117,6 +117,12 @@ FORMS: dict[str, Any] = {
     "unsigned": (None, lambda y: y.astype(np.uint8)),
     "nested lists": (lambda x: x.tolist(), lambda y: y.tolist()),
     "pandas' own integers": (None, lambda y: pd.Series(y, dtype="Int64").array),
+    "floats": (None, lambda y: y.astype(float)),
+    "half floats": (None, lambda y: torch.from_numpy(y).bfloat16()),
+    "objects": (None, lambda y: y.astype(object)),
+    "a column": (None, lambda y: y[:, None]),
+    "sparse": (lambda x: torch.from_numpy(x).to_sparse(), None),
+    "rows with gradients": (lambda x: list(torch.from_numpy(x).clone().requires_grad_()), None),
     "read-only": (lambda x: np.frombuffer(x.tobytes(), np.float32).reshape(x.shape), None),
 }
 
@@ -152,6 +158,27 @@ def test_classes_may_be_names() -> None:
     assert verdict.reason[0] == "looks like 'owl'"
 
 
+@pytest.mark.parametrize(
+    "missing",
+    [
+        pytest.param(lambda y: pd.array([None, *y[1:]], dtype="Int64"), id="pandas' integers"),
+        pytest.param(lambda y: pd.Series([None, *map(str, y[1:])], dtype="string"), id="pandas' strings"),
+        pytest.param(lambda y: np.array([np.nan, *y[1:]]), id="floats"),
+        pytest.param(lambda y: np.ma.masked_array(y, mask=np.arange(len(y)) == 0), id="masked"),
+    ],
+)
+def test_a_label_that_is_missing_in_any_way_is_no_class(missing: Any) -> None:
+    features, label = blobs()
+    verdict = cleanse.verdict_from_embedding(features, missing(label), k=20)
+    assert verdict.reason[0] == "no label"
+    assert len(set(verdict.label[1:].tolist())) == 3
+
+
+def test_energies_that_are_all_equal_speak_for_the_label() -> None:
+    features, label = blobs()
+    assert cleanse.verdict_from_embedding(features, label, "energy", temperature=1e30).kept.all()
+
+
 def test_a_class_that_is_lost_is_named(caplog: pytest.LogCaptureFixture) -> None:
     features, label = blobs()
     names = np.array(["owl", "cat", "dog"])[label].astype(object)
@@ -168,12 +195,27 @@ def test_a_class_that_is_lost_is_named(caplog: pytest.LogCaptureFixture) -> None
         ({"method": "none"}, "method is one of knn, energy, knn_energy"),
         ({"features": torch.ones(4)}, "features are"),
         ({"labels": torch.zeros(3, dtype=torch.int64)}, "one for each row"),
-        ({"labels": torch.tensor([0.0, 0.0, 1.0, 1.0])}, "whole numbers"),
+        ({"labels": torch.tensor([0.0, 0.5, 1.0, 1.0])}, "whole numbers"),
+        ({"labels": ["a", 1, "a", 1]}, "whole numbers"),
+        ({"labels": {0: 1}}, "not dict"),
+        ({"labels": None}, "not NoneType"),
+        ({"labels": np.eye(4)}, "one for each row"),
+        ({"labels": [[0, 1]] * 4}, "a label is one number or name"),
+        ({"features": torch.ones(4, 3)}, "all 4 rows are equal"),
+        ({"features": torch.ones(4, 0)}, "features are"),
+        ({"features": torch.eye(4, device="meta")}, "without values"),
+        ({"features": [torch.ones(2), torch.ones(3)]}, "rows of one length"),
+        ({"features": np.ma.masked_array(np.eye(4), mask=np.eye(4) > 0)}, "4 of 4 rows of features are NaN"),
+        ({"classes": "ab"}, "classes are a list of names"),
+        ({"classes": ["a", "a"]}, "'a' is there twice"),
+        ({"ids": 4}, "ids are"),
+        ({"k": True}, "k is a number of neighbors"),
+        ({"temperature": None}, "temperature is a number, not None"),
+        ({"percentile": "80"}, "percentile is a number, not '80'"),
         ({"labels": torch.full((4,), -1)}, "nothing to judge"),
         ({"labels": ["a", "b", "b", "c"], "classes": ["a", "b"]}, "classes has no 'c'"),
         ({"labels": [0, 0, 0, 0]}, "all images are of class '0', so that there is none to compare"),
         ({"labels": [0, -1, -1, 1]}, "2 images have one, and it takes three"),
-        ({"labels": [True, False, True, False]}, "whole numbers, -1 where there is none, or names, not bool"),
         ({"labels": np.full(4, 2**64 - 1, dtype=np.uint64)}, "to 2\\^63 - 1"),
         ({"features": [["a", "b"]] * 4}, "array of numbers"),
         ({"k": 5.0}, "k is a number of neighbors, a whole one such as 5, not 5.0"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from cleanse.data.label_table import label_order
 from cleanse.data.listing import held_out
 from cleanse.data.mapped import STREAM_FROM, cache_folder, scratch
 from cleanse.engine.fingerprint import hash_of
+from cleanse.utils.check import side_of_images
+from cleanse.utils.labels import class_names, plain_labels
 from cleanse.views import ImageSource
 
 IMAGE_KEYS = ("image", "img", "images", "picture", "pixel_values")
@@ -27,8 +30,9 @@ class FromDataset(ImageDataModule):
 
     * Images are Pillow's, or arrays and tensors of 8-bit values or of floats from 0 to 1: (H, W), (H, W, C) or
       (C, H, W). A transform that normalizes or augments has to be left out of the data set.
-    * Labels are numbers or names, in any type, also with gaps; None where there is none. Classes are named by
-      ``classes``, by the data set, or by their labels.
+    * Labels are numbers or names, in any type, also with gaps; None, NaN or an empty name where there is none, and -1
+      where labels are places in a list of names (D360). Classes are named by ``classes``, by the data set, or by their
+      labels.
     * An id is the number of the image, or its path where the data set knows it (``samples``).
     * Parts of more than 2 GB go into a file without a name in the user's cache folder.
 
@@ -64,14 +68,13 @@ class FromDataset(ImageDataModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if size is not None and size < 1:
-            raise ValueError(f"size is the side of the images in pixels, at least 1, not {size}")
+        side_of_images(size)
         if holdout is not None and not 0 < holdout < 1:
             raise ValueError(f"holdout is the part of each class to hold out, in (0, 1), not {holdout}")
         if holdout is not None and test is not None:
             raise ValueError("holdout: there is a test part already: leave one of the two out")
         self.train, self.test, self.size, self.holdout = _Rows(train, "train"), test, size, holdout
-        self._given_classes = None if classes is None else tuple(map(str, classes))
+        self._given_classes = None if classes is None else class_names(classes)
         self._whole: Images | None = None
         self._names: tuple[str, ...] = ()
         self._indexed = False
@@ -142,7 +145,11 @@ class FromDataset(ImageDataModule):
         if self._whole is None:
             values = self.train.labels()
             own = self._given_classes or self.train.class_names()
+            if own is not None and "-1" not in own:
+                values = [None if value == -1 else value for value in values]
             occur = {value for value in values if value is not None}
+            if not occur:
+                raise ValueError("train: no image has a label")
             self._indexed = own is not None and all(isinstance(v, int) and 0 <= v < len(own) for v in occur)
             named = own is not None and all(str(value) in own for value in occur)
             self._names = own if own and (self._indexed or named) else tuple(label_order(set(map(str, occur))))
@@ -169,9 +176,18 @@ class _Rows:
         self.source = source
         if self.pair:
             images, labels = source
+            if not isinstance(images, (np.ndarray, Tensor, list, tuple)):  # a series, which counts by its own index
+                images = list(images)
+            labels = _labels_of(labels, part)
+            self.source = (images, labels)
             if len(images) != len(labels):
                 raise ValueError(f"{part}: there are {len(images)} images but {len(labels)} labels")
-            self.tensor = isinstance(images, Tensor)
+        elif isinstance(source, Mapping) or hasattr(source, "columns"):
+            keys = list(source if isinstance(source, Mapping) else source.columns)
+            raise ValueError(
+                f"{part} is a {type(source).__name__} with {_shown([str(key) for key in keys])}: give a pair (images,"
+                " labels) of two of them, or the one that is the data set"
+            )
         elif not (hasattr(source, "__len__") and hasattr(source, "__getitem__")):
             raise ValueError(
                 f"{part} is a pair (images, labels), or a data set with len and [i], not {type(source).__name__}"
@@ -185,14 +201,14 @@ class _Rows:
     def labels(self) -> list[Any]:
         """The labels as plain Python values, None where there is none."""
         if self.pair:
-            return [_plain(value) for value in _as_list(self.source[1])]
+            return list(self.source[1])
         known = getattr(self.source, "targets", None)
         if known is not None and len(known) == len(self) and getattr(self.source, "target_transform", None) is None:
-            return [_plain(value) for value in _as_list(known)]
+            return _labels_of(known, self.part)
         key = self._key(LABEL_KEYS)
         if key is not None and hasattr(self.source, "features"):  # Hugging Face: the column alone, no image is decoded
-            return [_plain(value) for value in self.source[key]]
-        return [_plain(self._item(i)[1]) for i in range(len(self))]
+            return _labels_of(list(self.source[key]), self.part)
+        return _labels_of([self._item(i)[1] for i in range(len(self))], self.part)
 
     def class_names(self) -> tuple[str, ...] | None:
         """The data set's own names of its classes, if it has any."""
@@ -260,9 +276,14 @@ class _Rows:
             return of_pillow(_as_pillow(image), size)
         except ValueError as error:
             raise ValueError(f"{self.part}: image {i} cannot be used: {error}") from error
+        except Exception as error:  # a file that is decoded only now makes Pillow raise about anything
+            raise ValueError(f"{self.part}: image {i} cannot be used: {_one_line(error)}") from error
 
     def _item(self, i: int) -> tuple[Any, Any]:
-        row = self.source[i]
+        try:
+            row = self.source[i]
+        except Exception as error:  # the data set is the user's own
+            raise ValueError(f"{self.part}: item {i} cannot be read: {_one_line(error)}") from error
         if isinstance(row, Mapping):
             keys = [self._key(names) for names in (IMAGE_KEYS, LABEL_KEYS)]
             if keys[0] is None or keys[1] is None:
@@ -286,26 +307,29 @@ class _Rows:
 def _is_many(images: Any) -> bool:
     """Whether something holds many images, not a row of a data set: a pair of pairs is a data set of two."""
     if isinstance(images, (np.ndarray, Tensor)):
-        return images.ndim >= 3
-    return isinstance(images, (list, tuple)) and not (images and isinstance(images[-1], (int, str)))
+        return images.ndim >= 3 or images.dtype == object
+    if isinstance(images, (list, tuple)):
+        return not (images and isinstance(images[-1], (int, str)))
+    return hasattr(images, "__len__") and hasattr(images, "__iter__") and not isinstance(images, (str, bytes, Mapping))
 
 
-def _as_list(values: Any) -> list[Any]:
-    listed = values.tolist() if hasattr(values, "tolist") else list(values)
-    return list(listed)
+def _labels_of(labels: Any, part: str) -> list[Any]:
+    """The labels as ints, strings or None.
+
+    Raises:
+        ValueError: see `plain_labels`.
+    """
+    try:
+        values = plain_labels(labels)
+    except ValueError as error:
+        raise ValueError(f"{part}: {error}") from error
+    return [str(value) if isinstance(value, float) else value for value in values]
 
 
-def _plain(value: Any) -> Any:
-    """A label as an int, a string or None."""
-    if isinstance(value, (Tensor, np.generic, np.ndarray)):
-        if getattr(value, "ndim", 0) and value.size not in (1, torch.Size([1])):
-            raise ValueError(f"a label is one number or name, not {value!r}")
-        value = value.item()
-    if value is None or (isinstance(value, float) and value != value):
-        return None
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else str(value)
+def _one_line(error: Exception) -> str:
+    """The kind of an error and the first words of it."""
+    said = ascii(" ".join(str(error).split()))[1:-1][:200]
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def _as_pillow(image: Any) -> Any:
@@ -314,8 +338,15 @@ def _as_pillow(image: Any) -> Any:
 
     if isinstance(image, Image.Image):
         return image
+    if image is None or isinstance(image, (str, bytes, PathLike, Mapping)):
+        hint = "give an image for every label" if image is None else "open or decode it first"
+        raise ValueError(f"it is of type {type(image).__name__}, not an image or an array: {hint}")
     if isinstance(image, Tensor):
-        array = image.detach().cpu().numpy()
+        if image.is_meta:
+            raise ValueError("it is a tensor without values")
+        image = image.detach().cpu()
+        image = image.to_dense() if image.layout != torch.strided else image
+        array = (image.float() if image.is_floating_point() else image).numpy()  # NumPy has no bfloat16
         array = array.transpose(1, 2, 0) if array.ndim == 3 and array.shape[0] in (1, 3, 4) else array
     else:
         array = np.asarray(image)

@@ -13,6 +13,7 @@ from cleanse.augment import SimCLRAugment
 from cleanse.data.base import ImageDataModule, Images
 from cleanse.data.decode import decode_files
 from cleanse.data.download import fetch, not_found, why_missing
+from cleanse.utils.check import side_of_images
 
 CLASSES = (
     *("speed limit 20", "speed limit 30", "speed limit 50", "speed limit 60", "speed limit 70", "speed limit 80"),
@@ -58,8 +59,7 @@ class GTSRB(ImageDataModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if size < 1:
-            raise ValueError(f"size is the side of the images in pixels, at least 1, not {size}")
+        side_of_images(size)
         self.root, self.size, self.download = os.path.expanduser(root), size, download
 
     def prepare_data(self) -> None:

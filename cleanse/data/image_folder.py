@@ -18,6 +18,7 @@ from cleanse.data.labeled_listing import list_labeled
 from cleanse.data.listing import Layout, Listing, list_images
 from cleanse.data.mapped import cache_folder, made_once
 from cleanse.engine.fingerprint import hash_of
+from cleanse.utils.check import side_of_images
 from cleanse.views import ImageSource
 
 
@@ -95,8 +96,7 @@ class ImageFolder(ImageDataModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if size < 1:
-            raise ValueError(f"size is the side of the images in pixels, at least 1, not {size}")
+        side_of_images(size)
         if holdout is not None and not 0 < holdout < 1:
             raise ValueError(f"holdout is the part of each class to hold out, in (0, 1), not {holdout}")
         for name, value in (("file_column", file_column), ("label_column", label_column)):

@@ -173,7 +173,10 @@ class ContrastiveFilter(EncodingDefense):
             energy = energy_scores(z, y, self.temperature)
             if by_size:
                 energy[:, size == 1] = -torch.inf  # one image is no class that others could belong to
-            votes.append((energy.argmax(1), energy))
+            own = energy.gather(1, y[:, None])[:, 0]
+            votes.append(
+                (torch.where(own >= energy.amax(1), y, energy.argmax(1)), energy)
+            )  # a tie is for the label (D361)
 
         # lines 7 to 15: accepted where c_i = y_i; T is a percentile of the accepted; relabeled where rejected above T
         found = [

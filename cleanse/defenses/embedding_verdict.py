@@ -2,17 +2,16 @@
 
 import operator
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from numbers import Real
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from cleanse.defenses.contrastive_filter import ContrastiveFilter
 from cleanse.defenses.lost_classes import warn_of_lost_classes
+from cleanse.utils.labels import class_names, plain_labels
 from cleanse.verdict import Verdict
-
-if TYPE_CHECKING:
-    import numpy as np
 
 Vote = Literal["knn", "energy", "knn_energy"]
 
@@ -34,9 +33,9 @@ def verdict_from_embedding(
 
     Args:
         features: (n, d) embeddings, one row per image: a tensor on any device, an array or a data frame of numbers.
-        labels: (n,) the class of each image, in the order of the rows: whole numbers, -1 where an image has none (it is
-            dropped, with "no label"); or names, None where an image has none. Any tensor, array, series or list; an
-            index that a series has is not looked at.
+        labels: (n,) the class of each image, in the order of the rows: whole numbers, or names; -1, None, NaN or what
+            pandas has for it where an image has none (it is dropped, with "no label"). Any tensor, array, series or
+            list; an index that a series has is not looked at.
         method: ``knn``, ``energy``, or ``knn_energy`` for what both agree on.
         ids: a name for each image; None for the index as text.
         classes: class names, for the reasons; a label that is a number is a place in them. None for the labels.
@@ -50,8 +49,8 @@ def verdict_from_embedding(
         ``classes``, or among the sorted names.
 
     Raises:
-        ValueError: an argument out of range, rows that do not match, an embedding with NaN or zero rows, or nothing to
-            compare.
+        ValueError: an argument out of range, rows that do not match, an embedding with NaN or zero rows or with all
+            rows equal, or nothing to compare.
 
     >>> features = torch.tensor([[4.0, 1.0], [5.0, 1.0], [4.0, 2.0], [5.0, 2.0], [1.0, 5.0], [2.0, 5.0], [1.0, 4.0]])
     >>> labels = ["cat", "cat", "cat", "dog", "dog", "dog", "dog"]
@@ -61,6 +60,9 @@ def verdict_from_embedding(
     """
     if method not in get_args(Vote):
         raise ValueError(f"method is one of {', '.join(get_args(Vote))}, not {method!r}")
+    for argument, number in (("temperature", temperature), ("percentile", percentile)):
+        if isinstance(number, bool) or not isinstance(number, Real):
+            raise ValueError(f"{argument} is a number, not {number!r}")
     embedding = _rows(features)
     label, value, name = _classes(labels, classes)
     if label.shape != embedding.shape[:1]:
@@ -71,6 +73,10 @@ def verdict_from_embedding(
         raise ValueError(f"labels: all images are of class {name[int(present[0])]!a}, so that there is none to compare")
     if (labeled := int((label >= 0).sum())) < 3:
         raise ValueError(f"labels: {labeled} images have one, and it takes three to compare two of them with another")
+    if len(embedding) > 1 and bool((embedding == embedding[0]).all()):
+        raise ValueError(f"features: all {len(embedding)} rows are equal, so that nothing tells the images apart")
+    if isinstance(ids, str) or not (ids is None or hasattr(ids, "__iter__")):
+        raise ValueError(f"ids are (n,), a name for each image, not {type(ids).__name__}")
     name_of = [str(i) for i in range(len(label))] if ids is None else [str(i) for i in ids]
     if len(name_of) != len(label):
         raise ValueError(f"ids has {len(name_of)} names for {len(label)} images: give one for each")
@@ -85,72 +91,71 @@ def _rows(features: Any) -> Tensor:
     """(n, d) float, on the device where a tensor is."""
     import numpy as np
 
+    if isinstance(features, (list, tuple)) and features and all(isinstance(row, Tensor) for row in features):
+        features = _stacked(features)
     if isinstance(features, Tensor):
         rows = features.detach()
-        if rows.is_complex():
-            raise ValueError(f"features are real numbers, not {rows.dtype}")
+        if rows.is_complex() or rows.is_meta:
+            raise ValueError(f"features are real numbers, not {'without values' if rows.is_meta else rows.dtype}")
+        rows = rows.to_dense() if rows.layout != torch.strided else rows
+        rows = rows.float() if rows.element_size() == 1 else rows  # 8-bit floats cannot be computed with
     else:
         try:
-            array = np.asarray(features)
+            array = features.filled(np.nan) if isinstance(features, np.ma.MaskedArray) else np.asarray(features)
             array = array.astype(np.float64 if array.dtype.kind == "f" and array.itemsize > 4 else np.float32)
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f"features are an (n, d) array of numbers, which {type(features).__name__} is not"
             ) from error
         rows = torch.from_numpy(np.ascontiguousarray(array))
-    if rows.ndim != 2:
+    if rows.ndim != 2 or not rows.shape[1]:
         raise ValueError(f"features are (n, d), a row for each image, not {tuple(rows.shape)}")
     return rows if rows.is_floating_point() else rows.float()
 
 
+def _stacked(rows: Sequence[Tensor]) -> Tensor:
+    try:
+        return torch.stack([row.detach() for row in rows])
+    except RuntimeError as error:
+        raise ValueError("features are (n, d), rows of one length, which these tensors are not") from error
+
+
 def _classes(labels: Any, classes: Sequence[str] | None) -> tuple[Tensor, Tensor, list[str]]:
     """Labels (n,) as classes from 0 without gaps, -1 for none; the value (C,) and the name of each class."""
-    import numpy as np
-
-    try:
-        given = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
-    except (TypeError, ValueError) as error:
-        raise ValueError("labels are (n,), a whole number or a name for each image") from error
-    if given.ndim != 1:
-        raise ValueError(f"labels are (n,), one for each row, not {given.shape}")
-    if given.dtype.kind not in "iu":
-        return _named_classes(given, classes)
-    if len(given) and (int(given.min()) < -1 or int(given.max()) >= 2**63):
-        raise ValueError(
-            f"labels are whole numbers from -1 (none) to 2^63 - 1, not {int(given.min())}..{int(given.max())}"
-        )
-    there = given != -1 if given.dtype.kind == "i" else np.ones(len(given), dtype=bool)
-    values, place = np.unique(given[there].astype(np.int64), return_inverse=True)
-    if classes is not None and len(values) and int(values[-1]) >= len(classes):
-        raise ValueError(f"classes has {len(classes)} names, but labels go up to {int(values[-1])}")
-    names = [str(v) if classes is None else str(classes[v]) for v in values.tolist()]
-    return _placed(there, place), torch.from_numpy(values), names
-
-
-def _named_classes(given: "np.ndarray", classes: Sequence[str] | None) -> tuple[Tensor, Tensor, list[str]]:
-    """As `_classes`, for names; None, and what pandas has for it, is none."""
-    import numpy as np
-
-    there = np.array([not (v is None or v != v or type(v).__name__ == "NAType") for v in given.tolist()], dtype=bool)
-    texts = [v for v in given[there].tolist() if isinstance(v, str)]
-    if len(texts) != int(there.sum()):
-        raise ValueError(f"labels are whole numbers, -1 where there is none, or names, not {given.dtype}")
-    names = sorted(set(texts)) if classes is None else [str(c) for c in classes]
-    number = {name: i for i, name in enumerate(names)}
-    if unknown := [v for v in texts if v not in number]:
+    values = [None if value == -1 else value for value in plain_labels(labels)]
+    names = None if classes is None else class_names(classes)
+    known = [value for value in values if value is not None]
+    if all(isinstance(value, int) for value in known):
+        return _numbered(values, known, names)
+    if not all(isinstance(value, str) for value in known):
+        odd = next(value for value in known if not isinstance(value, int))
+        raise ValueError(f"labels are whole numbers, -1 where there is none, or names, not {odd!r} among others")
+    ordered = tuple(sorted(set(known))) if names is None else names
+    if unknown := [value for value in known if value not in set(ordered)]:
         raise ValueError(f"classes has no {unknown[0]!r}, which is the label of an image")
-    place = np.array([number[v] for v in texts], dtype=np.int64)
-    return _placed(there, place), torch.arange(len(names)), names
+    place = {name: i for i, name in enumerate(ordered)}
+    label = torch.tensor([-1 if value is None else place[value] for value in values], dtype=torch.int64)
+    return label, torch.arange(len(ordered)), list(ordered)
 
 
-def _placed(there: "np.ndarray", place: "np.ndarray") -> Tensor:
-    label = torch.full((len(there),), -1)
-    label[torch.from_numpy(there)] = torch.from_numpy(place.reshape(-1))
-    return label
+def _numbered(
+    values: Sequence[Any], known: Sequence[int], names: tuple[str, ...] | None
+) -> tuple[Tensor, Tensor, list[str]]:
+    """As `_classes`, of whole numbers."""
+    present = sorted(set(known))
+    if present and not (present[0] >= 0 and present[-1] < 2**63):
+        raise ValueError(f"labels are whole numbers from -1 (none) to 2^63 - 1, not {present[0]}..{present[-1]}")
+    if names is not None and present and present[-1] >= len(names):
+        raise ValueError(f"classes has {len(names)} names, but labels go up to {present[-1]}")
+    place = {value: i for i, value in enumerate(present)}
+    label = torch.tensor([-1 if value is None else place[value] for value in values], dtype=torch.int64)
+    return label, torch.tensor(present, dtype=torch.int64), [str(v) if names is None else names[v] for v in present]
 
 
 def _whole(k: Any) -> int | None:
     try:
+        if isinstance(k, bool):
+            raise TypeError
         return None if k is None else operator.index(k)
     except TypeError as error:
         raise ValueError(f"k is a number of neighbors, a whole one such as 5, not {k!r}") from error

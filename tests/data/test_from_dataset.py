@@ -65,6 +65,9 @@ FORMS = {
     "tensor data set": lambda: TensorDataset(EXPECTED, torch.tensor([0, 1] * 3)),
     "subset": lambda: Subset(Pairs(Image.fromarray), range(6)),
     "hugging face": HuggingFace,
+    "bfloat16": lambda: ((EXPECTED.float() / 255).bfloat16(), [0, 1] * 3),
+    "series of pillow": lambda: (pd.Series([Image.fromarray(image) for image in PIXELS], index=[7] * 6), [0, 1] * 3),
+    "objects": lambda: (pd.Series(list(PIXELS)).to_numpy(), torch.tensor([[0], [1]] * 3)),
 }
 
 
@@ -108,10 +111,27 @@ def test_labels_of_any_kind_become_numbers_with_names(labels: Any, classes: Any,
     assert data.class_names() == classes
 
 
-def test_a_label_that_is_none_is_withheld() -> None:
-    data = FromDataset((PIXELS, ["a", None, "b", "a", None, "b"]))
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pytest.param(["a", None, "b", "a", None, "b"], id="None"),
+        pytest.param(["a", "", "b", "a", "", "b"], id="empty"),
+        pytest.param(pd.Series(["a", None, "b", "a", pd.NA, "b"], dtype="string"), id="pandas' strings"),
+        pytest.param(pd.array([0, None, 1, 0, pd.NA, 1], dtype="Int64"), id="pandas' integers"),
+        pytest.param(pd.Series(["a", pd.NaT, "b", "a", float("nan"), "b"]), id="objects"),
+        pytest.param(np.ma.masked_array([0, 9, 1] * 2, mask=[0, 1, 0] * 2), id="masked"),
+    ],
+)
+def test_a_label_that_is_none_is_withheld(labels: Any) -> None:
+    data = FromDataset((PIXELS, labels))
     assert data.training_view().label.tolist() == [0, -1, 1, 0, -1, 1]
     assert data.understood().withheld == 2
+
+
+def test_a_place_below_all_names_is_no_label() -> None:
+    data = FromDataset((PIXELS, [0, -1, 1] * 2), classes=["a", "b"])
+    assert data.training_view().label.tolist() == [0, -1, 1] * 2
+    assert FromDataset((PIXELS, [1, -1] * 3)).class_names() == ("-1", "1")
 
 
 NAMED = Pairs(Image.fromarray, classes=["1", "0"])
@@ -165,9 +185,26 @@ def test_images_of_different_sizes_need_one() -> None:
     assert FromDataset((images, [0, 1]), size=4).load(train=True).image.shape == (2, 1, 4, 4)
 
 
+class Broken(Pairs):
+    def __getitem__(self, i: int) -> Any:
+        if i == 3:
+            raise RuntimeError("cut\x1b[31m")
+        return super().__getitem__(i)
+
+
 @pytest.mark.parametrize(
     ("source", "said"),
     [
+        pytest.param(Broken(Image.fromarray), r"item 3 cannot be read: RuntimeError: cut\\x1b", id="raises"),
+        pytest.param({"image": PIXELS, "label": [0, 1] * 3}, "a dict with 'image', 'label'", id="dict"),
+        pytest.param(pd.DataFrame({"image": [1], "label": [2]}), "a DataFrame with 'image', 'label'", id="frame"),
+        pytest.param([("a.png", 0)] * 3, "image 0 cannot be used: it is of type str", id="paths"),
+        pytest.param(Pairs(lambda _: None), "it is of type NoneType", id="no image"),
+        pytest.param((EXPECTED.to("meta"), [0, 1] * 3), "without values", id="meta"),
+        pytest.param((PIXELS, None), "not NoneType", id="no labels"),
+        pytest.param((PIXELS, {i: 0 for i in range(6)}), "not dict", id="labels by number"),
+        pytest.param((PIXELS, np.eye(2)[[0, 1] * 3]), "one for each row", id="one-hot"),
+        pytest.param((PIXELS, [None] * 6), "no image has a label", id="all missing"),
         pytest.param((PIXELS, [0, 1]), "6 images but 2 labels", id="lengths"),
         pytest.param((EXPECTED.float() - 99, [0, 1] * 3), "leave the normalization out", id="normalized"),
         pytest.param((PIXELS.astype(int) + 300, [0, 1] * 3), "not from 0 to 255", id="beyond 8 bits"),
@@ -188,6 +225,20 @@ def test_a_label_that_no_class_has_is_refused() -> None:
         FromDataset((PIXELS, ["a", "b"] * 3), test=(PIXELS[:1], ["c"])).clean_test()
     with pytest.raises(ValueError, match="classes: "):
         FromDataset((PIXELS, ["a", "b"] * 3), classes=["a", "c"]).load(train=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"size": 10**6}, "size is the side"),
+        ({"classes": "ab"}, "classes are a list"),
+        ({"classes": {"a": 0, "b": 1}}, "classes are a list"),
+        ({"classes": ["a", "a"]}, "'a' is there twice"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        FromDataset((PIXELS, [0, 1] * 3), **arguments)
 
 
 # --- at another size ---
