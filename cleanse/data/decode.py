@@ -187,7 +187,7 @@ def _decode(
             with _one_large if file.width * file.height > LARGE else nullcontext():
                 image, transparent = _rgb(_upright(file), background, levels or {})
     except UnidentifiedImageError as error:
-        raise ValueError("not an image, or of an unknown format") from error
+        raise ValueError(_unknown(path)) from error
     except Image.DecompressionBombError as error:
         raise ValueError(f"more than {MAX_PIXELS} pixels") from error
     except OSError as error:
@@ -197,6 +197,20 @@ def _decode(
     except Exception as error:  # a damaged file makes Pillow's decoders raise about anything
         raise ValueError(_said(error) or type(error).__name__) from error
     return np.asarray(_square(image, size, crop)), transparent
+
+
+def _unknown(path: str) -> str:
+    """Why a file that Pillow does not know cannot be used."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(12)
+    except OSError:
+        head = b""
+    if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"):
+        return "a HEIC image, which is not read: convert it to JPEG or PNG"
+    if head[:2] == b"\xff\x0a" or head[4:8] == b"JXL ":
+        return "a JPEG XL image, which is not read: convert it to JPEG or PNG"
+    return "not an image, or of an unknown format"
 
 
 def of_pillow(image: "Image", size: int | None, background: Background = "black") -> NDArray[np.uint8]:

@@ -1,5 +1,7 @@
 """What is odd about images: copies, labels that contradict each other, and pictures that show nothing."""
 
+import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
@@ -36,19 +38,27 @@ def conflicting_labels(group: Tensor, label: Tensor) -> list[list[int]]:
 
 
 def label_warnings(label: Tensor, classes: Sequence[str]) -> list[str]:
-    """Classes that no training image has, those with a single one, and names that differ in case or spaces only."""
+    """Classes that no training image has, those with a single one, and names that look alike."""
     counts, found = torch.bincount(label[label >= 0], minlength=len(classes)).tolist(), []
     alike: defaultdict[str, list[str]] = defaultdict(list)
     for name in classes:
-        alike[" ".join(name.split()).casefold()].append(name)
+        alike[_looks(name)].append(name)
     for names in alike.values():
         if len(names) > 1:
-            found.append(f"the classes {', '.join(map(ascii, names))} differ in case or spaces only")
+            found.append(
+                f"the classes {', '.join(map(ascii, names))} differ in case, spaces, hyphens or invisible signs only"
+            )
     for text, few in (("no training image has", 0), ("a single training image has, too few to judge it by,", 1)):
         named = [ascii(name) for name, count in zip(classes, counts, strict=True) if count == few]
         if named:
             found.append(f"{text} the label {', '.join(named[:10])}{_more(len(named), 10)}")
     return found
+
+
+def _looks(name: str) -> str:
+    """What is left of a name without case, spaces and what one does not see; of signs alone, the name itself."""
+    shown = "".join(c for c in unicodedata.normalize("NFKC", name) if unicodedata.category(c) not in ("Cf", "Cc"))
+    return re.sub(r"[\s_-]+", " ", shown).strip().casefold() or name
 
 
 def copy_warnings(group: Tensor, label: Tensor, id: Sequence[str], classes: Sequence[str]) -> list[str]:

@@ -13,6 +13,9 @@ EXTENSIONS = frozenset(
         *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
     )
 )
+ARCHIVES = frozenset(
+    (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".npy", ".npz", ".h5", ".hdf5", ".mat")
+)
 TABLES = frozenset((".csv", ".tsv", ".jsonl", ".parquet"))
 _SYSTEM = re.compile(
     r"__macosx|@eadir|lost\+found|\$recycle\.bin|recycler|recycled|system volume information|found\.\d{3}"
@@ -78,7 +81,7 @@ class FolderReader:
 
     def files(self, folder: str, extensions: frozenset[str] = EXTENSIONS) -> list[str]:
         """Names of the files right in a folder, not below, that have one of these extensions."""
-        entries = (e for e in self._entries(folder) if not _is_folder(e) and e.name[0] != ".")
+        entries = (e for e in self._entries(folder) if _is_file(e) and e.name[0] != ".")
         return [entry.name for entry in entries if _extension(entry.name) in extensions]
 
     def images(self, folder: str, label: int) -> list[ImageFile]:
@@ -171,6 +174,14 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError:  # a link to itself
+        return False
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a regular file, or a link to one; a pipe would wait for ever to be read."""
+    try:
+        return entry.is_file()
+    except OSError:
         return False
 
 

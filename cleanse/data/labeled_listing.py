@@ -2,6 +2,7 @@
 
 import os
 import posixpath
+import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -103,6 +104,8 @@ class _Index:
             name = posixpath.basename(file.id)
             self.by_name[name].append(file)
             self.by_name[posixpath.splitext(name)[0]].append(file)
+        self.composed = {unicodedata.normalize("NFC", file.id): file.id for file in self.files}
+        self.composed |= {unicodedata.normalize("NFC", name): name for name in self.by_name}
 
     def folder_of(self, table: LabelTable) -> str:
         """Where a table lies, relative to the root."""
@@ -118,11 +121,13 @@ class _Index:
         if posixpath.normpath(posixpath.join(folder, name)).startswith("../") and ".." in name.split("/"):
             return None
         for path in (posixpath.join(folder, name), name):
-            if (file := self.by_path.get(posixpath.normpath(path))) is not None:
+            path = posixpath.normpath(path)
+            if (file := self.by_path.get(path) or self.by_path.get(self._as_written(path))) is not None:
                 return file
         wanted = name.split("/")
         last = wanted[-1]
         stem, extension = posixpath.splitext(last)
+        last = last if last in self.by_name else self._as_written(last)
         files = self.by_name.get(last) or (self.by_name.get(stem) if extension.lower() in EXTENSIONS else None) or []
         if len(files) > 1 and len(wanted) > 1:  # the longest path that fits: tables are moved with a part of it
             fits = [_common_end(file.id.split("/")[:-1], wanted[:-1]) for file in files]
@@ -134,6 +139,10 @@ class _Index:
                 f"labels: {name!r} may be {_some([file.id for file in files])}: write the path in the table"
             )
         return files[0] if files else None
+
+    def _as_written(self, name: str) -> str:
+        """The name of a file that is the same in another form of Unicode, as macOS writes it."""
+        return self.composed.get(unicodedata.normalize("NFC", name), name)
 
 
 def _match(index: _Index, table: LabelTable, own_part: Part | None) -> _Found:
@@ -255,6 +264,8 @@ def _say_left_out(
     known = {file.id for file, _, _ in rows}
     if rest := [file.id for file in index.files if file.id not in known]:
         reader.left_out[f"{len(rest)} images"] = f"{name} gives them no label: {_some(rest)}"
+    if table.not_understood:
+        reader.left_out[f"the column {table.not_understood!r} of {name}"] = "its values name no part of the data"
     if found.missing:
         reader.left_out[f"{len(found.missing)} rows of {name}"] = f"their images are not there: {_some(found.missing)}"
     if other := [file.id for file, _, part in rows if part not in (None, "train", used)]:

@@ -2,11 +2,12 @@
 
 import hashlib
 import os
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from cleanse.data.folder_reader import TABLES, FolderReader, ImageFile
+from cleanse.data.folder_reader import ARCHIVES, TABLES, FolderReader, ImageFile
 from cleanse.data.split_names import Part, part_of, parts_among
 
 LAYOUT = "root/train/<class>/... and root/test/<class>/..., or root/<class>/..."
@@ -63,6 +64,8 @@ def list_images(root: str, layout: Layout | None = None) -> Listing:
     if loose := reader.files(root):
         names = ", ".join(map(repr, loose[:3])) + (", ..." if len(loose) > 3 else "")
         reader.left_out[f"{len(loose)} images right in the root"] = f"in no class folder: {names}"
+    for archive in reader.files(root, ARCHIVES):
+        reader.leave_out(os.path.join(root, archive), "not unpacked")
     for table in reader.files(root, TABLES):
         reader.leave_out(os.path.join(root, table), "a table; the folders give the labels, unless labels names it")
     return _listing(reader, layout, train, test, test_part)
@@ -227,6 +230,11 @@ def _by_class(reader: FolderReader, top: dict[str, str], layout: Layout) -> tupl
         _refuse_parts_of_classes(reader, below, parts)
     train: _Files = {}
     test: _Files = {}
+    if without := [name for name in top if below[name] and "train" not in parts[name].values()]:
+        raise ValueError(
+            f"root: {_list(without)} in {reader.root!r} {'has' if len(without) == 1 else 'have'} no train folder, as"
+            f" {by_part[0]!r} has: add one to each class"
+        )
     used = "test" if any("test" in parts[name].values() for name in top) else "val"
     for name, path in top.items():
         if below[name] and (loose := reader.files(path)):
@@ -277,6 +285,8 @@ def _listing(reader: FolderReader, layout: Layout, train: _Files, test: _Files, 
     names = [name for name, files in train.items() if files]
     if len(names) < layout.fewest_classes:
         raise ValueError(_too_few(reader, names, train))
+    same = {unicodedata.normalize("NFC", name): name for name in names}
+    test = {name if name in train else same.get(unicodedata.normalize("NFC", name), name): test[name] for name in test}
     if odd := sorted(set(test) - set(names)):
         raise ValueError(
             f"root: {test_part} has classes that the training part has not ({', '.join(map(repr, odd))}): rename or"
@@ -344,9 +354,16 @@ def _too_few(reader: FolderReader, names: Sequence[str], train: _Files) -> str:
     beside = f" and {len(loose)} images right in it ({', '.join(map(repr, loose[:3]))})" if loose else ""
     empty = [name for name in train if name not in names]
     if empty:
-        beside += f"; {_list(empty)} {'has' if len(empty) == 1 else 'have'} no image"
+        kinds = reader.left_out.get(reader.id_of(os.path.join(root, empty[0])), "").partition("(")[2].rstrip(")")
+        inside = f", but {kinds}: it takes files such as .jpg and .png" if kinds else ""
+        beside += f"; {_list(empty)} {'has' if len(empty) == 1 else 'have'} no image{inside}"
     if deeper := _deeper(reader, root):
         return f"root: {root!r} has {found}{beside}, and the classes seem to be in {deeper!r}: set root to that"
+    if not names and (archives := reader.files(root, ARCHIVES)):
+        return (
+            f"root: {root!r} has {found}, but {_list(archives)}, which is not read: unpack it, or"
+            " read arrays in Python and give them to cleanse.check"
+        )
     tables = _tables(reader, [root, *reader.folders(root).values()])
     if loose or tables:
         return f"root: {root!r} has {found}{beside}, and at least two are needed: {tables or _name_a_table()}"
@@ -355,7 +372,11 @@ def _too_few(reader: FolderReader, names: Sequence[str], train: _Files) -> str:
 
 def _deeper(reader: FolderReader, folder: str, levels: int = 4) -> str | None:
     """The first folder below that holds at least two folders with images, or parts; None if there is none."""
-    for path in reader.folders(folder).values() if levels else ():
+    inside = reader.folders(folder) if levels else {}
+    parts = parts_among(inside)
+    for name, path in inside.items():
+        if parts.get(name, "train") != "train":
+            continue  # the test part is not what is to be cleansed
         below = reader.folders(path)
         trains = [below[name] for name, part in parts_among(below).items() if part == "train"]
         for classes in (below.values(), *(reader.folders(train).values() for train in trains)):

@@ -206,3 +206,14 @@ def test_many_files_show_a_bar_on_standard_error(tmp_path: Path, capsys: pytest.
     shown = capsys.readouterr()
     assert "2001/2001" in shown.err
     assert shown.out == ""
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [(b"\0\0\0\x18ftypheic", "HEIC"), (b"\xff\x0a", "JPEG XL"), (b"\0\0\0\x0cJXL \r\n", "JPEG XL")],
+    ids=["heic", "bare jxl", "jxl"],
+)
+def test_formats_that_are_not_read_are_named(head: bytes, kind: str, tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(head + bytes(40))
+    with pytest.raises(ValueError, match=f"a {kind} image, which is not read: convert it"):
+        decode(str(tmp_path / "photo.jpg"), 8)

@@ -1,6 +1,7 @@
 """What folders of every usual layout are understood as, and what is said where nobody can tell."""
 
 import json
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -325,7 +326,54 @@ def test_a_range_of_values_that_is_not_the_usual_one_is_said(tmp_path: Path) -> 
 
 def test_names_that_differ_in_case_only_are_said(tmp_path: Path) -> None:
     fill(tmp_path, ["cat", "Cat "])
-    assert "the classes 'Cat ', 'cat' differ in case or spaces only" in said(tmp_path)
+    assert "the classes 'Cat ', 'cat' differ in case, spaces, hyphens or invisible signs only" in said(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "names", [("caf\u00e9", "cafe\u0301"), ("cat", "cat\u200b"), ("a_b", "a-b"), ("fish", "\ufb01sh")], ids=ascii
+)
+def test_names_that_look_alike_are_said(names: tuple[str, str], tmp_path: Path) -> None:
+    fill(tmp_path, names)
+    assert "differ in case, spaces, hyphens or invisible signs only" in said(tmp_path)
+
+
+def test_names_of_signs_are_not_alike(tmp_path: Path) -> None:
+    fill(tmp_path, ["_", "-", "C", "C++"])
+    assert "differ in case" not in said(tmp_path)
+
+
+def test_a_class_is_the_same_in_both_forms_of_unicode(tmp_path: Path) -> None:
+    fill(tmp_path, ["train/caf\u00e9", "train/dog", "test/cafe\u0301", "test/dog"])
+    data = ImageFolder(str(tmp_path), size=4)
+    assert data.class_names() == ("caf\u00e9", "dog")
+    assert data.load(train=False).label.tolist() == [0, 0, 1, 1]
+
+
+def test_a_class_without_a_training_part_is_named(tmp_path: Path) -> None:
+    fill(tmp_path, ["a/train", "a/test", "b/test"])
+    assert "'b' in" in refusal(tmp_path)
+    assert "has no train folder, as 'a' has" in refusal(tmp_path)
+
+
+def test_the_training_part_is_advised(tmp_path: Path) -> None:
+    fill(tmp_path, [f"{part}/data/x/{name}" for part in ("test", "train") for name in "ab"])
+    assert f"set root to {str(tmp_path / 'train/data/x')!r}" not in refusal(tmp_path / "test")
+    assert f"the classes seem to be in {str(tmp_path / 'train/data/x')!r}" in refusal(tmp_path)
+
+
+def test_archives_are_named(tmp_path: Path) -> None:
+    (tmp_path / "cats.tar.gz").write_bytes(b"x")
+    assert "'cats.tar.gz', which is not read: unpack it" in refusal(tmp_path)
+    fill(tmp_path, ["a", "b"])
+    data = ImageFolder(str(tmp_path), size=4)
+    assert data.left_out() == (("cats.tar.gz", "not unpacked"),)
+
+
+def test_files_of_another_kind_are_named(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "0.jxl").write_bytes(b"x")
+    assert "'a', 'b' have no image, but '.jxl': 1" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -517,7 +565,7 @@ def test_a_table_that_cannot_be_used_is_one_sentence(text: str, said: str, tmp_p
 def test_a_parquet_file_with_its_images_inside_is_refused(tmp_path: Path) -> None:
     fill(tmp_path, [""])
     table(tmp_path, "t.parquet", [{"image": {"bytes": b"x", "path": "0.png"}, "label": 0}] * 2)
-    assert "no column of" in refusal(tmp_path, labels="t.parquet")
+    assert "with its images inside" in refusal(tmp_path, labels="t.parquet")
     (tmp_path / "t.parquet").write_bytes(b"PAR1 no")
     assert "cannot be read as a table" in refusal(tmp_path, labels="t.parquet")
 
@@ -559,3 +607,98 @@ def test_a_table_without_a_header(tmp_path: Path) -> None:
 def test_a_column_without_its_table_is_refused() -> None:
     with pytest.raises(ValueError, match="set labels too"):
         ImageFolder("x", label_column="label")
+
+
+def understood(root: Path, name: str, text: str | bytes, **arguments: object) -> tuple[tuple[str, ...], list[int], int]:
+    """Names of the classes, training labels and how many test images a table of four images gives."""
+    for i in range(4):
+        pixels = np.random.default_rng(i).integers(256, size=(5, 5, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(root / f"{i}.png")
+    (root / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    data = ImageFolder(str(root), size=4, labels=str(root / name), **arguments)  # type: ignore[arg-type]
+    return data.class_names(), data.load(train=True).label.tolist(), len(data.listing().test)
+
+
+ROWS = "file_name,label\n0.png,a\n1.png,b\n2.png,a\n3.png,b\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        pytest.param("t.csv", ROWS.replace("\n", "\r"), id="old line ends"),
+        pytest.param("t.csv", "sep=;\n" + ROWS.replace(",", ";"), id="Excel's first line"),
+        pytest.param("t.csv", ROWS.replace(",a", ', "a"'), id="a space before quotes"),
+        pytest.param("t.txt", "0.png a\n1.png b\n2.png a\n3.png b\n", id="spaces"),
+        pytest.param("t.csv", "file_name,b,a\n0.png,False,True\n1.png,True,False\n2.png,0,1\n3.png,1,0\n", id="truths"),
+        pytest.param(
+            "t.json",
+            json.dumps([{"file_name": f"{i}.png", "label": "ab"[i % 2], "box": [1]} for i in range(4)]),
+            id="json",
+        ),
+    ],
+)
+def test_tables_as_people_write_them(name: str, text: str, tmp_path: Path) -> None:
+    assert understood(tmp_path, name, text) == (("a", "b"), [0, 0, 1, 1], 0)
+
+
+@pytest.mark.parametrize("missing", ["nan", "NaN", "<NA>", "null", ""])
+def test_a_label_that_a_table_calls_missing_is_no_class(missing: str, tmp_path: Path) -> None:
+    assert understood(tmp_path, "t.csv", ROWS.replace("3.png,b", f"3.png,{missing}"))[:2] == (("a", "b"), [0, 0, 1])
+
+
+def test_whole_numbers_are_one_class_however_they_are_written(tmp_path: Path) -> None:
+    text = "file_name,label\n0.png,9\n1.png,10.0\n2.png,9.0\n3.png,nan\n"
+    assert understood(tmp_path, "t.csv", text)[:2] == (("9", "10"), [0, 0, 1])
+
+
+def test_a_line_sign_in_a_label_does_not_end_the_line(tmp_path: Path) -> None:
+    lines = [
+        json.dumps({"file_name": f"{i}.png", "label": "ab"[i % 2] + "\u2028"}, ensure_ascii=False) for i in range(4)
+    ]
+    assert understood(tmp_path, "t.jsonl", "\n".join(lines))[0] == ("a\u2028", "b\u2028")
+
+
+@pytest.mark.parametrize("column", ["is_train", "train"])
+def test_a_column_may_say_what_is_training(column: str, tmp_path: Path) -> None:
+    text = f"file_name,label,{column}\n0.png,a,True\n1.png,b,True\n2.png,a,False\n3.png,b,False\n"
+    assert understood(tmp_path, "t.csv", text) == (("a", "b"), [0, 1], 2)
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    text = "file_name,bus,train\n0.png,1,0\n1.png,0,1\n2.png,1,0\n3.png,0,1\n"
+    assert understood(tmp_path, "t.csv", text) == (("bus", "train"), [0, 0, 1, 1], 0)
+
+
+def test_a_split_that_names_no_part_is_said(tmp_path: Path) -> None:
+    understood(tmp_path, "t.csv", "file_name,label,split\n0.png,a,0\n1.png,b,1\n")
+    left_out = ImageFolder(str(tmp_path), size=4, labels=str(tmp_path / "t.csv")).left_out()
+    assert ("the column 'split' of t.csv", "its values name no part of the data") in left_out
+
+
+def test_a_file_is_found_in_the_other_form_of_unicode(tmp_path: Path) -> None:
+    fill(tmp_path, ["."])
+    (tmp_path / "0.png").rename(tmp_path / "cafe\u0301.png")
+    (tmp_path / "t.csv").write_text("file_name,label\ncaf\u00e9.png,a\n1.png,b\n", encoding="utf-8")
+    assert ImageFolder(str(tmp_path), size=4, labels="t.csv").load(train=True).label.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        pytest.param("t.csv", 'file_name,label\n0.png,"a\n1.png,b\n', "unexpected end of data", id="open quote"),
+        pytest.param("t.csv", "file_name,label,label\n0.png,a,b\n", "has the column 'label' twice", id="column twice"),
+        pytest.param("t.xlsx", "PK", "save or unpack it as .csv", id="spreadsheet"),
+        pytest.param("t.json", '{"images": []}', "no list of objects", id="json"),
+        pytest.param("t.jsonl", '{"file_name": "0.png", "label": {"x": 1}}', "no column of", id="nested label"),
+    ],
+)
+def test_a_table_that_would_be_misread_is_refused(name: str, text: str, why: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=why):
+        understood(tmp_path, name, text)
+
+
+def test_a_pipe_is_no_table(tmp_path: Path) -> None:
+    fill(tmp_path, ["."])
+    os.mkfifo(tmp_path / "labels.csv")
+    assert "--data.labels labels.csv" not in refusal(tmp_path)
+    assert refusal(tmp_path, labels="labels.csv").endswith(f"here or in {str(tmp_path)!r}")

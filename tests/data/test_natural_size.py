@@ -1,5 +1,6 @@
 """The size of a folder's images."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -20,3 +21,13 @@ def test_the_shorter_side_within_bounds(size: tuple[int, int], expected: int, tm
 
 def test_a_folder_without_images_has_the_usual_size(tmp_path: Path) -> None:
     assert natural_size(str(tmp_path)) == 32
+
+
+def test_only_images_are_opened(tmp_path: Path) -> None:
+    """A pipe would be waited for, for ever."""
+    os.mkfifo(tmp_path / "0.png")
+    (tmp_path / "1.png").symlink_to("/dev/zero")
+    (tmp_path / ".thumbnails").mkdir()
+    Image.new("RGB", (17, 18)).save(tmp_path / ".thumbnails" / "2.png")
+    Image.new("RGB", (50, 40)).save(tmp_path / "3.png")
+    assert natural_size(str(tmp_path)) == 40
