@@ -619,6 +619,7 @@ def understood(root: Path, name: str, text: str | bytes, **arguments: object) ->
     return data.class_names(), data.load(train=True).label.tolist(), len(data.listing().test)
 
 
+JSON = json.dumps([{"file_name": f"{i}.png", "label": "ab"[i % 2], "box": [1]} for i in range(4)])
 ROWS = "file_name,label\n0.png,a\n1.png,b\n2.png,a\n3.png,b\n"
 
 
@@ -630,11 +631,7 @@ ROWS = "file_name,label\n0.png,a\n1.png,b\n2.png,a\n3.png,b\n"
         pytest.param("t.csv", ROWS.replace(",a", ', "a"'), id="a space before quotes"),
         pytest.param("t.txt", "0.png a\n1.png b\n2.png a\n3.png b\n", id="spaces"),
         pytest.param("t.csv", "file_name,b,a\n0.png,False,True\n1.png,True,False\n2.png,0,1\n3.png,1,0\n", id="truths"),
-        pytest.param(
-            "t.json",
-            json.dumps([{"file_name": f"{i}.png", "label": "ab"[i % 2], "box": [1]} for i in range(4)]),
-            id="json",
-        ),
+        pytest.param("t.json", JSON, id="json"),
     ],
 )
 def test_tables_as_people_write_them(name: str, text: str, tmp_path: Path) -> None:
@@ -652,10 +649,9 @@ def test_whole_numbers_are_one_class_however_they_are_written(tmp_path: Path) ->
 
 
 def test_a_line_sign_in_a_label_does_not_end_the_line(tmp_path: Path) -> None:
-    lines = [
-        json.dumps({"file_name": f"{i}.png", "label": "ab"[i % 2] + "\u2028"}, ensure_ascii=False) for i in range(4)
-    ]
-    assert understood(tmp_path, "t.jsonl", "\n".join(lines))[0] == ("a\u2028", "b\u2028")
+    rows = [{"file_name": f"{i}.png", "label": "a\u2028" + "xy"[i % 2]} for i in range(4)]
+    text = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    assert understood(tmp_path, "t.jsonl", text)[0] == ("a\u2028x", "a\u2028y")
 
 
 @pytest.mark.parametrize("column", ["is_train", "train"])
