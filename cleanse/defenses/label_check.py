@@ -112,10 +112,6 @@ class LabelCheck(Defense):
 
         votes = content_votes(content, label, self.k)
         usual, named = expected_flags(votes.margin, label, self.lenient, self.elsewhere)
-        estimate = (
-            f"Of the clean images, about {usual:.1%} will be flagged, {named:.1%} where a class is named "
-            "(cross-validated, before the verdict)."
-        )
         checked = check_labels(
             content, early, label, votes, k=self.k, separate=self.separate, excess=self.excess, trait=self.trait,
             smallest=self.smallest, fewest=self.fewest, lenient=self.lenient, elsewhere=self.elsewhere,
@@ -124,7 +120,7 @@ class LabelCheck(Defense):
         verdict = self.verdict(train, given, checked.of_images(first.back))
         notes = [
             *(evidence(checked, train.classes) or ["No class looks attacked to this check."]),
-            estimate,
+            error_rate(named if checked.sign.any() else usual, bool(checked.sign.any())),
         ]
         return Outcome(verdict, partial(self.classify, train.with_verdict(verdict), run), notes)
 
@@ -168,6 +164,14 @@ def evidence(checked: Checked, classes: Sequence[str]) -> list[str]:
             "series, or in two kinds, make such groups by themselves. Compare the pictures before you believe this."
         )
     return found
+
+
+def error_rate(share: float, named: bool) -> str:
+    """A sentence that says how many clean images are flagged; the rule is another one where a class is named."""
+    case = "as a class is named" if named else "as no class is named"
+    return (
+        f"Of the clean images, about {share:.1%} are flagged, {case} (an estimate from the votes of neighbors alone)."
+    )
 
 
 def reason(flagged: bool, score: float, looks_like: str | None) -> str:

@@ -24,7 +24,8 @@ class Planned:
         most: ``images`` is an upper bound, as an earlier stage decides how many are left.
         passes: images that go through the training in all epochs together; None for ``epochs`` times ``images``. Of a
             table, images that go through the network.
-        seconds: that it will take; None while nobody knows.
+        seconds: that it takes from its beginning; None while nobody knows.
+        done: epochs that a resume point on disk has already.
     """
 
     name: str
@@ -35,6 +36,14 @@ class Planned:
     most: bool = False
     passes: float | None = None
     seconds: float | None = None
+    done: int = 0
+
+    @property
+    def left(self) -> float | None:
+        """Seconds that it will still take; None while nobody knows."""
+        if self.seconds is None or not self.epochs:
+            return self.seconds
+        return self.seconds * (1 - self.done / self.epochs)
 
     @property
     def rows(self) -> int:
@@ -88,6 +97,8 @@ def in_words(stages: Iterable[Planned], duration: Callable[[float], str]) -> lis
     >>> stages = [Planned(f"round-1.{i}", LightningModule, [0] * 1200, epochs=i) for i in (2, 3)]
     >>> in_words([*stages, Planned("votes", LightningModule, [0], most=True, seconds=4.0)], lambda s: f"{s} s")
     ['2 x round: 2 to 3 epochs of 1,200 images', 'votes: a table of at most 1 images, 4.0 s']
+    >>> in_words([Planned("probe", LightningModule, [0] * 9, epochs=8, seconds=4.0, done=6)], lambda s: f"{s} s")
+    ['probe: the last 2 of 8 epochs of 9 images, 1.0 s']
     """
     kinds: dict[tuple[str, bool], list[Planned]] = {}
     for stage in stages:
@@ -104,11 +115,16 @@ def _what(those: Sequence[Planned]) -> str:
     if not those[0].epochs:
         return "a table"
     epochs = _range([stage.epochs for stage in those])
-    return "1 epoch" if epochs == "1" else f"{epochs} epochs"
+    words = "1 epoch" if epochs == "1" else f"{epochs} epochs"
+    done = sum(stage.done for stage in those)
+    if not done:
+        return words
+    of = words if len(those) == 1 else f"{sum(stage.epochs for stage in those)} epochs"
+    return f"the last {sum(stage.epochs for stage in those) - done} of {of}"
 
 
 def _time(those: Sequence[Planned], duration: Callable[[float], str]) -> str:
-    known = [stage.seconds for stage in those if stage.seconds is not None]
+    known = [stage.left for stage in those if stage.left is not None]
     return f", {duration(sum(known))}" if len(known) == len(those) else ""
 
 

@@ -109,7 +109,7 @@ class Screen:
         """Before the first training: what is still to be done, and how long it will take.
 
         Args:
-            todo: stages to do, with their seconds where these are known.
+            todo: stages to do, with their seconds where these are known, and the epochs that are done.
             on_disk: later stages that are on disk already.
         """
         if not self.enabled:
@@ -120,7 +120,7 @@ class Screen:
         log.info("%s:", counts)
         for line in in_words(todo, duration):
             log.info("  %s", line)
-        known = [stage.seconds for stage in todo if stage.seconds is not None]
+        known = [stage.left for stage in todo if stage.left is not None]
         if len(known) == len(todo):
             log.info("about %s in all on this machine, from a step of each training", duration(sum(known)))
         elif known:
@@ -182,7 +182,7 @@ class Screen:
         planned = sum(p for _, p in both)
         off = sum(r for r, _ in both) / planned if planned else 1.0
         mean = sum(real) / len(real)
-        return sum(mean if s.seconds is None else off * s.seconds for s in coming)
+        return sum(mean if s.left is None else off * s.left for s in coming)
 
     def _warn(self, seconds: float) -> None:
         if self._warned:

@@ -90,6 +90,14 @@ class ResumePoint(Checkpoint):
         self._digest = digest
         return self.path
 
+    def epochs(self) -> int:
+        """Epochs after which the resume point was written, as its record says; 0 where there is none."""
+        try:
+            done = json.loads(read_small(self.record))["epochs"] if self.path.is_file() else 0
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return 0
+        return done if type(done) is int and done > 0 else 0
+
     def put_aside(self, why: str) -> None:
         """Rename a resume point that is of no use: the stage begins afresh."""
         if is_rank_zero():
@@ -106,6 +114,6 @@ class ResumePoint(Checkpoint):
         if is_rank_zero():
             digest = digest_of(fresh)
             known = [digest] if self._digest is None else [self._digest, digest]
-            atomic_write_text(self.record, json.dumps({"sha256": known}))
+            atomic_write_text(self.record, json.dumps({"sha256": known, "epochs": trainer.current_epoch + 1}))
             fresh.replace(self.path)
             self._digest = digest

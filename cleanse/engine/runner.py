@@ -374,6 +374,8 @@ class Runner:
         for stage in there:
             stage.seconds = 0.0
         todo = [stage for stage in plan.coming if stage not in there]
+        for stage in todo:
+            stage.done = self._epochs_done(stage)
         self.time(todo)
         self.screen.announce(todo, len(there))
 
@@ -381,6 +383,14 @@ class Runner:
         """Whether the directory of a planned training is there already; not asked where its images are not known."""
         directory = self.directory_of(planned)
         return directory is not None and directory.is_dir()
+
+    def _epochs_done(self, planned: Planned) -> int:
+        """Epochs of a planned training that a killed command has left; 0 where its images are not known beforehand."""
+        directory = self.directory_of(planned)
+        if directory is None:
+            return 0
+        part = directory.with_name(f"{directory.name}.part")
+        return min(ResumePoint(part, "").epochs(), max(0, planned.epochs - 1))
 
     def _home(self) -> Path:
         """Where new stages go: the root, or a temporary folder where the root can only be read."""

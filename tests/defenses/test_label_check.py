@@ -81,6 +81,22 @@ def test_every_argument_reaches_the_rule(view: TrainingView, runner: Runner, mon
     assert outcome.verdict.counts() == {"kept": 200, "relabeled": 0, "dropped": 0}
 
 
+@pytest.mark.parametrize(
+    ("sign", "words"), [(0, "25.0% are flagged, as no class"), (2, "12.5% are flagged, as a class")]
+)
+def test_the_error_rate_is_that_of_the_rule_that_applied(
+    sign: int, words: str, view: TrainingView, runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def found(content: torch.Tensor, early: torch.Tensor, label: torch.Tensor, votes: Any, **rest: Any) -> Checked:
+        plain = checked(200, [], [], {}, label)
+        return plain._replace(sign=torch.where(torch.arange(len(plain.sign)) == 3, sign, 0))
+
+    monkeypatch.setattr("cleanse.defenses.label_check.check_labels", found)
+    monkeypatch.setattr("cleanse.defenses.label_check.expected_flags", lambda *_: (0.25, 0.125))
+    outcome = LabelCheck(encoder=EfficientNetLite(size=32)).cleanse(view, runner)
+    assert f"Of the clean images, about {words} is named" in outcome.notes[-1]
+
+
 def test_copies_reach_the_rule_once_and_share_its_finding(
     view: TrainingView, runner: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,7 +174,7 @@ def test_a_backdoor_that_works_without_the_check_does_not_work_with_it(
     before = defense.classify(train.with_verdict(Verdict.keep_all(train.id, train.label)), runner)
     none, after = evaluate_classifier(before, data, runner), evaluate_classifier(outcome.model, data, runner)
     assert outcome.notes[0].startswith("Class 'triangle' looks attacked")
-    assert "cross-validated" in outcome.notes[-1]
+    assert "are flagged, as a class is named" in outcome.notes[-1]
     assert not any("cross-validated" in line for line in caplog.messages), "the summary says it"
     assert found["tpr"] is not None
     assert found["tpr"] > 0.98

@@ -96,3 +96,35 @@ def test_the_plan_is_corrected_by_how_far_it_was_off(clock: Clock) -> None:
     bar.on_train_start(trainer(0), None)  # type: ignore[arg-type]
     clock.now = 10.0
     assert bar.left(trainer(24, batch=10)) == "30 s left for this stage, about 70 s in all"
+
+
+@pytest.mark.parametrize(
+    ("names", "on_disk", "said"),
+    [
+        (["a"], 0, "1 stage to do:"),
+        (["a"], 1, "1 stage to do, 1 is on disk already:"),
+        (["a", "b"], 0, "2 stages to do:"),
+        (["a", "b"], 3, "2 stages to do, 3 are on disk already:"),
+    ],
+    ids=["one", "one of two", "two", "two of five"],
+)
+def test_what_there_is_to_do_is_counted_in_words(
+    names: list[str], on_disk: int, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    logging.getLogger("cleanse").propagate = True
+    caplog.set_level(logging.INFO, "cleanse")
+    Screen().announce(planned(*names).stages, on_disk)
+    assert caplog.records[0].getMessage() == said
+
+
+def test_epochs_that_are_done_are_not_announced_as_to_do(caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger("cleanse").propagate = True
+    caplog.set_level(logging.INFO, "cleanse")
+    stages = [
+        Planned("probe-1", LightningModule, [0] * 10, epochs=8, seconds=40.0, done=6),
+        Planned("probe-2", LightningModule, [0] * 10, epochs=8, seconds=40.0),
+    ]
+    Screen().announce(stages, 0)
+    lines = [record.getMessage().strip() for record in caplog.records]
+    assert lines[1] == "2 x probe: the last 10 of 16 epochs of 10 images, 50 s"
+    assert lines[2] == "about 50 s in all on this machine, from a step of each training"

@@ -96,6 +96,18 @@ def test_only_what_was_written_is_gone_on_with(
     assert all(torch.equal(found[k], v) for k, v in whole.items())
 
 
+@pytest.mark.parametrize(("record", "epochs"), [("", 3), ("{", 0), ('{"epochs": "2"}', 0), ('{"sha256": []}', 0)])
+def test_how_many_epochs_are_done_stands_in_the_record(
+    record: str, epochs: int, tmp_path: Path, view: TrainingView
+) -> None:
+    part = cut(tmp_path / "runs", view)
+    if record:
+        (part / "last.json").write_text(record)
+    assert ResumePoint(part, "").epochs() == epochs
+    (part / "last.ckpt").unlink()
+    assert ResumePoint(part, "").epochs() == 0
+
+
 def test_a_kill_between_the_record_and_the_resume_point_loses_neither(
     tmp_path: Path, view: TrainingView, whole: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import LightningModule, Trainer
 
 from cleanse.data import Digits
 from cleanse.defenses import Defense, Outcome
 from cleanse.engine import progress
 from cleanse.engine.plan import Planned
 from cleanse.engine.progress import Screen
+from cleanse.engine.resume_point import SeedEveryEpoch
 from cleanse.engine.runner import Runner
 from cleanse.experiments.build import build, parse
 from cleanse.experiments.experiment import Setup, run_experiment
@@ -128,6 +130,7 @@ def test_the_augmentation_study_does_what_it_plans(journal: Journal, tmp_path: P
 
 @pytest.fixture
 def said(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    progress.quiet()  # its handler first: it takes the logger for itself
     logger = logging.getLogger("cleanse")
     before = logger.propagate, logger.level
     logger.propagate = True
@@ -217,6 +220,26 @@ def test_what_is_on_disk_already_is_counted(said: pytest.LogCaptureFixture, tmp_
     assert lines[begin] == "7 stages to do, 3 are on disk already:"
     names = [line.partition(":")[0] for line in lines[begin + 1 : begin + 6]]
     assert names == ["supcon", "probe", "2 x test", "2 x triggered", "none/probe"]
+
+
+def test_a_resumed_run_counts_the_epochs_that_are_left(
+    said: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CLEANSE_CHECKPOINT_SECONDS", "0")
+    draw = SeedEveryEpoch.on_train_epoch_start
+
+    def killed(self: SeedEveryEpoch, trainer: Trainer, module: LightningModule) -> None:
+        if trainer.current_epoch == 3:
+            raise KeyboardInterrupt
+        draw(self, trainer, module)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(SeedEveryEpoch, "on_train_epoch_start", killed)
+        run_experiment(tiny("none", tmp_path, compare=[], **{"model.epochs": 4}))
+    assert any("classifier: 4 epochs of 150 images" in record.getMessage() for record in said.records)
+    said.clear()
+    run_experiment(tiny("none", tmp_path, compare=[], **{"model.epochs": 4}))
+    assert any("classifier: the last 1 of 4 epochs of 150 images" in record.getMessage() for record in said.records)
 
 
 class Plain(Defense):
