@@ -10,7 +10,7 @@ import pytest
 
 FEW = (
     "--config", "quick.yaml", "--config", "attacks/badnets.yaml", "--data.limit_train", "120",
-    "--data.limit_test", "30",     "--model.epochs", "1", "--model.mixmatch_epochs", "2", "--model.iterations", "2",
+    "--data.limit_test", "30", "--model.epochs", "1", "--model.mixmatch_epochs", "2", "--model.iterations", "2",
     "--model.mixmatch_batch_size", "8",
     "--compare", "[]", "--report", "false", "--trainer.accelerator", "cpu", "--trainer.devices", "2",
 )  # fmt: skip
