@@ -73,10 +73,12 @@ def leaderboard_page(table: "pd.DataFrame", title: str) -> str:
     rows = leaderboard(table)
     shown = [name for name in FIGURES if any(row[name][2] for row in rows)]
     compared = [name for name in COMPARED if any(name in row["published"] for row in rows)]
+    shown = [name for name in FIGURES if name in (*shown, *compared)]
     columns = [("Recipe", False), ("Attack", False), ("Data", False), ("Rate %", True), ("Seeds", True)]
-    columns += [(FIGURES[name][0], True) for name in shown]
-    for name in compared:
-        columns += [(f"{FIGURES[name][0]} published", True), (f"{FIGURES[name][0]} difference", True)]
+    for name in shown:
+        columns.append((FIGURES[name][0], True))
+        if name in compared:  # beside ours: on a narrow screen what stands at the end is not seen
+            columns += [(f"{FIGURES[name][0]} published", True), ("difference", True)]
     columns += [("Given", False), ("Seconds", True), ("MB", True)]
     drawn = [d for d in (small_multiples(rows),) if d is not None]
     bad = table[table["status"] != "done"]
@@ -141,8 +143,10 @@ def _cells(row: Mapping[str, Any], shown: Sequence[str], compared: Sequence[str]
         {"text": _rate(row["rate"]), "key": _key(row["rate"])},
         {"text": _seeds(row), "key": str(row["cells"]["done"])},
     ]
-    cells += [{"text": _figure(row[name]), "key": _key(row[name][0])} for name in shown]
-    for name in compared:
+    for name in shown:
+        cells.append({"text": _figure(row[name]), "key": _key(row[name][0])})
+        if name not in compared:
+            continue
         published, difference = row["published"].get(name), row["difference"].get(name, math.nan)
         there = published is not None and not math.isnan(difference)
         cells.append({"text": "" if published is None else f"{100 * published:.2f}", "key": _key(published)})

@@ -1,5 +1,7 @@
 """A grid's table for people: means over seeds, a paper's figures beside ours, and what is not there."""
 
+import re
+
 import pandas as pd
 import pytest
 
@@ -56,3 +58,12 @@ def test_markdown_and_latex_escape_names(table: pd.DataFrame) -> None:
     assert "| a_b\\|c | <b>x</b> | digits | 10 | 0, 1 failed |" in as_markdown(table)
     assert "91.0 $\\pm$ 1.4 &" in as_latex(table)
     assert "a\\_b|c &" in as_latex(table)
+
+
+def test_a_published_figure_and_the_difference_stand_right_beside_ours(table: pd.DataFrame) -> None:
+    page = leaderboard_page(table, "mine")
+    headings = re.findall(r'<button type="button">(.*?)</button>', page)
+    first = re.findall(r'data-key="(.*?)"', page)[: len(headings)]
+    where = headings.index("SA")
+    assert headings[where : where + 4] == ["SA", "SA published", "difference", "ASR"]
+    assert [float(key) for key in first[where : where + 4]] == pytest.approx([0.91, 0.92, -0.01, 0.03])
