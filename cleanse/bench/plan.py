@@ -9,6 +9,7 @@ from pathlib import Path
 from cleanse.attacks import Attack
 from cleanse.bench.cell import Cell
 from cleanse.bench.results import DONE, FAILED, MISSING, GridResults
+from cleanse.bench.timing import TIMING
 from cleanse.engine.fingerprint import hash_of
 from cleanse.engine.measured_step import Pace
 from cleanse.engine.plan import Planned
@@ -16,8 +17,6 @@ from cleanse.engine.progress import duration
 from cleanse.experiments.build import build
 from cleanse.experiments.experiment import Setup, plan, prepare
 
-TIMING = 60.0
-"""Seconds after which no further step is timed (D350)."""
 SHOWN = 10
 """Cells, or trainings, that are named where something is not known of them."""
 

@@ -4,8 +4,13 @@ import os
 from collections.abc import Sequence
 from difflib import get_close_matches
 
-from cleanse.data.natural_size import natural_size
-from cleanse.experiments.messages import SECTIONS, UsageError
+from cleanse.utils.usage_error import UsageError
+
+SECTIONS = (
+    "model", "data", "trainer", "config", "root", "compare", "watch", "baseline", "verdict_only", "report", "threads",
+    "compile", "seed_everything", "optimizer", "lr_scheduler", "ckpt_path", "weights_only", "help", "print_config",
+)  # fmt: skip
+"""How the arguments of `cleanse fit` begin, to its first dot."""
 
 USAGE = """\
 usage: cleanse check FOLDER [--train] [--out DIR] [--ARGUMENT VALUE ...]
@@ -34,6 +39,27 @@ def fit_arguments(argv: Sequence[str]) -> list[str]:
     >>> fit_arguments(["."])[:4]
     ['--config', 'check.yaml', '--config', 'data/folder.yaml']
     """
+    from cleanse.data.natural_size import natural_size  # here: the package around it takes seconds
+
+    folder, rest = read_options(argv)
+    return [
+        "--config", "check.yaml", "--config", "data/folder.yaml", f"--data.root={folder}",
+        f"--data.size={natural_size(folder)}", *rest,
+    ]  # fmt: skip
+
+
+def read_options(argv: Sequence[str]) -> tuple[str, list[str]]:
+    """The folder of a check, and its options as those of `cleanse fit`.
+
+    Args:
+        argv: what follows ``cleanse check``.
+
+    Raises:
+        UsageError: an option that there is not, no folder, or one that is not there.
+
+    >>> read_options([".", "--out", "runs", "--train"])
+    ('.', ['--root=runs'])
+    """
     folders, rest, train = list[str](), list[str](), False
     words = iter(argv)
     for word in words:
@@ -44,8 +70,8 @@ def fit_arguments(argv: Sequence[str]) -> list[str]:
             if not root:
                 raise UsageError("--out is a directory for runs: --out DIR")
             rest += [f"--root={root}"]
-        elif near := _own_option(word):
-            raise UsageError(f"there is no option {word.partition('=')[0]}: did you mean {near}?")
+        elif why := _no_option(word):
+            raise UsageError(why)
         elif not word.startswith("-") and not folders:
             folders.append(word)
         elif word.startswith("--") and "=" not in word:
@@ -60,19 +86,24 @@ def fit_arguments(argv: Sequence[str]) -> list[str]:
             f"there is no folder {folders[0]!r}: cleanse check takes a folder with one folder of images per class"
         )
     verdict_only = [] if train else ["--verdict_only=true"]
-    return [
-        "--config", "check.yaml", "--config", "data/folder.yaml", f"--data.root={folders[0]}",
-        f"--data.size={natural_size(folders[0])}", *verdict_only, *rest,
-    ]  # fmt: skip
+    return folders[0], [*verdict_only, *rest]
 
 
-def _own_option(word: str) -> str:
-    """Which option of the check a word may mean that is none of it; empty for what `cleanse fit` has.
+def _no_option(word: str) -> str:
+    """What is wrong with an option that neither the check nor `cleanse fit` has; empty for any other word.
 
-    >>> _own_option("--output"), _own_option("--trian"), _own_option("--root=x"), _own_option("--model.lr")
-    ('--out', '--train', '', '')
+    >>> _no_option("--output=x")
+    'there is no option --output: did you mean --out? see cleanse check --help'
+    >>> _no_option("--root=x"), _no_option("--model.lr"), _no_option("photos"), _no_option("--")
+    ('', '', '', '')
     """
     name = word.partition("=")[0]
-    if not name.startswith("--") or "." in name or name.lstrip("-") in SECTIONS:
+    first, dot, rest = name.lstrip("-").partition(".")
+    if not name.startswith("--") or not first or first.rstrip("+") in SECTIONS:
         return ""
-    return next(iter(get_close_matches(name, ["--out", "--train"], n=1, cutoff=0.75)), "")
+    own = [] if dot else get_close_matches(name, ["--out", "--train"], n=1, cutoff=0.75)
+    near = own or [f"--{found}{dot}{rest}" for found in get_close_matches(first, SECTIONS, n=1, cutoff=0.75)]
+    meant = f"did you mean {near[0]}? " if near else ""
+    if not near and not dot:
+        meant = f"did you mean --model.{first}, --data.{first} or --trainer.{first}? "
+    return f"there is no option {name}: {meant}see cleanse check --help"

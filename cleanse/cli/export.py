@@ -1,6 +1,5 @@
 """``cleanse export``: the cleansed data set of a run, as files."""
 
-import argparse
 import csv
 import logging
 import os
@@ -10,13 +9,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from errno import EXDEV
 from pathlib import Path
-from typing import Any, Literal, NoReturn, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from cleanse.cli.own_classes import TRUST, TRUST_HELP, take_trust
+from cleanse.cli.own_classes import take_trust
+from cleanse.cli.parsers import Mode, export_parser
 from cleanse.data import ImageFolder
 from cleanse.data.base import ImageDataModule
 from cleanse.data.decode import decode_files
@@ -38,18 +38,7 @@ from cleanse.verdict import ACTIONS, DROP, RELABEL, Verdict, harmless
 
 log = logging.getLogger("cleanse")
 
-Mode = Literal["copy", "hardlink", "symlink", "csv"]
 TABLES = ("labels.csv", "dropped.csv")
-ABOUT = """\
-Write the cleansed data set of a run. A folder of images stays as it was laid out: kept images under their name,
-relabeled ones in the folder of their new class (as NAME-2 if the source has that name there already, NAME-3 ...).
-Of any other data set, and where the run simulated an attack, the images are written as DIR/<class>/<id>.png as the
-run had them. DIR/labels.csv lists the files with old and new label, DIR/dropped.csv what was left out, and why.
-A relabeled image that carries a trigger still carries it: under its right label it does not teach the attack, but the
-folder is not free of it. --drop-relabeled leaves these images out.
-
-Images that the verdict does not speak of (the part that was held out to measure accuracy, a test folder, what
-limit_train left out) are listed in labels.csv without a file; --with-held-out exports them, too, as they are."""
 
 
 @dataclass(frozen=True)
@@ -89,11 +78,6 @@ class Plan:
     dropped: list[tuple[str, int, float, str]] = field(default_factory=list)
 
 
-class _Arguments(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
-
-
 def export(argv: Sequence[str]) -> None:
     """Run the command; the last line on standard output is the folder.
 
@@ -104,31 +88,8 @@ def export(argv: Sequence[str]) -> None:
         UsageError: wrong arguments.
         ValueError: the run, its source or the target cannot be used.
     """
-    form = argparse.RawDescriptionHelpFormatter
-    parser = _Arguments("cleanse export", description=ABOUT, formatter_class=form, allow_abbrev=False)
-    parser.add_argument("run", metavar="RUN", help="directory of the run")
-    parser.add_argument("--out", metavar="DIR", required=True, help="folder to make; missing or empty")
-    parser.add_argument(
-        "--mode",
-        choices=get_args(Mode),
-        default="copy",
-        help="copy (default); hardlink (no extra space: a change to one file changes both) or symlink (to where the "
-        "source is now), for folders; csv: the two tables only",
-    )
-    parser.add_argument(
-        "--drop-relabeled", action="store_true", help="leave relabeled images out: a trigger would still be on them"
-    )
-    parser.add_argument("--with-held-out", action="store_true", help="also what the verdict does not speak of")
-    parser.add_argument(
-        "--short-list",
-        type=int,
-        metavar="N",
-        help="instead of the data set, a table of the N most suspicious images (short_list.csv), to look at",
-    )
-    parser.add_argument("--force", action="store_true", help="export although the verdict flags most of the images")
-    parser.add_argument(TRUST, action="store_true", help=TRUST_HELP)
     trust, words = take_trust(list(argv))
-    arguments = parser.parse_args(words)
+    arguments = export_parser().parse_args(words)
     quiet()
     if arguments.short_list is not None:
         export_short_list(arguments.run, arguments.out, arguments.short_list)

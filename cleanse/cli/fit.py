@@ -3,7 +3,6 @@
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from cleanse.cli.load_run import load_run, test_part
 from cleanse.cli.own_classes import add_working_directory, take_trust
@@ -15,14 +14,8 @@ from cleanse.experiments.augmentation_study import AugmentationStudy
 from cleanse.experiments.build import CleanseCLI, parse
 from cleanse.experiments.evaluation import evaluate_classifier
 from cleanse.experiments.experiment import prepare, run_experiment
-from cleanse.experiments.messages import UsageError
 from cleanse.experiments.recipe_name import recipe_name
 from cleanse.report import results_table
-from cleanse.utils.suggest import did_you_mean
-
-COMMANDS = (
-    "check", "fit", "export", "report", "table", "predict", "test", "poison", "import", "bench", "stages", "configs"
-)  # fmt: skip
 
 
 def run(argv: Sequence[str]) -> None:
@@ -32,12 +25,6 @@ def run(argv: Sequence[str]) -> None:
         UsageError: the arguments or a config are wrong.
         ValueError: the data or a combination of arguments cannot work.
     """
-    if argv[0] not in ("fit", "test", "predict"):
-        if Path(argv[0]).is_dir():
-            raise UsageError(_of_folder(argv[0]))
-        raise UsageError(
-            f"there is no command {argv[0]!r}: {did_you_mean(argv[0], COMMANDS)}there are {', '.join(COMMANDS)}"
-        )
     if argv[0] == "fit":
         add_working_directory()
         cli = parse(argv)
@@ -49,13 +36,6 @@ def run(argv: Sequence[str]) -> None:
         return
     images, out, words = take_options(words)
     _predict(parse(words, trust), images, out)
-
-
-def _of_folder(name: str) -> str:
-    """What to do with a folder that was given instead of a command."""
-    if Path(name, "config.yaml").is_file():
-        return f"{name} is a run: cleanse report {name} shows it, cleanse export {name} --out DIR writes its images"
-    return f"{name} is a folder: cleanse check {name} looks for a backdoor in its images"
 
 
 def _fit(cli: CleanseCLI) -> None:

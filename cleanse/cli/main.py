@@ -52,12 +52,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.write("\n".join(shipped()) + "\n")
         return
     requeue_on_signal()
-    from cleanse.experiments.messages import UsageError
+    from cleanse.cli.first_look import first_look
+    from cleanse.utils.usage_error import UsageError
 
     try:
+        if argv[0] != "check" or not set(argv[1:]) & {"-h", "--help"}:
+            first_look(argv)
         if argv[0] in ("check", "fit", "test", "predict"):
             check_tasks()
         _command(argv)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads standard output has seen enough, as head does
+        with open(os.devnull, "w") as nothing:
+            os.dup2(nothing.fileno(), 1)  # Python flushes once more at its end
     except UsageError as error:
         _stop(str(error), 2)
     except KeyboardInterrupt:

@@ -7,26 +7,12 @@ reason: they are taken from its text here, and nowhere else.
 import os
 import re
 from collections.abc import Callable, Collection, Sequence
+from importlib import import_module
 
-import cleanse.attacks
-import cleanse.data
-import cleanse.defenses
-import cleanse.modules
-import cleanse.networks
 from cleanse.utils.suggest import did_you_mean
+from cleanse.utils.usage_error import UsageError
 
-
-class UsageError(ValueError):
-    """A wrong argument or config; the message is for the user.
-
-    Attributes:
-        keys: the names from the outside in that lead to the offending value; empty if that is not known.
-    """
-
-    def __init__(self, message: str, keys: Sequence[str] = ()) -> None:
-        super().__init__(message)
-        self.keys = tuple(keys)
-
+__all__ = ["UsageError", "explain"]
 
 SECTIONS = ("model", "data", "trainer", "seed_everything", "root", "compare")
 
@@ -90,7 +76,7 @@ def _no_section(found: "re.Match[str]", known: Collection[str]) -> str:
 
 def _unrecognized(found: "re.Match[str]", known: Collection[str]) -> str:
     name = found[1]
-    meant = did_you_mean(name, known)
+    meant = did_you_mean(name, known).replace("did you mean ", "did you mean --")
     if "." not in name and not meant:
         meant = f"did you mean --model.{name}, --data.{name} or --trainer.{name}? "
     return f"there is no argument --{name}: {meant}see cleanse fit --help"
@@ -163,5 +149,6 @@ REASONS: tuple[tuple[str, Reason], ...] = (
 
 def our_classes() -> list[str]:
     """The classes of ours that an argument may name."""
-    parts = (cleanse.attacks, cleanse.data, cleanse.defenses, cleanse.modules, cleanse.networks)
+    rooms = ("attacks", "data", "defenses", "modules", "networks")
+    parts = [import_module(f"cleanse.{room}") for room in rooms]  # now: the rest of this file must not wait for torch
     return [name for part in parts for name in vars(part) if name[0].isupper()]

@@ -10,7 +10,7 @@ from PIL import Image
 from shapes import KINDS, draw
 
 from cleanse.cli.check import fit_arguments
-from cleanse.cli.fit import COMMANDS
+from cleanse.cli.first_look import COMMANDS
 from cleanse.cli.main import HELP, main
 from cleanse.experiments.messages import UsageError
 

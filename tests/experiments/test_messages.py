@@ -47,7 +47,7 @@ CASES = {
     ),
     "an unknown name": (
         "unrecognized arguments: --trainer.max_epoch 3",
-        "there is no argument --trainer.max_epoch: did you mean trainer.max_epochs? see cleanse fit --help",
+        "there is no argument --trainer.max_epoch: did you mean --trainer.max_epochs? see cleanse fit --help",
         ("trainer", "max_epoch"),
     ),
     "a name without its section": (

@@ -1,0 +1,15 @@
+"""The error for a wrong argument or config."""
+
+from collections.abc import Sequence
+
+
+class UsageError(ValueError):
+    """A wrong argument or config; the message is for the user.
+
+    Attributes:
+        keys: the names from the outside in that lead to the offending value; empty if that is not known.
+    """
+
+    def __init__(self, message: str, keys: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.keys = tuple(keys)
