@@ -1,5 +1,6 @@
 """The way in: help without waiting for torch, and every expected error as one sentence."""
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -40,6 +41,8 @@ arguments win over files. cleanse fit --help lists all arguments, cleanse fit --
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exits with 0, with 2 for a wrong argument and with 1 for anything else that went wrong."""
     argv = list(sys.argv[1:] if arguments is None else arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a class name that the terminal's encoding lacks ends no run
+        sys.stdout.reconfigure(errors="backslashreplace")
     if not argv or argv[0] in ("-h", "--help", "help"):
         sys.stdout.write(HELP)
         return

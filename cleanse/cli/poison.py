@@ -279,4 +279,4 @@ def _readme(data: ImageDataModule, classes: Sequence[str], tests: int, triggered
 
 def _markdown(name: str) -> str:
     """A name that is text and nothing else in Markdown and in HTML."""
-    return re.sub(r"([\\`*_{}\[\]()#+.!|~-])", r"\\\1", html.escape(ascii(name)[1:-1], quote=False))
+    return re.sub(r"([\\`*_{}\[\]()#+.!|~-])", r"\\\1", html.escape(repr(name)[1:-1], quote=False))

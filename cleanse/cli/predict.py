@@ -92,7 +92,7 @@ def predict(cli: CleanseCLI, images: str | None, out: str | None) -> Path | None
     table = run.predict("test" if images is None else "pictures", model.model, view)  # type: ignore[arg-type]
     if is_rank_zero():
         for name, why in list(left_out.items())[:MOST_NAMED]:
-            log.warning("left out: %s (%s)", ascii(name)[1:-1], why)
+            log.warning("left out: %s (%s)", repr(name)[1:-1], why)
         if len(left_out) > MOST_NAMED:
             log.warning("... and %d more files that cannot be read", len(left_out) - MOST_NAMED)
         write_predictions(target, view, table.prediction, table.confidence, left_out)

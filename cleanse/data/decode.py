@@ -261,7 +261,7 @@ def _in_threads(work: Callable[[Sequence[int]], int], rows: Sequence[int]) -> No
 
 def _said(error: Exception) -> str:
     """The first line's worth of an error, without what a file could do to a terminal by being quoted in it."""
-    return ascii(" ".join(str(error).split()))[1:-1][:200]
+    return repr(" ".join(str(error).split()))[1:-1][:200]
 
 
 def _upright(image: "Image") -> "Image":

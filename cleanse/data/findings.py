@@ -49,7 +49,7 @@ def label_warnings(label: Tensor, classes: Sequence[str]) -> list[str]:
                 f"the classes {', '.join(map(ascii, names))} differ in case, spaces, hyphens or invisible signs only"
             )
     for text, few in (("no training image has", 0), ("a single training image has, too few to judge it by,", 1)):
-        named = [ascii(name) for name, count in zip(classes, counts, strict=True) if count == few]
+        named = [repr(name) for name, count in zip(classes, counts, strict=True) if count == few]
         if named:
             found.append(f"{text} the label {', '.join(named[:10])}{_more(len(named), 10)}")
     return found
@@ -66,7 +66,7 @@ def copy_warnings(group: Tensor, label: Tensor, id: Sequence[str], classes: Sequ
     found, labels = [], label.tolist()
     conflicts = conflicting_labels(group, label)
     for rows in conflicts[:5]:
-        twins = ", ".join(f"{id[i]!a} as {classes[labels[i]]!a}" for i in rows[:5])
+        twins = ", ".join(f"{id[i]!r} as {classes[labels[i]]!r}" for i in rows[:5])
         found.append(f"the same image under different labels: {twins}{', ...' if len(rows) > 5 else ''}")
     if conflicts:
         total = sum(map(len, conflicts))
@@ -74,7 +74,7 @@ def copy_warnings(group: Tensor, label: Tensor, id: Sequence[str], classes: Sequ
     copies = Counter(zip(group.tolist(), label.tolist(), strict=True))
     many = [(count, first, c) for (first, c), count in copies.most_common() if count >= MANY_COPIES and c >= 0]
     for count, first, c in many[:5]:
-        found.append(f"{count} copies of {id[first]!a} have the label {classes[c]!a}: they count once in a vote")
+        found.append(f"{count} copies of {id[first]!r} have the label {classes[c]!r}: they count once in a vote")
     if len(many) > 5:
         found.append(f"{len(many) - 5} more images have {MANY_COPIES} or more copies within a class")
     return found
@@ -93,7 +93,7 @@ def overlap_warnings(train: Sequence[bytes], test: Sequence[bytes], id: Sequence
     if not twice:
         return []
     return [
-        f"{len(twice)} of {len(test)} test images are training images too, such as {twice[0]!a}: what is measured on"
+        f"{len(twice)} of {len(test)} test images are training images too, such as {twice[0]!r}: what is measured on"
         " them says little about new images"
     ]
 
@@ -119,7 +119,7 @@ def pixel_warnings(
     found = []
     for mask, what in ((flat, "have a single color"), (dark & ~flat, "are nearly black")):
         if odd := mask.nonzero().flatten().tolist():
-            names = ", ".join(ascii(id[i]) for i in odd[:3])
+            names = ", ".join(repr(id[i]) for i in odd[:3])
             found.append(f"{len(odd)} of {len(image)} images {what}: {names}{', ...' if len(odd) > 3 else ''}")
     rows = list(transparent)
     equal = len(rows) - len({hashes[row] for row in rows})

@@ -126,8 +126,9 @@ class FolderReader:
         found = sorted(self.left_out.items())
         if self.skipped:
             common = sorted(self.skipped.items(), key=lambda kind: (-kind[1], kind[0]))[:10]
-            kinds = ", ".join(f"{kind!a}: {count}" for kind, count in common)
-            found.append((f"{self.skipped.total()} entries", f"not called images ({kinds})"))
+            kinds = ", ".join(f"{kind!r}: {count}" for kind, count in common)
+            number = self.skipped.total()
+            found.append((f"{number} other file{'' if number == 1 else 's'}", f"not named like an image ({kinds})"))
         return tuple(found)
 
     def _leaves_out(self, entry: os.DirEntry[str]) -> bool:

@@ -328,7 +328,7 @@ def _labels_of(labels: Any, part: str) -> list[Any]:
 
 def _one_line(error: Exception) -> str:
     """The kind of an error and the first words of it."""
-    said = ascii(" ".join(str(error).split()))[1:-1][:200]
+    said = repr(" ".join(str(error).split()))[1:-1][:200]
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 

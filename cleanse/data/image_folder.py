@@ -228,7 +228,7 @@ class ImageFolder(ImageDataModule):
         found = [*self.notes]
         if unreadable and not train:  # the verdict, which names the others, is about training images
             name, _, reason = unreadable[0]
-            found.append(f"left out {len(unreadable)} of {total} test images, such as {name!a} ({reason})")
+            found.append(f"left out {len(unreadable)} of {total} test images, such as {name!r} ({reason})")
         odd = {kind: span for kind, span in decoded.levels.items() if span[1] != {"int": 65535, "float": 1}[kind]}
         if decoded.wide and train and odd:
             ranges = ", ".join(f"{low:g} to {high:g}" for low, high in odd.values())

@@ -274,7 +274,7 @@ def _of_folders(reader: FolderReader, folders: dict[str, str]) -> _Files:
         before = reader.skipped.copy()
         found[name] = _of_class(reader, path, path)
         if not found[name]:
-            kinds = ", ".join(f"{kind!a}: {count}" for kind, count in (reader.skipped - before).most_common(3))
+            kinds = ", ".join(f"{kind!r}: {count}" for kind, count in (reader.skipped - before).most_common(3))
             reader.skipped = before
             reader.leave_out(path, f"no image in it ({kinds})" if kinds else "no image in it")
     return found

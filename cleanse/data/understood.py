@@ -45,7 +45,7 @@ class Understood:
         else:
             found.append("no test part: every image is judged, and no accuracy is measured")
         if self.left_out:
-            named = "; ".join(f"{ascii(what)[1:-1]} ({why})" for what, why in self.left_out[:most])
+            named = "; ".join(f"{repr(what)[1:-1]} ({why})" for what, why in self.left_out[:most])
             more = f"; and {len(self.left_out) - most} more" if len(self.left_out) > most else ""
             found.append(f"left out: {named}{more}")
         return found
@@ -54,7 +54,7 @@ class Understood:
 def _counts(names: Sequence[str], counts: Sequence[int], most: int) -> str:
     """All classes with their counts, or the largest and the smallest of many."""
     if len(names) <= most:
-        return ", ".join(f"{name!a} {count}" for name, count in zip(names, counts, strict=True))
+        return ", ".join(f"{name!r} {count}" for name, count in zip(names, counts, strict=True))
     order = sorted(range(len(names)), key=lambda c: counts[c])
     low, high = order[0], order[-1]
-    return f"from {counts[low]} of {names[low]!a} to {counts[high]} of {names[high]!a}"
+    return f"from {counts[low]} of {names[low]!r} to {counts[high]} of {names[high]!r}"

@@ -196,7 +196,7 @@ class ContrastiveFilter(EncodingDefense):
         dropped = ~(accepted | relabeled) & self.filter
         new_label = torch.where(relabeled, voted, label[given].to(voted)).masked_fill(dropped, -1)
         reasons = [
-            "" if kept else f"looks like {classes[new]!a}" if moved else "does not look like its class"
+            "" if kept else f"looks like {classes[new]!r}" if moved else "does not look like its class"
             for kept, moved, new in zip(accepted.tolist(), relabeled.tolist(), new_label.tolist(), strict=True)
         ]
         return Verdict.of_labeled(id, label, given, new_label.cpu(), score[first.back].cpu(), reasons)

@@ -176,7 +176,7 @@ class FlowRelabel(EncodingDefense):
             split.clean.tolist(), split.poisoned.tolist(), split.label.tolist(), strict=True
         ):
             doubt = "like poison in a flagged class" if poisoned else "in a flagged class, between both ends"
-            reasons.append("" if clean else f"looks like {train.classes[new]!a}" if new >= 0 else doubt)
+            reasons.append("" if clean else f"looks like {train.classes[new]!r}" if new >= 0 else doubt)
         verdict = Verdict.of_labeled(train.id, train.label, given, split.label, suspicion, reasons)
         return Outcome(verdict, partial(self.classify, train.with_verdict(verdict), run))
 
@@ -205,7 +205,7 @@ def stand_in(num_classes: int, width: int, batch_size: int) -> TableView:
 
 def log_attacked_classes(classes: Sequence[str], foreign: Tensor, nondisruptive: Tensor, disruptive: Tensor) -> None:
     """Say which classes are flagged, and by which S_ND."""
-    shown = [f"{name!a} {s:.2f}" for name, s in zip(classes, foreign.tolist(), strict=True)]
+    shown = [f"{name!r} {s:.2f}" for name, s in zip(classes, foreign.tolist(), strict=True)]
     log.info("S_ND of each class, in nats per dimension: %s", ", ".join(shown))
     covers = "its density covers images of other classes, as with non-disruptive poison"
     apart = "a part of it is like no other class, as with disruptive poison"

@@ -157,7 +157,7 @@ def evidence(checked: Checked, classes: Sequence[str]) -> list[str]:
             )
         if int(checked.sign[c]) & TRAIT:
             signs.append("images of it that look like other classes share something that those do not have")
-        found.append(f"Class {classes[c]!a} looks attacked: {' and '.join(signs)}.")
+        found.append(f"Class {classes[c]!r} looks attacked: {' and '.join(signs)}.")
     if len(found) > 1:
         found.append(
             f"{len(found)} classes at once: an attack seldom has more than one target, and images that come in "
@@ -179,6 +179,6 @@ def reason(flagged: bool, score: float, looks_like: str | None) -> str:
     if not flagged:
         return ""
     if score > 1:
-        other = "" if looks_like is None else f", looks like {looks_like!a}"
+        other = "" if looks_like is None else f", looks like {looks_like!r}"
         return f"in a suspicious group of its class{other}"
-    return "does not look like its class" if looks_like is None else f"looks like {looks_like!a}"
+    return "does not look like its class" if looks_like is None else f"looks like {looks_like!r}"

@@ -28,7 +28,7 @@ def warn_of_lost_classes(verdict: Verdict, classes: Sequence[str]) -> list[str]:
     left = verdict.new_label[verdict.new_label >= 0].bincount(minlength=len(classes))
     lost = ((given > 0) & ((left < 2) | (10 * left < given))).nonzero().flatten().tolist()
     if lost:
-        shown = ", ".join(f"{classes[c]!a} ({int(left[c])} of {int(given[c])} images)" for c in lost[:10])
+        shown = ", ".join(f"{classes[c]!r} ({int(left[c])} of {int(given[c])} images)" for c in lost[:10])
         more = f" and {len(lost) - 10} more" if len(lost) > 10 else ""
         log.warning("next to nothing is left of %s%s: a classifier trained on the rest cannot know them", shown, more)
     return [classes[c] for c in lost]

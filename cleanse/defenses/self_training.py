@@ -238,7 +238,7 @@ def _verdict(train: TrainingView, among: Tensor, found: PseudoLabels, chosen: Te
     reasons = [
         ("not confident" if might else "not learned from")
         if not taken
-        else ("" if new == given else f"predicted {train.classes[new]!a}")
+        else ("" if new == given else f"predicted {train.classes[new]!r}")
         for might, taken, new, given in zip(
             among.tolist(), chosen.tolist(), found.label.tolist(), train.label.tolist(), strict=True
         )

@@ -480,7 +480,7 @@ def _describe_data(data: ImageDataModule) -> None:
     for line in understood.lines():
         log.info("%s", line)
     for file, _, why in data.unreadable[:10]:
-        log.warning("left out: %s (%s)", ascii(file)[1:-1], why)
+        log.warning("left out: %s (%s)", repr(file)[1:-1], why)
     if len(data.unreadable) > 10:
         log.warning("... and %d more unreadable files; the verdict names them all", len(data.unreadable) - 10)
     for warning in understood.warnings:

@@ -117,7 +117,7 @@ def shared_pattern(
         shared &= from_peers * difference.sign() >= STRONG
     shared = shared.any(0)
     label = int(verdict.label[rows[0]])
-    return Pattern(label, rows, difference, shared, _words(shared, difference, len(rows), ascii(classes[label])))
+    return Pattern(label, rows, difference, shared, _words(shared, difference, len(rows), repr(classes[label])))
 
 
 def _words(shared: Tensor, difference: Tensor, count: int, name: str) -> str:
@@ -133,9 +133,10 @@ def _words(shared: Tensor, difference: Tensor, count: int, name: str) -> str:
         if touching >= CLEAR
         else "A weak sign: images that are merely alike share as much now and then."
     )
+    beside = "all" if touching == int(shared.sum()) else f"{touching} of them"
     return (
         f"{count} of the most suspicious images of class {name} share a pattern that the images most like them do not "
-        f"have: {int(shared.sum())} of {height * width} pixels, {touching} of them side by side, at the {place(x, y)}. "
+        f"have: {int(shared.sum())} of {height * width} pixels, {beside} side by side, at the {place(x, y)}. "
         f"{sign}"
     )
 

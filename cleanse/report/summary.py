@@ -119,7 +119,7 @@ def summarize(
 ) -> str:
     """A verdict in words, for a person who knows nothing about their data.
 
-    Class names are untrusted: they appear as ASCII literals, so none can steer a terminal. However many classes there
+    Class names are untrusted: they appear as Python literals, so none can steer a terminal. However many classes there
     are, the lines fit on a screen or two.
 
     Args:
@@ -131,7 +131,7 @@ def summarize(
         notes: the recipe's own sentences about its evidence and its errors; they come first.
 
     Returns:
-        Lines of ASCII text, the last without a line end.
+        Lines of printable text, the last without a line end.
 
     Raises:
         ValueError: fewer names than classes.
@@ -142,7 +142,7 @@ def summarize(
     most = max(verdict.label.tolist() + verdict.new_label.tolist(), default=-1)
     if most >= len(classes):
         raise ValueError(f"classes has {len(classes)} names, but the verdict speaks of class {most}")
-    names, n = [ascii(name) for name in classes], verdict.counts()
+    names, n = [repr(name) for name in classes], verdict.counts()
     share, total = flagged_shares(verdict, len(classes))
     lines = [
         cannot_be_used(verdict),
@@ -240,8 +240,10 @@ def _sizes(names: Sequence[str], total: Tensor) -> list[str]:
     found.sort(key=lambda c: -int(total[c]))
     named = ", ".join(f"{names[c]} {int(total[c])}" for c in found[:NAMED])
     more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    least, most = int(others.min()), int(others.max())
+    few = f"{least} each" if least == most else f"{least} to {most}"
     return [
-        f"The size of a class stands out: {named}{more}, the other classes {others.min()} to {others.max()} images. "
+        f"The size of a class stands out: {named}{more}, the other classes have {few}. "
         "Poison adds images to its target class, but so may whoever collected them."
     ]
 

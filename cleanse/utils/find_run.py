@@ -25,4 +25,10 @@ def find_run(name: str | Path) -> Path:
         raise ValueError(
             f"{name} is not one run: {len(names)} begin like it, the newest first: {', '.join(names[:5])}{more}"
         )
+    inside = sorted(run.glob("*/verdict.parquet"), key=lambda p: p.stat().st_mtime, reverse=True)
+    if inside:
+        raise ValueError(
+            f"{name} holds runs and is none: name one of them, the newest first: "
+            f"{', '.join(str(p.parent) for p in inside[:5])}"
+        )
     raise ValueError(f"{name} is not the directory of a run: it has no config.yaml")

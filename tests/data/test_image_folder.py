@@ -130,7 +130,7 @@ def test_images_that_cannot_be_read_are_named_and_left_out(split: Path) -> None:
     assert len(train.id) == len(train.label) == len(train.image) == 5
     assert data.left_out() == (
         ("train/cat/.git", "hidden"),
-        ("4 entries", "not called images ('.db': 1, '.txt': 1, 'hidden': 1, 'no extension': 1)"),
+        ("4 other files", "not named like an image ('.db': 1, '.txt': 1, 'hidden': 1, 'no extension': 1)"),
     )
 
 

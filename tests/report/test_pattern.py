@@ -35,7 +35,7 @@ def test_a_patch_on_the_suspicious_images_is_told_with_its_place(data: tuple[Ten
     assert pattern.shared[12:15, 12:15].all()
     assert int(pattern.shared.sum()) == 9
     assert "20 of the most suspicious images of class '<b>dog' share a pattern" in pattern.words
-    assert "9 of 256 pixels, 9 of them side by side, at the lower right. A clear sign" in pattern.words
+    assert "9 of 256 pixels, all side by side, at the lower right. A clear sign" in pattern.words
 
 
 def test_a_small_patch_is_a_weak_sign(data: tuple[Tensor, Tensor, Tensor]) -> None:
@@ -43,7 +43,7 @@ def test_a_small_patch_is_a_weak_sign(data: tuple[Tensor, Tensor, Tensor]) -> No
     images[:20, :, 12:14, 12:15] = 255
     pattern = found(images, label, torch.arange(120) >= 20, features)
     assert pattern is not None
-    assert "6 of them side by side, at the lower right. A weak sign" in pattern.words
+    assert "6 of 256 pixels, all side by side, at the lower right. A weak sign" in pattern.words
 
 
 @pytest.mark.parametrize(("count", "height"), [(19, 3), (20, 1)], ids=["too few images", "too few pixels"])

@@ -130,7 +130,7 @@ def sized(*sizes: int) -> Verdict:
 
 def test_a_class_of_another_size_is_named_with_its_size() -> None:
     text = summarize(sized(290, 300, 408, 285, 291), NAMES)
-    assert "The size of a class stands out: 'owl' 408, the other classes 285 to 300 images." in text
+    assert "The size of a class stands out: 'owl' 408, the other classes have 285 to 300." in text
 
 
 @pytest.mark.parametrize("sizes", [(290, 300, 310, 285, 291), (50, 500, 90, 1000, 200), (10, 10, 10, 14, 10), (5, 900)])
@@ -171,3 +171,18 @@ def test_the_recipes_notes_come_first_and_take_the_place_of_what_was_not_measure
     words = summarize(Verdict.keep_all("ab", torch.tensor([0, 1])), ["cat", "dog"], notes=("Class 'cat' looks odd.",))
     assert words.splitlines()[0] == "Class 'cat' looks odd."
     assert "--baseline" not in words
+
+
+def test_names_are_told_in_their_own_letters_and_cannot_steer_a_terminal() -> None:
+    label = torch.arange(9) % 3
+    text = summarize(Verdict.keep_all([str(i) for i in range(9)], label), ["Müller", "柴犬", "\x1b[31m\u202ered"])
+    assert "'Müller'" in text
+    assert "'柴犬'" in text
+    assert r"'\x1b[31m\u202ered'" in text
+    assert all(line.isprintable() for line in text.splitlines())
+
+
+def test_classes_of_one_size_are_told_as_one() -> None:
+    label = torch.tensor([0] * 500 + [c for c in range(1, 8) for _ in range(110)])
+    text = summarize(Verdict.keep_all([str(i) for i in range(len(label))], label), list("abcdefgh"))
+    assert "The size of a class stands out: 'a' 500, the other classes have 110 each." in text
