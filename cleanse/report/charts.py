@@ -17,6 +17,7 @@ from cleanse.report.figures import (
     scatter,
     stacked_bars,
 )
+from cleanse.report.most_suspicious import judged_counts, judged_rows
 from cleanse.utils.text import readable
 from cleanse.verdict import ACTIONS
 
@@ -49,9 +50,13 @@ def charts(run: RunContent, only: Collection[str] = ("classes", "score", "role",
 
 
 def by_class(run: RunContent) -> Tensor:
-    """(C, 3) int64: how many images of each given class are kept, relabeled and dropped."""
+    """(C, 3) int64: how many images of each given class are kept, relabeled and dropped; files that could not be read
+    are of none."""
     counts = torch.zeros(len(run.classes), len(ACTIONS), dtype=torch.int64)
     known = (run.verdict.label >= 0) & (run.verdict.label < len(run.classes))
+    judged = torch.zeros_like(known)
+    judged[judged_rows(run.verdict)] = True
+    known &= judged
     index = (run.verdict.label[known], run.verdict.action[known].long())
     return counts.index_put(index, torch.ones(int(known.sum()), dtype=torch.int64), accumulate=True)
 
@@ -61,7 +66,7 @@ def _classes(run: RunContent) -> Drawn | None:
     bars = counts[:, 1:].sum(1).argsort(descending=True, stable=True)[:BARS].sort().values
     if not len(bars):
         return None
-    totals = ", ".join(f"{n:,} {name}" for name, n in run.verdict.counts().items())
+    totals = ", ".join(f"{n:,} {name}" for name, n in judged_counts(run.verdict).items())
     return Drawn(
         stacked_bars(counts[bars], [run.classes[c] for c in bars.tolist()], DONE),
         f"Bar chart of the verdict for each class; in total {totals}. The table has the numbers.",

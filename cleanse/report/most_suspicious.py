@@ -4,12 +4,20 @@ from collections.abc import Sequence
 
 import torch
 
-from cleanse.verdict import Verdict
+from cleanse.verdict import DROP, KEEP, RELABEL, Verdict
 
 
 def judged_rows(verdict: Verdict) -> list[int]:
     """Rows of a verdict whose files could be read."""
     return [i for i, why in enumerate(verdict.reason) if not why.startswith("unreadable: ")]
+
+
+def judged_counts(verdict: Verdict) -> dict[str, int]:
+    """Number of images kept, relabeled and dropped, without files that could not be read."""
+    action = verdict.action[judged_rows(verdict)]
+    return {
+        name: int((action == code).sum()) for name, code in (("kept", KEEP), ("relabeled", RELABEL), ("dropped", DROP))
+    }
 
 
 def most_suspicious(verdict: Verdict, rows: Sequence[int], most: int) -> list[int]:

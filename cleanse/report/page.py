@@ -10,7 +10,7 @@ from cleanse.report.by_trigger import by_trigger
 from cleanse.report.charts import DONE, by_class, charts
 from cleanse.report.content import Attention, RunContent, gallery_rows
 from cleanse.report.figures import data_address, enlarged, heat, place, signed
-from cleanse.report.most_suspicious import how_chosen, judged_rows, most_suspicious
+from cleanse.report.most_suspicious import how_chosen, judged_counts, judged_rows, most_suspicious
 from cleanse.report.pattern import Pattern
 from cleanse.utils.text import readable
 from cleanse.verdict import DROP, KEEP, RELABEL
@@ -138,7 +138,7 @@ def _section(run: RunContent, salt: str, detailed: bool) -> dict[str, Any]:
         "detection": _cells({k: results.get(k) for k in DETECTION}),
         "pattern": None if run.pattern is None else _pattern(run, run.pattern),
         "detected": any(_is_number(results.get(k)) for k in DETECTION),
-        "counts": verdict.counts(),
+        "counts": judged_counts(verdict),
         "classes": [(run.classes[c], row) for c, row in enumerate(by_class(run).tolist())],
         "class_charts": shown["class"],
         "score_charts": shown["score"],

@@ -13,8 +13,10 @@ import pytest
 import torch
 
 from cleanse.engine.run_directory import RunDirectory
+from cleanse.report.charts import by_class
 from cleanse.report.content import Attention, Look, RunContent
 from cleanse.report.figures import data_address, histogram, stacked_bars
+from cleanse.report.most_suspicious import judged_counts
 from cleanse.report.page import make_page
 from cleanse.report.pattern import SEE_REPORT
 from cleanse.verdict import Verdict
@@ -213,3 +215,17 @@ def test_chromium_opens_it_and_nothing_sticks_out(tmp_path: Path, width: int) ->
     assert client > width - 30, (client, scrolled)
     assert images
     assert not wide, wide
+
+
+def test_files_that_could_not_be_read_are_in_no_count() -> None:
+    """The table of classes, the counts above it and the words say the same."""
+    run = content(40)
+    verdict = run.verdict
+    before = by_class(run)
+    lost = int((verdict.action == 2).nonzero()[0])
+    reasons = ["unreadable: truncated" if i == lost else why for i, why in enumerate(verdict.reason)]
+    run = replace(run, verdict=replace(verdict, reason=reasons))
+    assert int(before.sum() - by_class(run).sum()) == 1
+    assert int(by_class(run)[verdict.label[lost], 2]) == int(before[verdict.label[lost], 2]) - 1
+    assert judged_counts(run.verdict)["dropped"] == verdict.counts()["dropped"] - 1
+    assert judged_counts(run.verdict)["kept"] == verdict.counts()["kept"]
