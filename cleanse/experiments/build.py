@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from jsonargparse import ActionConfigFile, Namespace  # type: ignore[attr-defined]
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from cleanse.data.base import ImageDataModule
@@ -23,6 +25,7 @@ from cleanse.experiments.arguments import Arguments, read_arguments
 from cleanse.experiments.classes import check_classes
 from cleanse.experiments.experiment import Comparison, Setup
 from cleanse.experiments.messages import UsageError
+from cleanse.experiments.numbers import check_numbers
 from cleanse.experiments.parser import Parser
 from cleanse.experiments.reading import reading
 from cleanse.version import __version__
@@ -145,13 +148,23 @@ class CleanseCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         try:
-            return super().instantiate_trainer(**kwargs)
+            trainer = super().instantiate_trainer(**kwargs)
         except (TypeError, ImportError, MisconfigurationException) as error:
             raise UsageError(f"trainer: {' '.join(str(error).split())}") from error
+        most = max(8, 4 * (os.cpu_count() or 1))
+        if (
+            isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > most
+        ):  # each has the data in memory
+            raise UsageError(
+                f"trainer.devices: {trainer.num_devices} processes on this machine's {os.cpu_count()} cores would take"
+                f" its memory: ask for at most {most}"
+            )
+        return trainer
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
         check_classes(config)
+        check_numbers({name: config.get(name) for name in ("model", "data")})
         if config.threads is not None and config.threads < 1:
             raise UsageError(f"threads is a number of CPU threads, at least 1, not {config.threads}")
         if config.trainer.precision is None:

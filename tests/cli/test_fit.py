@@ -168,7 +168,7 @@ BAD = {
     "config": (("fit", "--config", "nope.yaml"), "there is no config file 'nope.yaml'"),
     "argument": ((*NONE, "--model.nope", "1"), "there is no argument 'nope': --model.help"),
     "misspelt": ((*NONE, "--model.epoch", "1"), "there is no argument 'epoch': did you mean epochs\\?"),
-    "misspelt part": ((*NONE, "--modle.epochs", "1"), "no argument --modle.epochs: did you mean model.epochs\\?"),
+    "misspelt part": ((*NONE, "--modle.epochs", "1"), "no argument --modle.epochs: did you mean --model.epochs\\?"),
     "class misspelt": ((*NONE, "--model", "NoDefens"), "there is no class 'NoDefens': did you mean NoDefense\\?"),
     "network misspelt": ((*NONE, "--model.network", "cleanse.networks.ResNet19"), "did you mean ResNet18\\?"),
     "choice": (
@@ -199,7 +199,7 @@ BAD = {
         ("fit", "--config", "data/digits.yaml"),
         "model is missing: name a recipe, for example with --config knn",
     ),
-    "abbreviated": ((*NONE, "--trainer.max_epoch", "3"), "--trainer.max_epoch: did you mean trainer.max_epochs\\?"),
+    "abbreviated": ((*NONE, "--trainer.max_epoch", "3"), "--trainer.max_epoch: did you mean --trainer.max_epochs\\?"),
     "abbreviated for the model": (
         ("fit", "--config", "knn.yaml", "--config", "quick.yaml", "--model.pretrain_epoch", "3"),
         "there is no argument 'pretrain_epoch': did you mean pretrain_epochs\\?",
@@ -251,6 +251,12 @@ BAD = {
     "oracle": ((*NONE, "--data.attack", "null", "--compare", "[oracle]"), "leave 'oracle' out"),
     "test without run": (("test", "--config", "none.yaml", "--config", "quick.yaml"), "say which run"),
     "devices": ((*NONE, "--trainer.accelerator", "cpu", "--trainer.devices", "many"), "trainer: .*devices"),
+    "no number": ((*NONE, "--model.lr", "nan"), "model.lr: .*nan"),
+    "a rate below 0": ((*NONE, "--model.lr=-1"), "model.lr: lr is at least 0, not -1"),
+    "too many processes": (
+        (*NONE, "--trainer.accelerator", "cpu", "--trainer.devices", "5000"),
+        "trainer.devices: 5000 processes on this machine's .* ask for at most",
+    ),
     "no GPU": ((*NONE, "--trainer.accelerator", "tpu"), "trainer: .*torch_xla"),
     "test of no run": (("test", "."), "is not the directory of a run"),
 }

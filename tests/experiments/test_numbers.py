@@ -1,0 +1,35 @@
+"""Numbers that no training can use."""
+
+import pytest
+from jsonargparse import Namespace
+
+from cleanse.experiments.messages import UsageError
+from cleanse.experiments.numbers import check_numbers
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "right"),
+    [
+        ("lr", float("nan"), "a finite number"),
+        ("percentile", float("nan"), "a finite number"),
+        ("gamma", float("-inf"), "a finite number"),
+        ("pretrain_lr", -0.1, "at least 0"),
+        ("weight_decay", -1, "at least 0"),
+        ("momentum", 1.0, "at least 0 and below 1"),
+    ],
+)
+def test_what_no_training_can_use_is_named(name: str, value: float, right: str) -> None:
+    config = Namespace(model=Namespace(class_path="cleanse.defenses.NoDefense", init_args=Namespace({name: value})))
+    with pytest.raises(UsageError, match=f"model.{name}: {name} is {right}, not"):
+        check_numbers(config)
+
+
+def test_numbers_deep_inside_are_found() -> None:
+    with pytest.raises(UsageError, match="alpha is a finite number"):
+        check_numbers({"data": {"init_args": {"attack": {"init_args": {"alpha": [0.1, float("nan")]}}}}})
+
+
+def test_what_can_be_used_is_left_alone() -> None:
+    check_numbers(
+        {"lr": 0, "momentum": 0.9, "weight_decay": 5e-4, "flag": True, "margin": -1, "name": "nan", "k": None}
+    )
