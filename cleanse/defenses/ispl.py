@@ -183,7 +183,7 @@ class ISPL(Defense):
             vote, train.label, run.generator("ties", train), 1 if self.profile == "v1" else 2,
             counts=self._counting(torch.stack(component), train.label),
         )  # fmt: skip
-        self._report(vote, keep, train.label)
+        notes = self._report(vote, keep, train.label)
         # Appendix B.1: self-training on what was kept
         if self.profile == "v1":
             build = self.classifier(train)
@@ -193,7 +193,7 @@ class ISPL(Defense):
             keep = self._exchange(keep, train, run)
         # "To produce the final dataset", and to train on it
         verdict = _verdict(everything, keep, vote)
-        return Outcome(verdict, partial(self.classify, everything.with_verdict(verdict), run))
+        return Outcome(verdict, partial(self.classify, everything.with_verdict(verdict), run), notes)
 
     def _find(self, name: str, active: Tensor, i: int, train: TrainingView, run: Runner) -> ISPLRound:
         """Round i of a pass, on the images in ``active`` (n,) bool: its component and its voter."""
@@ -238,8 +238,8 @@ class ISPL(Defense):
             counts[:, label == c] = component[:, label == c].any(1, keepdim=True)
         return counts
 
-    def _report(self, vote: Tensor, keep: Tensor, label: Tensor) -> None:
-        """Say how the vote went; warn where the voters have learned too little."""
+    def _report(self, vote: Tensor, keep: Tensor, label: Tensor) -> list[str]:
+        """Say how the vote went; warn, here and in the summary, where the voters have learned too little."""
         agreement = float((vote == label).float().mean())
         log.info(
             "%d of %d images are kept by vote; on average a voter names the given label of %.0f %%",
@@ -251,12 +251,14 @@ class ISPL(Defense):
         )
         if not keep.any():
             raise ValueError(f"the voters agree with no label at all: {longer}")
-        if agreement < FEW:
-            log.warning(
-                "a voter names the given label of %.0f %% of the images only: the voters have learned too little to "
-                "tell poisoned images from clean ones, and this verdict is not to be trusted; %s",
-                100 * agreement, longer,
-            )  # fmt: skip
+        if agreement >= FEW:
+            return []
+        warning = (
+            f"A voter names the given label of {100 * agreement:.0f} % of the images only: the voters have learned too "
+            f"little to tell poisoned images from clean ones, and this verdict is not to be trusted; {longer}."
+        )
+        log.warning(warning)
+        return [warning]
 
 
 def _given(value: Value | None, otherwise: Value) -> Value:

@@ -261,7 +261,8 @@ def test_voters_that_name_few_labels_are_a_warning(
         return torch.where(torch.arange(15) < agreed, GIVEN, (GIVEN + 1) % 3)
 
     caplog.set_level(logging.INFO, "cleanse")
-    ISPL(**UNUSUAL).cleanse(images(LABEL), script(scripted, 5, votes, agree_with_two))
+    outcome = ISPL(**UNUSUAL).cleanse(images(LABEL), script(scripted, 5, votes, agree_with_two))
+    assert ("this verdict is not to be trusted" in " ".join(outcome.notes)) is warned  # what the summary begins with
     said = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert ("voters have learned too little" in " ".join(said)) is warned
     share = round(100 * agreed / 15)
