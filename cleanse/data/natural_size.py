@@ -43,7 +43,7 @@ def _shorter_sides(folder: str) -> list[int]:
 def _shorter_side(path: str) -> int | None:
     """Of an image; None for what is none, and for a pipe or a device, which would be read for ever."""
     try:
-        found = os.lstat(path)
+        found = os.stat(path)
         if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_BYTES:
             return None
         with warnings.catch_warnings():

@@ -70,7 +70,7 @@ def verdict_from_embedding(
     if not (label >= 0).any():
         raise ValueError("labels: no image has one, so that there is nothing to judge")
     if len(present := torch.unique(label[label >= 0])) < 2:
-        raise ValueError(f"labels: all images are of class {name[int(present[0])]!a}, so that there is none to compare")
+        raise ValueError(f"labels: all images are of class {name[int(present[0])]!r}, so that there is none to compare")
     if (labeled := int((label >= 0).sum())) < 3:
         raise ValueError(f"labels: {labeled} images have one, and it takes three to compare two of them with another")
     if len(embedding) > 1 and bool((embedding == embedding[0]).all()):

@@ -31,3 +31,10 @@ def test_only_images_are_opened(tmp_path: Path) -> None:
     Image.new("RGB", (17, 18)).save(tmp_path / ".thumbnails" / "2.png")
     Image.new("RGB", (50, 40)).save(tmp_path / "3.png")
     assert natural_size(str(tmp_path)) == 40
+
+
+def test_linked_images_count(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    Image.new("RGB", (60, 48)).save(tmp_path / "a.png")
+    (tmp_path / "set" / "a.png").symlink_to(tmp_path / "a.png")
+    assert natural_size(str(tmp_path / "set")) == 48
