@@ -95,7 +95,7 @@ def clean_draws(content: Tensor, early: Tensor, true: Tensor, draws: int, wrong:
         noisy = torch.rand(len(rows), generator=generator) < wrong
         label = torch.where(noisy, other, true[rows])
         found = judge(content[rows], early[rows], label)
-        expected, _ = expected_flags(content_votes(content[rows], label).margin, label)
+        expected = expected_flags(content_votes(content[rows], label).margin, label).unnamed
         row = {
             "draw": draw, "images": len(rows), "flagged": round(100 * float(found.flagged[~noisy].float().mean()), 2),
             "expected": round(100 * expected, 2), "named": found.sign.nonzero().flatten().tolist(),

@@ -13,6 +13,7 @@ from cleanse.engine.plan import Planned
 from cleanse.engine.runner import Runner
 from cleanse.functional import Checked, check_labels, content_votes, expected_flags, first_of_each
 from cleanse.functional.check_labels import FOREIGN, TRAIT, TRIGGER
+from cleanse.functional.expected_flags import ExpectedFlags
 from cleanse.verdict import Verdict
 from cleanse.views import TrainingView
 
@@ -111,7 +112,7 @@ class LabelCheck(Defense):
             raise ValueError("images are compared with those of other classes: at least two classes must have images")
 
         votes = content_votes(content, label, self.k)
-        usual, named = expected_flags(votes.margin, label, self.lenient, self.elsewhere)
+        expected = expected_flags(votes.margin, label, self.lenient, self.elsewhere)
         checked = check_labels(
             content, early, label, votes, k=self.k, separate=self.separate, excess=self.excess, trait=self.trait,
             smallest=self.smallest, fewest=self.fewest, lenient=self.lenient, elsewhere=self.elsewhere,
@@ -120,7 +121,7 @@ class LabelCheck(Defense):
         verdict = self.verdict(train, given, checked.of_images(first.back))
         notes = [
             *(evidence(checked, train.classes) or ["No class looks attacked to this check."]),
-            error_rate(named if checked.sign.any() else usual, bool(checked.sign.any())),
+            error_rate(expected, bool(checked.sign.any())),
         ]
         return Outcome(verdict, partial(self.classify, train.with_verdict(verdict), run), notes)
 
@@ -166,12 +167,13 @@ def evidence(checked: Checked, classes: Sequence[str]) -> list[str]:
     return found
 
 
-def error_rate(share: float, named: bool) -> str:
+def error_rate(expected: ExpectedFlags, named: bool) -> str:
     """A sentence that says how many clean images are flagged; the rule is another one where a class is named."""
-    case = "as a class is named" if named else "as no class is named"
-    return (
-        f"Of the clean images, about {share:.1%} are flagged, {case} (an estimate from the votes of neighbors alone)."
-    )
+    if named:
+        case = f"{expected.named:.1%} are flagged, up to {expected.inside:.0%} of those in a named class,"
+    else:
+        case = f"{expected.unnamed:.1%} are flagged, as no class is named"
+    return f"Of the clean images, about {case} (an estimate from the votes of neighbors alone)."
 
 
 def reason(flagged: bool, score: float, looks_like: str | None) -> str:

@@ -24,16 +24,17 @@ def test_against_a_loop(classes):
         return median(sum(m > limit for m in margins) / len(margins) for margins in of_class)
 
     limits = torch.tensor([0.6, 0.8]).tolist()  # as float32 has them
-    none, named = expected_flags(margin, label, *limits)
+    none, named, inside = expected_flags(margin, label, *limits)
     assert none == pytest.approx(usual(limits[0]))
     assert named == pytest.approx(usual(limits[1]) * (classes - 1) / classes + usual(0.0) / classes)
+    assert inside == pytest.approx(usual(0.0))
 
 
 def test_the_defaults_are_the_limits_of_the_check():
     margin, label = torch.tensor([0.59, 0.61, 0.79, 0.81]), torch.zeros(4, dtype=torch.int64)
     assert expected_flags(margin, label) == expected_flags(margin, label, 0.6, 0.8)
     assert expected_flags(margin, label)[0] == 0.75
-    assert expected_flags(torch.cat([margin, -margin]), torch.arange(8) // 4, 0.0, 0.8) == (0.5, 0.3125)
+    assert expected_flags(torch.cat([margin, -margin]), torch.arange(8) // 4, 0.0, 0.8) == (0.5, 0.3125, 0.5)
 
 
 @pytest.mark.parametrize(
