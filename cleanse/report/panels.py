@@ -69,9 +69,12 @@ def panels(run: RunContent) -> Panels:
 
 
 def _verdict(run: RunContent) -> tuple[Sequence[str], Sequence[Sequence[Any]]]:
-    """The most suspicious rows; those in a gallery with their picture."""
+    """The most suspicious rows; of equal scores those first that the gallery shows, with their picture."""
     v = run.verdict
-    order = torch.sort(v.score, descending=True, stable=True).indices[:LISTED].tolist()
+    unseen = torch.ones(len(v), dtype=torch.bool)
+    unseen[gallery_rows(v, PICTURED)["suspicious"]] = False
+    first = torch.sort(unseen.to(torch.uint8), stable=True).indices
+    order = first[torch.sort(v.score[first], descending=True, stable=True).indices][:LISTED].tolist()
     columns = ["image", "id", "label", "verdict", "new label", "score", "reason"]
     rows: list[list[Any]] = [
         [

@@ -47,7 +47,7 @@ def test_a_cell_of_two_processes_goes_on_after_one_is_killed_and_has_the_figures
     bench = subprocess.Popen(
         [sys.executable, "-m", "cleanse", "bench", "tiny.yaml", "--root", "two"],
         cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CLEANSE_CHECKPOINT_SECONDS": "0"},  # a resume point every epoch
     )  # fmt: skip
     end = time.monotonic() + 200
     while not list(tmp_path.glob("two/classifier-*.part/last*.ckpt")):
