@@ -170,7 +170,7 @@ def evidence(checked: Checked, classes: Sequence[str]) -> list[str]:
 def error_rate(expected: ExpectedFlags, named: bool) -> str:
     """A sentence that says how many clean images are flagged; the rule is another one where a class is named."""
     if named:
-        case = f"{expected.named:.1%} are flagged, up to {expected.inside:.0%} of those in a named class,"
+        case = f"{expected.named:.1%} are flagged, up to {expected.inside:.0%} of those in a named class"
     else:
         case = f"{expected.unnamed:.1%} are flagged, as no class is named"
     return f"Of the clean images, about {case} (an estimate from the votes of neighbors alone)."

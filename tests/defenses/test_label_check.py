@@ -84,7 +84,7 @@ def test_every_argument_reaches_the_rule(view: TrainingView, runner: Runner, mon
 
 @pytest.mark.parametrize(
     ("sign", "words"),
-    [(0, "25.0% are flagged, as no class is named"), (2, "12.5% are flagged, up to 62% of those in a named class,")],
+    [(0, "25.0% are flagged, as no class is named"), (2, "12.5% are flagged, up to 62% of those in a named class")],
 )
 def test_the_error_rate_is_that_of_the_rule_that_applied(
     sign: int, words: str, view: TrainingView, runner: Runner, monkeypatch: pytest.MonkeyPatch
@@ -176,7 +176,7 @@ def test_a_backdoor_that_works_without_the_check_does_not_work_with_it(
     before = defense.classify(train.with_verdict(Verdict.keep_all(train.id, train.label)), runner)
     none, after = evaluate_classifier(before, data, runner), evaluate_classifier(outcome.model, data, runner)
     assert outcome.notes[0].startswith("Class 'triangle' looks attacked")
-    assert "are flagged, as a class is named" in outcome.notes[-1]
+    assert "of those in a named class (an estimate" in outcome.notes[-1]
     assert not any("cross-validated" in line for line in caplog.messages), "the summary says it"
     assert found["tpr"] is not None
     assert found["tpr"] > 0.98
