@@ -44,10 +44,14 @@ class Arguments(argparse.ArgumentParser):
         raise UsageError(message)
 
 
+def _parser(command: str, about: str) -> Arguments:
+    form = argparse.RawDescriptionHelpFormatter
+    return Arguments(f"cleanse {command}", description=about, formatter_class=form, allow_abbrev=False)
+
+
 def report_parser() -> Arguments:
     """Of ``cleanse report``."""
-    form = argparse.RawDescriptionHelpFormatter
-    parser = Arguments("cleanse report", description=ABOUT_REPORT, formatter_class=form, allow_abbrev=False)
+    parser = _parser("report", ABOUT_REPORT)
     parser.add_argument("run", metavar="RUN", nargs="+", help="directories of runs")
     parser.add_argument("--out", metavar="FILE", help="the page; default for one run: RUN/report.html")
     parser.add_argument(TRUST, action="store_true", help=TRUST_HELP)
@@ -56,8 +60,7 @@ def report_parser() -> Arguments:
 
 def export_parser() -> Arguments:
     """Of ``cleanse export``."""
-    form = argparse.RawDescriptionHelpFormatter
-    parser = Arguments("cleanse export", description=ABOUT_EXPORT, formatter_class=form, allow_abbrev=False)
+    parser = _parser("export", ABOUT_EXPORT)
     parser.add_argument("run", metavar="RUN", help="directory of the run")
     parser.add_argument("--out", metavar="DIR", required=True, help="folder to make; missing or empty")
     parser.add_argument(
@@ -84,8 +87,7 @@ def export_parser() -> Arguments:
 
 def bench_parser() -> Arguments:
     """Of ``cleanse bench``."""
-    form = argparse.RawDescriptionHelpFormatter
-    parser = Arguments("cleanse bench", description=ABOUT_BENCH, formatter_class=form, allow_abbrev=False)
+    parser = _parser("bench", ABOUT_BENCH)
     parser.add_argument("grid", metavar="GRID", help="a yaml file, such as grids/quick.yaml")
     parser.add_argument("--root", default="runs", help="directory of all runs and stages (default: runs)")
     parser.add_argument("--dry-run", action="store_true", help="say what there is to do, and how long it takes")
@@ -112,8 +114,7 @@ def bench_parser() -> Arguments:
 
 def leaderboard_parser() -> Arguments:
     """Of ``cleanse bench report``."""
-    form = argparse.RawDescriptionHelpFormatter
-    parser = Arguments("cleanse bench report", description=ABOUT_LEADERBOARD, formatter_class=form, allow_abbrev=False)
+    parser = _parser("bench report", ABOUT_LEADERBOARD)
     parser.add_argument("grid", metavar="GRID", help="a yaml file, such as grids/quick.yaml")
     parser.add_argument("--root", default="runs", help="directory of all runs and stages (default: runs)")
     parser.add_argument("--out", metavar="DIR", help="folder of the three files (default: ROOT/bench)")

@@ -223,7 +223,7 @@ def freeze(data: ImageDataModule, out: str | Path, triggered: Sequence[ImageView
         }
         text = "# Part of the answer: what poisoned this data set. `cleanse.data.Frozen` reads it.\n"
         (aside / "attack.yaml").write_text(text + yaml.safe_dump(card, sort_keys=False), encoding="ascii")
-        (aside / "README.md").write_text(_readme(data, classes, len(test), triggered), encoding="ascii")
+        (aside / "README.md").write_text(_readme(data, classes, len(test), triggered), encoding="utf-8")
     return Path(out)
 
 

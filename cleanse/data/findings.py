@@ -45,7 +45,7 @@ def label_warnings(label: Tensor, classes: Sequence[str]) -> list[str]:
         alike[_looks(name)].append(name)
     for names in alike.values():
         if len(names) > 1:
-            found.append(
+            found.append(  # as ASCII, which shows where they differ
                 f"the classes {', '.join(map(ascii, names))} differ in case, spaces, hyphens or invisible signs only"
             )
     for text, few in (("no training image has", 0), ("a single training image has, too few to judge it by,", 1)):

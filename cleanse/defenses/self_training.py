@@ -221,7 +221,7 @@ def _report(
         n, int(chosen.sum()), int(among.sum()), int(count.min()), int(count.max()), quota,
     )  # fmt: skip
     if missing := [classes[c] for c in (count == 0).nonzero().flatten().tolist()]:
-        log.warning("iteration %d: no image is taken for %s, which nobody predicts", n, ", ".join(map(ascii, missing)))
+        log.warning("iteration %d: no image is taken for %s, which nobody predicts", n, ", ".join(map(repr, missing)))
     if before is not None:
         again = chosen & before[1]
         same = int((found.label == before[0].label)[again].sum())

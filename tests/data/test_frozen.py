@@ -111,6 +111,7 @@ HOSTILE = [
     "\udcff\udcfe",
     "x" * 250,
     "| `x` |",
+    "Müller-Terrier 柴犬",
 ]
 
 
@@ -128,8 +129,9 @@ def test_a_color_folder_with_hostile_names(tmp_path: Path) -> None:
     assert_same(frozen, data)
     assert frozen.training_view().classes == tuple(sorted(HOSTILE))
     assert frozen.training_view().channels == 3
-    readme = (out / "README.md").read_text()
+    readme = (out / "README.md").read_text(encoding="utf-8")
     assert "<script" not in readme
+    assert "Müller\\-Terrier 柴犬" in readme
     assert "\\| \\`x\\` \\|" in readme
     assert str(tmp_path) not in readme
     with (out / "rows.csv").open(newline="", errors="surrogateescape") as file:
