@@ -1,7 +1,9 @@
-"""A grid as a job array of a real Slurm: killed, requeued, drained, its table is that of an undisturbed grid."""
+"""A real Slurm: a grid as a job array that is killed, requeued, drained; a training of two tasks, one of which dies."""
 
 import os
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from cleanse.bench.executors import Slurm, submit, worker_command, write_script
 from cleanse.bench.grid import read_grid
@@ -127,6 +130,63 @@ def test_submitit_makes_the_same_table(slurm: Path, grid: Path, expected: pd.Dat
     assert [job.result() for job in jobs][-1].startswith("8 cells")
     table = figures_of(pd.read_parquet(results.parquet))
     pd.testing.assert_frame_equal(table, expected)
+
+
+TASKS = """#!/bin/bash
+#SBATCH --nodes=1 --ntasks-per-node=2 --time=10 --requeue
+srun --kill-on-bad-exit=1 {python} -m cleanse fit {fit} --trainer.devices 2 --root {root}
+"""
+FIT = (
+    "--config", "none.yaml", "--config", "quick.yaml", "--data.limit_train", "101", "--data.limit_test", "37",
+    "--data.batch_size", "8", "--data.attack", "null", "--model.epochs", "30", "--compare", "[]",
+    "--trainer.accelerator", "cpu",
+)  # fmt: skip
+
+
+def weights(root: Path) -> dict[str, torch.Tensor]:
+    (checkpoint,) = root.glob("classifier-*/model.ckpt")
+    found: dict[str, torch.Tensor] = torch.load(checkpoint, weights_only=True)["state_dict"]
+    return found
+
+
+def second_task(job: str) -> int:
+    """The process of a job's second task."""
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            names = dict(line.partition("=")[::2] for line in environment.read_text().split("\0"))
+            command = (environment.parent / "cmdline").read_text()
+        except (OSError, UnicodeDecodeError):
+            continue
+        if (names.get("SLURM_JOB_ID"), names.get("SLURM_PROCID")) == (job, "1") and "cleanse" in command:
+            return int(environment.parent.name)
+    raise AssertionError(f"job {job} has no second task")
+
+
+def test_two_tasks_of_srun_one_of_which_is_killed_end_with_the_weights_of_one_process(
+    slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """101 images are uneven shards; the first job ends soon after its second task has died, the same job goes on."""
+    monkeypatch.setenv("CLEANSE_CHECKPOINT_SECONDS", "0")  # a resume point every epoch
+    script = tmp_path / "tasks.sh"
+    script.write_text(TASKS.format(python=sys.executable, fit=shlex.join(FIT), root=tmp_path / "two"))
+    submitted = ("sbatch", "--parsable", f"--output={tmp_path}/out.txt", "--open-mode=append", str(script))
+    job = ask(*submitted)
+    until(lambda: list(tmp_path.glob("two/classifier-*.part/last*.ckpt")))
+    os.kill(second_task(job), signal.SIGKILL)
+    until(lambda: not ask("squeue", "-h"), seconds=60)
+    assert not list(tmp_path.glob("two/classifier-*/model.ckpt"))
+    assert (tmp_path / "out.txt").read_text().count("another process of this run has ended") == 1
+    ask(*submitted)
+    until(lambda: not ask("squeue", "-h"))
+    said = (tmp_path / "out.txt").read_text()
+    assert said.count("2 stages to do") == 2, said  # the first task of either job
+    assert said.count("classifier: going on where it was stopped") == 1
+    assert "Traceback" not in said
+    subprocess.run([sys.executable, "-m", "cleanse", "fit", *FIT, "--root", str(tmp_path / "one")], check=True)
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    assert one.keys() == two.keys()
+    for name in one:
+        torch.testing.assert_close(two[name], one[name], rtol=1e-3, atol=1e-4)
 
 
 def test_the_script_says_what_it_asks_for(grid: Path, tmp_path: Path) -> None:
