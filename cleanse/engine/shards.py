@@ -9,6 +9,7 @@ import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from cleanse.engine.distributed import in_group
 from cleanse.engine.sync_batch_norm import synchronize
 
 
@@ -39,6 +40,14 @@ def shard_weight(rows: int, device: torch.device) -> Tensor:
     total = torch.tensor(float(rows), device=device)
     dist.all_reduce(total)
     return rows * dist.get_world_size() / total
+
+
+def mean_over_processes(values: Tensor) -> Tensor:
+    """The mean of all processes' (n,) values together, without a gradient; n may differ."""
+    total = torch.stack([values.detach().sum(), values.new_tensor(float(len(values)))])
+    if in_group():
+        dist.all_reduce(total)
+    return total[0] / total[1]
 
 
 def _weighted(step: Callable[..., Any]) -> Callable[..., Any]:

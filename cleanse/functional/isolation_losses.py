@@ -22,14 +22,17 @@ def local_gradient_ascent(loss: Tensor, gamma: float) -> Tensor:
     return ((loss.detach() - gamma).sign() * loss).mean()
 
 
-def flooding(loss: Tensor, level: float) -> Tensor:
+def flooding(loss: Tensor, level: float, mean: Tensor | None = None) -> Tensor:
     """|l - b| + b of the batch's mean loss l, which is held at the level b.
 
     Args:
         loss: (B,) of each image.
         level: b.
+        mean: of the whole batch, where these images are one process's part of it: it decides whether all of them
+            descend or ascend. None for the mean of these.
 
     >>> round(flooding(torch.tensor([0.25, 0.35]), level=0.5).item(), 4)
     0.7
     """
-    return torch.abs(loss.mean() - level) + level
+    own = loss.mean()
+    return (own.detach() if mean is None else mean).sub(level).sign() * (own - level) + level

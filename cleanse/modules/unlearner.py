@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from cleanse.engine.shards import mean_over_processes
 from cleanse.functional import flooding, local_gradient_ascent
 from cleanse.modules.base import NetworkFactory
 from cleanse.modules.classifier import Classifier
@@ -64,7 +65,7 @@ class Unlearner(Classifier):
         if self.objective == "lga":
             return local_gradient_ascent(loss, self.hold)
         if self.objective == "flooding":
-            return flooding(loss, self.hold)
+            return flooding(loss, self.hold, mean_over_processes(loss))
         if self.objective == "ascend":
             limit = torch.inf if self.most is None else self.most * math.log(num_classes)
             return -loss.clamp_max(limit).mean()

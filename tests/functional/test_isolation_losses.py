@@ -25,6 +25,12 @@ def test_flooding_is_about_the_mean_of_the_batch() -> None:
     assert gradient(flooding(loss, 0.15), loss) == pytest.approx([0.5, 0.5])
 
 
+def test_flooding_of_a_part_of_a_batch_goes_by_the_mean_of_the_whole() -> None:
+    loss = torch.tensor([0.1, 0.3], requires_grad=True)
+    objective = flooding(loss, 0.5, mean=torch.tensor(0.7))
+    assert gradient(objective, loss) == pytest.approx([0.5, 0.5])
+
+
 def test_local_ascent_turns_the_gradient_of_the_images_below_gamma_only() -> None:
     loss = torch.tensor([0.2, 0.9, 3.0], requires_grad=True)
     objective = local_gradient_ascent(loss, 0.5)

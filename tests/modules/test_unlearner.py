@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from cleanse.engine import shards
 from cleanse.engine.runner import Runner
 from cleanse.modules import Classifier, LabelLoss, Unlearner, warm_start
 from cleanse.networks import SmallCNN
@@ -24,6 +25,20 @@ def unlearner(**arguments: Any) -> Unlearner:
 def test_objectives(objective: str, expected: float) -> None:
     loss = torch.tensor([0.4, 2.0])
     assert unlearner(objective=objective).aim(loss, 10).item() == pytest.approx(expected)
+
+
+def test_flooding_goes_by_the_mean_of_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This one has images with the losses 0.1 and 0.3, another one has one with the loss 2.0."""
+
+    def all_reduce(total: torch.Tensor) -> None:
+        total += torch.tensor([2.0, 1.0])
+
+    monkeypatch.setattr(shards, "in_group", lambda: True)
+    monkeypatch.setattr(shards.dist, "all_reduce", all_reduce)
+    loss = torch.tensor([0.1, 0.3], requires_grad=True)
+    for hold, slope in ((0.7, 0.5), (0.9, -0.5)):
+        objective = unlearner(objective="flooding", hold=hold).aim(loss, 10)
+        assert torch.autograd.grad(objective, loss)[0].tolist() == [slope, slope]
 
 
 def test_the_ascent_leaves_images_alone_beyond_its_end() -> None:
