@@ -93,10 +93,17 @@ class RunDirectory:
             torch.save(content, file)
 
     def link_stages(self, stages: Sequence[tuple[str, Path]]) -> None:
-        """Relative links to (name, directory) of each stage, in order."""
+        """Relative links to (name, directory) of each stage, in order.
+
+        What was linked before is forgotten. A link or a file in the place of the folder is replaced, not followed, and
+        nothing but links is removed: a run directory may come from anybody.
+        """
+        if self.stages.is_symlink() or self.stages.is_file():
+            self.stages.unlink()
         self.stages.mkdir(exist_ok=True)
         for old in self.stages.iterdir():
-            old.unlink()
+            if old.is_symlink():
+                old.unlink()
         width = len(str(len(stages)))
         for i, (name, stage) in enumerate(stages, 1):
             link = self.stages / f"{i:0{width}}-{name}"
@@ -168,6 +175,8 @@ class RunDirectory:
     def tables(self, stage: str) -> Iterator[dict[str, Tensor]]:
         """What the stages of this name predicted, as far as they are still there and sound."""
         for path in sorted(self.stages.glob(f"*-{stage}*/table.pt")):
+            if not path.is_file():  # a pipe need not end
+                continue
             try:
                 content = torch.load(path, map_location="cpu", weights_only=True)
             except Exception:  # whatever a foreign or damaged file holds, the reader goes without it

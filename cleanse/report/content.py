@@ -16,6 +16,7 @@ from cleanse.report.most_suspicious import judged_rows, most_suspicious
 from cleanse.report.pattern import SEE_REPORT, Pattern, kept_neighbors, kept_peers, shared_pattern, suspicious_rows
 from cleanse.report.saliency import grad_cam
 from cleanse.report.summary import summarize
+from cleanse.utils.files import read_small
 from cleanse.verdict import RELABEL, Verdict
 
 GALLERY = 24
@@ -282,6 +283,8 @@ def final_classifiers(run: RunContent, build: Callable[[], LightningModule]) -> 
         key = keys[order.index(short)]
         try:
             (path,) = {link.resolve() / "model.ckpt" for link in links if link.resolve().name.endswith(f"-{key}")}
+            if not path.is_file():  # a pipe need not end
+                continue
             module = build()
             module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
         except Exception:  # whatever a foreign or damaged file holds, the page goes without its classifier
@@ -293,9 +296,9 @@ def final_classifiers(run: RunContent, build: Callable[[], LightningModule]) -> 
 def _tested(link: Path) -> str:
     """The key of the classifier that this stage tested; empty for any other stage."""
     try:
-        record = json.loads((link / "stage.json").read_text())
+        record = json.loads(read_small(link / "stage.json"))
         return str(record["predict"]) if record["name"] == "test" else ""
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return ""
 
 

@@ -55,6 +55,33 @@ def test_tables_of_a_stage_that_are_damaged_are_left_out(run: RunDirectory) -> N
     assert [table["features"].shape for table in run.tables("embed")] == [(2, 3)]
 
 
+@pytest.mark.parametrize("place", ["link", "file"])
+def test_what_lies_where_links_go_is_replaced_and_not_followed(run: RunDirectory, tmp_path: Path, place: str) -> None:
+    """A stranger's run may link ``stages`` to a folder of ours."""
+    kept = tmp_path / "photos" / "dear.png"
+    kept.parent.mkdir()
+    kept.touch()
+    run.stages.symlink_to(kept.parent) if place == "link" else run.stages.touch()
+    run.link_stages([("embed", run.path.parent / "embed-0123")])
+    assert [link.name for link in run.stages.iterdir()] == ["1-embed"]
+    assert list(kept.parent.iterdir()) == [kept]
+
+
+def test_only_links_among_the_stages_are_removed(run: RunDirectory) -> None:
+    run.link_stages([("embed", run.path.parent / "embed-0123")])
+    (run.stages / "notes").mkdir()
+    run.link_stages([])
+    assert [entry.name for entry in run.stages.iterdir()] == ["notes"]
+
+
+def test_a_pipe_for_a_table_is_not_waited_for(run: RunDirectory) -> None:
+    stage = run.path.parent / "embed-0123"
+    stage.mkdir()
+    os.mkfifo(stage / "table.pt")
+    run.link_stages([("embed", stage)])
+    assert list(run.tables("embed")) == []
+
+
 RESULTS = {
     "no JSON": "{",
     "a list": "[1]",
