@@ -3,7 +3,6 @@
 Li et al. 2021, "Anti-Backdoor Learning: Training Clean Models on Poisoned Data" (arXiv 2110.11571).
 """
 
-import torch
 from torch import Tensor
 
 
