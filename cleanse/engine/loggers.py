@@ -5,6 +5,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -43,9 +44,10 @@ class StageLoggers:
 
     def for_stage(self, directory: Path, name: str) -> list[Logger]:
         """Fresh loggers for one stage; a resumed stage goes on in a file of its own, so that nothing is overwritten."""
-        taken = len(list(directory.glob("metrics-*"))) if directory.exists() else 0
+        names = (f"metrics-{number}" for number in count(1))
+        free = next(name for name in names if not os.path.lexists(directory / name))
         return [
-            CSVLogger(directory, name="", version=f"metrics-{taken + 1}"),
+            CSVLogger(directory, name="", version=free),
             *(Prefixed(c, name) for c in self.chosen),
         ]
 

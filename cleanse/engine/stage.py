@@ -4,13 +4,12 @@ import hashlib
 import json
 import logging
 import math
-import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from cleanse.utils.files import atomic_write, atomic_write_text, digest_of, read_small
+from cleanse.utils.files import atomic_write, atomic_write_text, digest_of, read_small, remove
 from cleanse.version import __version__
 
 log = logging.getLogger("cleanse")
@@ -71,19 +70,23 @@ class Stage:
     def discard(self, why: str) -> None:
         """Remove what is damaged, with a warning: the stage is made again."""
         log.warning("%s is damaged (%s): it is made again", self.directory, why)
-        if self.directory.is_dir() and not self.directory.is_symlink():
-            shutil.rmtree(self.directory)
-        else:
-            self.directory.unlink(missing_ok=True)
+        remove(self.directory)
 
     def open(self) -> None:
-        """Make the directory to compute in, or go on with the one that a killed command has left."""
+        """Make the directory to compute in, or go on with the one that a killed command has left.
+
+        Links in it are removed, whatever they lead to, and folders where files belong: what is written there next stays
+        in the directory.
+        """
         if self.part.is_symlink() or (self.part.exists() and not self.part.is_dir()):
             log.warning("%s is no folder: it is removed", self.part)
             self.part.unlink()
         self.part.mkdir(parents=True, exist_ok=True)
-        for left in self.part.glob("hpc_ckpt_*"):  # Lightning would begin there under Slurm, unasked
-            left.unlink()
+        for left in self.part.iterdir():
+            begun = left.name.startswith("hpc_ckpt_")  # Lightning would begin there under Slurm, unasked
+            ours = left.name in (self.result, "stage.json") or left.name.startswith("last.")
+            if begun or left.is_symlink() or (ours and not left.is_file()):
+                remove(left)
 
     def save(self, content: dict[str, Any]) -> None:
         """Write the result into the directory that the stage is computed in."""
@@ -98,7 +101,7 @@ class Stage:
         """Complete: forget the resume point, write the record, rename."""
         for pattern in ("last.*", "hpc_ckpt_*", ".*.aside"):
             for left in self.part.glob(pattern):
-                left.unlink()
+                remove(left)
         files = {self.result: digest_of(self.part / self.result)}
         record = {**self.spec, "key": self.key, "version": __version__, "seconds": self.seconds, "files": files}
         atomic_write_text(self.part / "stage.json", json.dumps(record, indent=1, sort_keys=True))

@@ -95,6 +95,15 @@ def read_small(path: str | Path, most: int = 16 * 2**20) -> bytes:
     return content
 
 
+def remove(path: str | Path) -> None:
+    """Remove a file, a link or a folder with all that is in it, if it is there; a link is not followed."""
+    path = Path(path)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 @contextmanager
 def _open_regular(path: str | Path) -> Iterator[BufferedReader]:
     with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:

@@ -1,5 +1,6 @@
 """A lock between processes, also of several machines, by a file that is there only while somebody holds it."""
 
+import errno
 import fcntl
 import os
 import threading
@@ -41,7 +42,11 @@ class Lock:
         self._since = 0.0
 
     def acquire(self, timeout: float = 0.0) -> bool:
-        """Whether the lock is held now; tries for ``timeout`` seconds, at least once."""
+        """Whether the lock is held now; tries for ``timeout`` seconds, at least once.
+
+        Raises:
+            OSError: its file cannot be made there.
+        """
         deadline = time.monotonic() + timeout
         while not self._try():
             if time.monotonic() >= deadline:
@@ -67,7 +72,12 @@ class Lock:
             return False
 
     def _try(self) -> bool:
-        file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        try:
+            file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            if error.errno not in (errno.ELOOP, errno.EISDIR):
+                raise
+            raise OSError(f"{self.path} is a link or a folder where a lock belongs: remove it") from None
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(file), os.lstat(self.path)) and (self._is_ours(file) or self._is_over(file)):

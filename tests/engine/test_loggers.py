@@ -82,6 +82,13 @@ def test_csv_is_always_there(cleanse: Cleanse, tmp_path: Path) -> None:
     assert all(float(row["train/loss"]) > 0 for row in rows)
 
 
+def test_metrics_never_go_where_something_is_already(tmp_path: Path) -> None:
+    (tmp_path / "metrics-2").symlink_to("nowhere")
+    assert StageLoggers(None).for_stage(tmp_path, "simclr")[0].version == "metrics-1"
+    (tmp_path / "metrics-1").mkdir()
+    assert StageLoggers(None).for_stage(tmp_path, "simclr")[0].version == "metrics-3"
+
+
 def test_a_killed_wandb_run_is_gone_on_with_and_a_finished_one_is_not(tmp_path: Path) -> None:
     pytest.importorskip("wandb")
     record = tmp_path / "runs" / ".wandb-0123"

@@ -136,6 +136,32 @@ def test_a_file_in_the_place_of_the_folder_to_compute_in(tmp_path: Path, view: T
     assert all(torch.equal(found[k], v) for k, v in weights.items())
 
 
+PLACES = ("last.ckpt", "last.json", "last.next.ckpt", "model.ckpt", "stage.json", "metrics-1")
+
+
+@pytest.mark.parametrize("kind", ["folder", "link"])
+def test_what_lies_where_a_stage_is_computed_is_neither_followed_nor_in_the_way(
+    kind: str, tmp_path: Path, view: TrainingView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A root may be a stranger's: every name that is written there leads out of it, or is a folder."""
+    monkeypatch.setenv("CLEANSE_CHECKPOINT_SECONDS", "0")
+    run, weights, _ = fit(tmp_path / "a", view)
+    part = tmp_path / "b" / f"{run.stages[0][1].name}.part"
+    part.mkdir(parents=True)
+    dear = tmp_path / "dear"
+    dear.mkdir()
+    (dear / "file").write_text("dear")
+    for name in PLACES:
+        if kind == "folder":
+            (part / name).mkdir()
+            (part / name / "within").touch()
+        else:
+            (part / name).symlink_to(dear if name == "metrics-1" else dear / "file")
+    _, found, _ = fit(tmp_path / "b", view)
+    assert all(torch.equal(found[k], v) for k, v in weights.items())
+    assert [path.read_text() for path in dear.iterdir()] == ["dear"]
+
+
 def test_a_committed_stage_holds_its_result_its_record_and_its_metrics(tmp_path: Path, view: TrainingView) -> None:
     other = fit(tmp_path / "a", view)[0].stages[0][1].name
     part = tmp_path / "b" / f"{other}.part"

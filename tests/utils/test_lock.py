@@ -55,6 +55,16 @@ def test_a_killed_holder_holds_nobody_up(tmp_path: Path) -> None:
     assert Lock(tmp_path / "lock").acquire()
 
 
+@pytest.mark.parametrize("kind", ["folder", "link"])
+def test_what_cannot_be_a_lock_is_named_and_not_followed(tmp_path: Path, kind: str) -> None:
+    path, other = tmp_path / ".lock", tmp_path / "other"
+    other.write_text("dear")
+    path.mkdir() if kind == "folder" else path.symlink_to(other)
+    with pytest.raises(OSError, match=r"\.lock is a link or a folder where a lock belongs: remove it"):
+        Lock(path).acquire()
+    assert other.read_text() == "dear"
+
+
 def test_who_comes_at_the_very_moment_of_the_release_is_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file must not be removed once the next one can have it."""
     first, second, third = (Lock(tmp_path / "lock") for _ in range(3))
