@@ -139,7 +139,7 @@ def write_script(words: Sequence[str], results: GridResults, slurm: Slurm) -> Pa
     asked += [f"--cpus-per-task={slurm.cpus}"] if slurm.cpus else []
     lines = [
         "#!/bin/bash",
-        *(f"#SBATCH {option}" for option in asked),
+        *(f"#SBATCH {shlex.quote(option)}" for option in asked),  # a name or a path may have spaces
         f"# {len(left)} cells of {results.grid.path.name} in {jobs} jobs. A job that is requeued goes on where it was;",
         "# after jobs that were killed, make this script again: it has what is left.",
         f"cd {shlex.quote(os.getcwd())} || exit 1",

@@ -152,11 +152,11 @@ def read_grid(name: str) -> Grid:
         (*first, *recipes), _choices(name, "attacks", content.get("attacks") or ["clean"], "attacks/"),
         _choices(name, "data", content.get("data") or {"": []}, "data/"),
         _choices(name, "changes", content.get("changes") or {}, ""),
-        tuple(_number(name, rate) for rate in content.get("rates", [None])), rate_of,
-        tuple(_seed(name, seed) for seed in content.get("seeds", [0])),
-        tuple(_part(name, "include", one) for one in content.get("include") or []),
-        tuple(_part(name, "exclude", one) for one in content.get("exclude") or []),
-        tuple(_published(name, content.get("published") or [])),
+        tuple(_number(name, rate) for rate in _items(name, "rates", content.get("rates", [None]))), rate_of,
+        tuple(_seed(name, seed) for seed in _items(name, "seeds", content.get("seeds", [0]))),
+        tuple(_part(name, "include", one) for one in _items(name, "include", content.get("include"))),
+        tuple(_part(name, "exclude", one) for one in _items(name, "exclude", content.get("exclude"))),
+        tuple(_published(name, _items(name, "published", content.get("published")))),
     )  # fmt: skip
     _check_names(grid)
     if not grid.cells:
@@ -192,10 +192,21 @@ def _part(grid: str, where: str, content: Any) -> dict[str, Sequence[object]]:
     for axis in said:
         if axis not in AXES:
             raise ValueError(f"{grid}: {where}: there is no axis {axis!r}: there are {_list(AXES)}")
-    return {axis: tuple(v) if isinstance(v, list) else (v,) for axis, v in said.items()}
+    values: dict[str, Sequence[object]] = {axis: tuple(v) if isinstance(v, list) else (v,) for axis, v in said.items()}
+    for rate in values.get("rate", ()):
+        _number(grid, rate)
+    for seed in values.get("seed", ()):
+        _seed(grid, seed)
+    return values
 
 
-def _published(grid: str, content: Any) -> Iterator[Mapping[str, Any]]:
+def _items(grid: str, where: str, content: Any) -> list[Any]:
+    if content is None or isinstance(content, list):
+        return content or []
+    raise ValueError(f"{grid}: {where} is {content!r}: it is a list, such as [{content}]")
+
+
+def _published(grid: str, content: Sequence[Any]) -> Iterator[Mapping[str, Any]]:
     """Each as ``source``, ``cells`` (by axis) and ``figures``."""
     for table in content:
         if not isinstance(table, Mapping) or not isinstance(table.get("source"), str):
@@ -204,6 +215,9 @@ def _published(grid: str, content: Any) -> Iterator[Mapping[str, Any]]:
         for recipe, rows in _mapping(grid, "published.recipes", table.get("recipes")).items():
             for attack, figures in _mapping(grid, f"published.recipes.{recipe}", rows).items():
                 cells = _part(grid, "published", {"change": "", **shared, "recipe": recipe, "attack": attack})
+                for name, value in _mapping(grid, f"published.recipes.{recipe}.{attack}", figures).items():
+                    if isinstance(value, bool) or not isinstance(value, (int, float)):
+                        raise ValueError(f"{grid}: published {name} is {value!r}: it is a number, in per cent")
                 yield {"source": table["source"], "cells": cells, "figures": figures}
 
 

@@ -24,6 +24,8 @@ FIGURES = (
 """Fractions. ``flagged``: of all training images; ``fpr_clean``: of the same recipe on the same data without attack."""
 PUBLISHED = ("published_sa", "published_asr", "published_tmr", "published_relabel_accuracy")
 COUNTS = ("kept", "relabelled", "dropped", "poisoned", "train_images", "test_images")
+MOST_TIME = 1e11
+"""Seconds since the epoch that an end of a cell may have: the year 5138."""
 OF_THE_MACHINE = ("seconds", "seconds_here", "peak_memory_mb", "device", "ended")
 """Columns that another machine, or a stop in between, may change."""
 TEXTS = (
@@ -79,10 +81,10 @@ class GridResults:
             changed = path.stat().st_mtime_ns
             if cell.id in self._read and self._read[cell.id][0] == changed:
                 return self._read[cell.id][1]
-            found = json.loads(read_small(path))
-            if not isinstance(found, dict) or found.get("status") not in (DONE, FAILED):
+            found: dict[str, Any] = json.loads(read_small(path))
+            if not _is_row(found):
                 return None
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
         self._read[cell.id] = (changed, found)
         return found
@@ -213,6 +215,19 @@ def _with_clean(frame: "pd.DataFrame") -> "pd.DataFrame":
     known = clean.to_dict()
     frame["fpr_clean"] = [float(known.get(key, float("nan"))) for key in keys]
     return frame
+
+
+def _is_row(found: object) -> bool:
+    """Whether a file that anybody may have written holds what a table can take."""
+    if not isinstance(found, dict) or found.get("status") not in (DONE, FAILED):
+        return False
+    for value in found.values():
+        if not (value is None or isinstance(value, (str, int, float))):
+            return False
+        if isinstance(value, (int, float)) and value == value and not abs(value) < 1e18:
+            return False
+    ended = _number(found.get("ended", 0.0))
+    return ended is not None and 0 <= ended < MOST_TIME
 
 
 def _number(value: Any) -> float | None:

@@ -3,6 +3,7 @@
 import argparse
 import os
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -84,7 +85,7 @@ def _say(results: GridResults) -> None:
 
 
 def _say_script(path: Path | None) -> None:
-    sys.stdout.write(f"sbatch {path}\n" if path else "every cell has ended\n")
+    sys.stdout.write(f"sbatch {shlex.quote(str(path))}\n" if path else "every cell has ended\n")
 
 
 def _worker(arguments: argparse.Namespace) -> list[str]:

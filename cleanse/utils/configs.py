@@ -93,7 +93,7 @@ def read_config(path: Path, name: str = "") -> dict[str, Any]:
             f"{name} is a {type(content).__name__}, not a config: one has sections such as data: and model:"
         )
     for section in ("model", "data", "trainer"):
-        if isinstance(content.get(section), list):
+        if isinstance(content.get(section), list) and "recipes" not in content:  # a grid has a list of data
             raise ValueError(f"{name}: {section} is a list; it takes one class_path with its init_args")
     return content
 

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from cleanse.bench.cell import Cell
+from cleanse.bench.executors import Slurm, write_script
 from cleanse.bench.grid import Grid, read_grid
+from cleanse.bench.results import GridResults
 from cleanse.bench.worker import in_turn, shard_of
 from cleanse.experiments.build import parse
 from cleanse.utils.configs import shipped
@@ -100,11 +102,30 @@ def test_published_figures_are_beside_their_cell(make_grid: MakeGrid) -> None:
         ("recipes: {knn: {config: knn.yaml}}", "recipes.knn has no 'config'"),
         ("recipes: [knn]\npublished: [{recipes: {}}]", "need their source"),
         ("recipes: [knn]\nexclude: [{attack: clean}]", "every one is excluded"),
+        ("recipes: [knn]\nseeds: 3", r"seeds is 3: it is a list, such as \[3\]"),
+        ("recipes: [knn]\nrates: 0.1", "rates is 0.1: it is a list"),
+        ("recipes: [knn]\ninclude: 3", "include is 3: it is a list"),
+        ("recipes: [knn]\ninclude: [{seed: x}]", "'x' is no seed"),
+        ("recipes: [knn]\nexclude: [{rate: x}]", "'x' is no rate"),
+        ("recipes: [knn]\npublished: 3", "published is 3: it is a list"),
+        (
+            "recipes: [knn]\npublished: [{source: x, recipes: {knn: {clean: {sa: high}}}}]",
+            "published sa is 'high': it is a number",
+        ),
+        ("recipes: [knn]\npublished: [{source: x, recipes: {knn: {clean: 7}}}]", "knn.clean is 7: give names"),
     ],
 )
 def test_a_grid_that_makes_no_sense_is_refused_with_a_sentence(make_grid: MakeGrid, text: str, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         make_grid(text)
+
+
+def test_data_may_be_a_list_of_names(make_grid: MakeGrid) -> None:
+    cells = make_grid("recipes: [knn]\ndata: [digits, mnist]\n").cells
+    assert {(cell.data, cell.configs[-1]) for cell in cells} == {
+        ("digits", "data/digits.yaml"),
+        ("mnist", "data/mnist.yaml"),
+    }
 
 
 @pytest.mark.parametrize("count", [1, 3, 5, 40])
@@ -144,3 +165,13 @@ def test_every_value_of_a_shipped_grid_is_understood(name: str, tmp_path: Path) 
 
 def test_the_quick_grid_has_24_cells() -> None:
     assert len(read_grid("grids/quick.yaml").cells) == 24
+
+
+def test_names_with_spaces_stay_one_option_in_a_script_for_slurm(tmp_path: Path) -> None:
+    (tmp_path / "my grid.yaml").write_text("recipes: [knn]\n")
+    results = GridResults(read_grid(str(tmp_path / "my grid.yaml")), tmp_path / "all runs")
+    script = write_script(["cleanse", "bench"], results, Slurm())
+    assert script is not None
+    options = [line.removeprefix("#SBATCH ") for line in script.read_text().splitlines() if "#SBATCH" in line]
+    assert "--job-name=cleanse-my grid" in [shlex.split(option)[0] for option in options]
+    assert all(len(shlex.split(option)) == 1 for option in options)

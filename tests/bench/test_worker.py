@@ -75,6 +75,27 @@ def test_a_cell_whose_run_is_gone_is_run_again(make_grid: MakeGrid, tmp_path: Pa
     assert [cell.id for cell in results.left()] == [gone.id]
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        "[" * 50_000, "[1]", '{"status": "done"', '{"status": "done", "ended": "yesterday"}',
+        '{"status": "failed", "ended": 1e300}', '{"status": "failed", "seconds": 1' + "0" * 400 + "}",
+        '{"status": "failed", "sa": [1]}', '{"status": "failed", "sa": Infinity}',
+    ],
+    ids=["nested", "list", "torn", "time", "late", "huge", "list in it", "infinite"],
+)  # fmt: skip
+def test_a_row_that_is_damaged_or_a_strangers_is_that_of_a_missing_cell(
+    make_grid: MakeGrid, tmp_path: Path, row: str
+) -> None:
+    results = GridResults(make_grid(GRID), tmp_path)
+    cell = results.grid.cells[0]
+    results.write_failed(cell, "why", {})
+    assert results.status(cell) == "failed"
+    (results.folder / f"{cell.id}.json").write_text(row)
+    assert GridResults(results.grid, tmp_path).status(cell) == "missing"
+    assert len(GridResults(results.grid, tmp_path).table()) == len(results.grid.cells)
+
+
 def test_a_cell_that_fails_is_written_down_and_the_others_go_on(make_grid: MakeGrid, tmp_path: Path) -> None:
     results = GridResults(make_grid(GRID), tmp_path / "runs")
 
