@@ -75,7 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (ValueError, OSError) as error:
         if os.environ.get("CLEANSE_DEBUG"):
             raise
-        _stop(str(error) or type(error).__name__, 1)
+        from cleanse.utils.os_error import in_words
+
+        _stop((in_words(error) if isinstance(error, OSError) else str(error)) or type(error).__name__, 1)
 
 
 def _command(argv: list[str]) -> None:

@@ -15,7 +15,7 @@ from cleanse.engine.run_directory import RunDirectory
 from cleanse.engine.runner import is_rank_zero
 from cleanse.experiments.build import CleanseCLI
 from cleanse.experiments.messages import UsageError
-from cleanse.utils.files import atomic_write
+from cleanse.utils.files import atomic_write, check_new_file
 from cleanse.verdict import harmless
 from cleanse.views import ImageView
 
@@ -87,8 +87,7 @@ def predict(cli: CleanseCLI, images: str | None, out: str | None) -> Path | None
         name = re.sub(r"[^\w.-]+", "_", Path(images).resolve().name)
         default = directory.predictions.with_name(f"predictions-{name}.csv")
     target = default if out is None else Path(out)
-    if target.is_dir():
-        raise UsageError(f"--out is a file, but {str(target)!r} is a folder: name a file in it")
+    check_new_file(target)
     table = run.predict("test" if images is None else "pictures", model.model, view)  # type: ignore[arg-type]
     if is_rank_zero():
         for name, why in list(left_out.items())[:MOST_NAMED]:

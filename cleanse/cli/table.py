@@ -1,7 +1,6 @@
 """``cleanse table``: many runs as one table, mean and standard deviation over seeds."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from cleanse.engine.progress import quiet
 from cleanse.engine.run_directory import RunDirectory
 from cleanse.experiments.messages import UsageError
 from cleanse.report.runs_table import as_text, runs_table
-from cleanse.utils.files import atomic_write
+from cleanse.utils.files import atomic_write, check_new_file
 from cleanse.verdict import harmless
 
 ABOUT = """\
@@ -40,12 +39,12 @@ def table(argv: Sequence[str]) -> None:
     parser.add_argument("run", metavar="RUN", nargs="+", help="directories of runs, such as runs/*")
     parser.add_argument("--csv", metavar="FILE", help="write the figures as fractions, with <figure>_sd columns, too")
     arguments = parser.parse_args(list(argv))
+    if arguments.csv is not None:
+        check_new_file(arguments.csv, "--csv")
     quiet()
     runs = [run for run in map(RunDirectory, arguments.run) if run.is_run()]
     frame = runs_table(runs)
     if arguments.csv is not None:
-        if os.path.isdir(arguments.csv):
-            raise UsageError(f"--csv is a file, but {arguments.csv!r} is a folder: name a file in it")
         safe = frame.map(lambda cell: harmless(cell) if isinstance(cell, str) else cell)
         with atomic_write(Path(arguments.csv), "w", newline="", errors="surrogateescape") as file:
             safe.to_csv(file, index=False)

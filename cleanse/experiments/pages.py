@@ -9,11 +9,10 @@ from cleanse.data.base import ImageDataModule
 from cleanse.defenses import Defense
 from cleanse.engine.fingerprint import hash_of
 from cleanse.engine.run_directory import RunDirectory
-from cleanse.experiments.messages import UsageError
 from cleanse.experiments.rebuild import attacked_data_of, defense_of, open_run
 from cleanse.report.content import GALLERY, RunContent, with_attention, with_embedding, with_images
 from cleanse.report.page import make_page
-from cleanse.utils.files import atomic_write_text
+from cleanse.utils.files import atomic_write_text, check_new_file
 
 
 def report_runs(runs: Sequence[str | Path], out: str | Path | None = None, trust: bool = False) -> Path:
@@ -32,8 +31,8 @@ def report_runs(runs: Sequence[str | Path], out: str | Path | None = None, trust
         ValueError: damaged files in one, or ``out`` is a folder.
     """
     path = RunDirectory(runs[0]).report if out is None else Path(out)
-    if path.is_dir():
-        raise UsageError(f"--out is a file, but {str(path)!r} is a folder: name a file in it")
+    if out is not None:
+        check_new_file(path)
     page = make_page([read_run(run, len(runs) == 1, trust) for run in runs])
     atomic_write_text(path, page)
     return path

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from cleanse.utils.lock import Lock
+from cleanse.utils.usage_error import UsageError
 
 _MARK = ".made-by-cleanse"
 
@@ -52,10 +53,30 @@ def atomic_write(
             yield file
             file.flush()
             os.fsync(file.fileno())
-        aside.replace(path)
+        try:
+            aside.replace(path)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from None
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
+
+
+def check_new_file(path: str | Path, option: str = "--out") -> None:
+    """See before the work begins that a file can be written at its end.
+
+    Args:
+        path: of the file.
+        option: that names it.
+
+    Raises:
+        UsageError: it is a folder, or the folder that it would be in is not there.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise UsageError(f"{option} is a file, but {str(path)!r} is a folder: name a file in it")
+    if not path.parent.is_dir():
+        raise UsageError(f"{option}: there is no folder {str(path.parent)!r} to write {path.name!r} to: make it first")
 
 
 def atomic_write_text(path: str | Path, text: str, errors: str = "strict") -> None:

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from cleanse.utils.files import atomic_write, atomic_write_bytes, atomic_write_text, digest_of, new_folder
+from cleanse.utils.files import (
+    atomic_write,
+    atomic_write_bytes,
+    atomic_write_text,
+    check_new_file,
+    digest_of,
+    new_folder,
+)
+from cleanse.utils.usage_error import UsageError
 
 
 def test_the_file_holds_what_was_written(tmp_path: Path) -> None:
@@ -104,3 +112,22 @@ def test_an_error_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as error:
         atomic_write_text(tmp_path / "nowhere" / "a.csv", "x")
     assert error.value.filename == str(tmp_path / "nowhere" / "a.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("folder", "--csv is a file, but .*folder' is a folder"), ("none/a.csv", r"--csv: there is no folder .*none'")],
+)
+def test_a_file_that_could_not_be_written_is_refused_beforehand(tmp_path: Path, name: str, words: str) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UsageError, match=words):
+        check_new_file(tmp_path / name, "--csv")
+    check_new_file(tmp_path / "folder" / "a.csv", "--csv")
+
+
+def test_a_folder_where_a_file_belongs_is_named_as_the_caller_knows_it(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with pytest.raises(OSError, match=r"a'$") as error:
+        atomic_write_text(tmp_path / "a", "new")
+    assert error.value.filename == str(tmp_path / "a")
+    assert os.listdir(tmp_path) == ["a"]
