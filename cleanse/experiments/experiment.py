@@ -295,11 +295,14 @@ def _defend(setup: Setup, train: TrainingView) -> Found:
     before = set(run.seconds)  # what the attack trained
     outcome = _judge(setup, train)
     figures: Figures = dict.fromkeys((*CLASSIFIER, *DETECTION))
+    notes = outcome.notes
     warn_of_lost_classes(outcome.verdict, data.classes)
     if data.attack is not None:
         figures |= evaluate_verdict(outcome.verdict, data.truth)
-        figures |= _purity(outcome, train, data)
-    found = Found(_directory(setup, train), train, outcome.verdict, figures, _since(run, before), notes=outcome.notes)
+        purity = _purity(outcome, train, data)
+        figures |= purity
+        notes += _purity_in_words(purity)
+    found = Found(_directory(setup, train), train, outcome.verdict, figures, _since(run, before), notes=notes)
     _save(setup, found)
     if not setup.verdict_only:
         defense.model = outcome.model
@@ -322,10 +325,15 @@ def _purity(outcome: Outcome, train: TrainingView, data: ImageDataModule) -> Fig
     """``clean_purity``, the part of the training images that the recipe took for clean and that are not poisoned."""
     if outcome.clean is None:
         return {}
-    purity = clean_purity(torch.isin(train.rows, outcome.clean.rows), data.truth)
-    if purity is not None:
-        log.info("%.1f %% of the training images that were taken for clean are not poisoned", 100 * purity)
-    return {"clean_purity": purity}
+    return {"clean_purity": clean_purity(torch.isin(train.rows, outcome.clean.rows), data.truth)}
+
+
+def _purity_in_words(purity: Figures) -> tuple[str, ...]:
+    """A sentence for the summary; none where no training image was taken for clean."""
+    share = purity.get("clean_purity")
+    if share is None:
+        return ()
+    return (f"{share:.1%} of the training images that were taken for clean are not poisoned (as the attack tells).",)
 
 
 def _since(run: Runner, before: set[str]) -> dict[str, float]:

@@ -55,6 +55,7 @@ def test_reserved_images_are_handed_over_and_mark_the_results(runner: Runner) ->
     results = json.loads((experiment.directory / "results.json").read_text())
     assert results["given"] == "clean:3/class"
     assert results["clean_purity"] is None
+    assert "taken for clean" not in experiment.summary
     assert "Needs (clean:3/class)" in experiment.table
     assert "told more than images and labels: clean:3/class" in (experiment.directory / "report.html").read_text()
 
@@ -64,8 +65,11 @@ def test_certain_ones_are_nothing_given_and_their_purity_is_measured(runner: Run
     experiment = run_experiment(Setup(defense, data, runner, compare=[], report=False))
     assert experiment.results["given"] is None
     assert defense.seen.label.bincount(minlength=10).tolist() == [2] * 10
-    poisoned = data.truth.poisoned[defense.seen.rows]
-    assert experiment.results["clean_purity"] == pytest.approx(1 - float(poisoned.double().mean()))
+    purity = 1 - float(data.truth.poisoned[defense.seen.rows].double().mean())
+    assert 0 < purity < 1, "else the sentence may be a constant"
+    assert experiment.results["clean_purity"] == pytest.approx(purity)
+    sentence = f"{purity:.1%} of the training images that were taken for clean are not poisoned"
+    assert sentence in experiment.summary
 
 
 def test_a_recipe_that_needs_none_is_not_marked(runner: Runner) -> None:
