@@ -95,6 +95,7 @@ def test_arguments_out_of_range_are_refused(arguments: dict[str, Any], message: 
         recipe(**arguments)
 
 
+@pytest.mark.slow
 def test_it_isolates_poison_and_takes_the_backdoor_out_of_the_digits(runner: Runner) -> None:
     """With the quick preset's network, loss and steps; the undefended classifier obeys the trigger."""
     data = Digits(attack=BadNets(class_rate=0.1), batch_size=32, augment=[], seed=1)

@@ -104,6 +104,7 @@ def test_arguments_out_of_range_are_refused(arguments: dict[str, Any], message: 
         recipe(**arguments)
 
 
+@pytest.mark.slow
 def test_on_digits_the_attack_works_and_the_defense_helps(runner: Runner) -> None:
     data = Digits(attack=BadNets(pattern="noise", target=5, count=40), batch_size=32, augment=[], seed=0)
     defense = ActivationClustering(network=SmallCNN, epochs=20, milestones=[15])

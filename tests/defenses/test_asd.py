@@ -135,6 +135,7 @@ def test_without_clean_images_it_says_how_to_come_by_them(runner: Runner) -> Non
         ASD(**UNUSUAL).cleanse(digits(None).training_view(), runner, None)
 
 
+@pytest.mark.slow
 def test_it_takes_the_backdoor_out_of_the_digits(runner: Runner) -> None:
     """The undefended classifier obeys the trigger, ASD's does not."""
     data = digits(8, attack=BadNets(class_rate=0.1), limit_train=700, augment=[], seed=1)

@@ -135,6 +135,7 @@ def test_data_without_any_label_are_refused(view: TrainingView, runner: Runner) 
         DBD(**UNUSUAL).cleanse(view.unlabeled(), runner)
 
 
+@pytest.mark.slow
 def test_it_takes_the_backdoor_out_of_the_digits(runner: Runner) -> None:
     """The undefended classifier obeys the trigger, DBD's hardly does; trained so briefly, it knows fewer digits."""
     data = Digits(attack=BadNets(class_rate=0.1), limit_train=700, batch_size=32, augment=[], seed=1)

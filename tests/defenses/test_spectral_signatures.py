@@ -82,6 +82,7 @@ def test_a_target_that_is_no_class_is_refused(view: TrainingView, recording: Any
         recipe(target=10).cleanse(view, recording())
 
 
+@pytest.mark.slow
 def test_on_digits_the_attack_works_and_the_defense_does_not_help(runner: Runner) -> None:
     """As the README says: without 15 % of every class enough poison is left for the attack."""
     data = Digits(attack=BadNets(pattern="noise", target=5, count=20), batch_size=32, augment=[], seed=0)
