@@ -3,8 +3,11 @@
 from typing import Any
 
 import pytest
+import torch
 
 from cleanse.defenses import ContrastiveFilter, FlowRelabel, NoDefense, Oracle
+from cleanse.defenses.lost_classes import warn_of_lost_classes
+from cleanse.verdict import Verdict
 
 
 @pytest.mark.parametrize(
@@ -25,3 +28,9 @@ def test_nothing_is_trained_for_zero_epochs_and_nothing_silently_for_another_num
     """Before anything is trained."""
     with pytest.raises(ValueError, match=f"{argument} is at least 1, not 0"):
         recipe(**{argument: 0})
+
+
+def test_a_class_of_one_image_that_is_kept_is_not_lost() -> None:
+    label = torch.tensor([0, 0, 0, 1, 2, 2])
+    keep = torch.tensor([True, True, False, True, True, False])
+    assert warn_of_lost_classes(Verdict.keep_mask("abcdef", label, keep), ["cat", "dog", "owl"]) == ["owl"]
