@@ -87,6 +87,7 @@ RESULTS = {
     "a list": "[1]",
     "not flat": '{"sa": {"of": 1}}',
     "nested without end": "[" * 100_000,
+    "a number without end": '{"sa": 1' + "0" * 400 + "}",
     "too large": '{"sa": "' + "x" * 5_000_000 + '"}',
 }
 
