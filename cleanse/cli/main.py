@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from cleanse.engine.slurm import check_tasks, requeue_on_signal
+from cleanse.engine.slurm import be_alone, check_tasks, requeue_on_signal
 from cleanse.version import __version__
 
 HELP = """\
@@ -63,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             first_look(argv)
         if argv[0] in ("check", "fit", "test", "predict"):
             check_tasks()
+        if argv[0] in ("export", "import", "poison", "report", "table"):
+            be_alone(argv[0])
         _command(argv)
         sys.stdout.flush()
     except BrokenPipeError:  # whoever reads standard output has seen enough, as head does

@@ -8,6 +8,9 @@ from types import FrameType
 
 log = logging.getLogger("cleanse")
 
+STEP = {"SLURM_STEP_ID", "SLURM_STEPID"}
+"""One of them is there where srun has started the process."""
+
 
 def rank() -> int:
     """Which process this is, by what torchrun, Slurm or Lightning's own launcher has put into the environment.
@@ -28,7 +31,7 @@ def check_tasks() -> None:
     tasks = os.environ.get("SLURM_NTASKS", "1")
     if not tasks.isdigit() or int(tasks) < 2 or os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive"):
         return
-    if not ({"SLURM_STEP_ID", "SLURM_STEPID"} & os.environ.keys()):
+    if not (STEP & os.environ.keys()):
         raise ValueError(
             f"this Slurm job has {tasks} tasks, but only one was started: put srun before the command, or ask for one "
             "task (--ntasks-per-node=1)"
@@ -38,6 +41,27 @@ def check_tasks() -> None:
             f"this Slurm job asks for {tasks} tasks by -n or --ntasks: give their number on each node instead "
             f"(--ntasks-per-node={tasks} on one node), and as many --trainer.devices"
         )
+
+
+def be_alone(command: str) -> None:
+    """Let a command of one process run in a job of several tasks, such as after ``srun cleanse fit`` in its script.
+
+    Lightning would take this process for one of them and refuse.
+
+    Args:
+        command: its name.
+
+    Raises:
+        ValueError: several tasks were started, which would all write the same.
+    """
+    tasks = os.environ.get("SLURM_NTASKS", "1")
+    if not tasks.isdigit() or int(tasks) < 2:
+        return
+    if STEP & os.environ.keys():
+        raise ValueError(
+            f"cleanse {command} runs in one process, but srun has started {tasks}: leave srun out, or say srun --ntasks=1"
+        )
+    del os.environ["SLURM_NTASKS"]
 
 
 def requeue_on_signal() -> None:

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from lightning.pytorch import Trainer
 
-from cleanse.engine.slurm import check_tasks, rank
+from cleanse.engine.slurm import be_alone, check_tasks, rank
 
 
 @pytest.fixture
@@ -50,6 +51,21 @@ def test_other_jobs_are_left_alone(job: pytest.MonkeyPatch, environment: dict[st
     for name, value in environment.items():
         job.setenv(name, value)
     check_tasks()
+
+
+def test_a_command_of_one_process_runs_in_a_job_of_several_tasks(job: pytest.MonkeyPatch) -> None:
+    """``cleanse poison`` after ``srun cleanse fit``; Lightning would refuse a Trainer of one device."""
+    job.setenv("SLURM_NTASKS", "2")
+    job.setenv("SLURM_JOB_NAME", "job")
+    be_alone("poison")
+    assert Trainer(accelerator="cpu", devices=1, logger=False, enable_checkpointing=False).world_size == 1
+
+
+def test_several_processes_of_a_command_of_one_are_refused(job: pytest.MonkeyPatch) -> None:
+    job.setenv("SLURM_NTASKS", "2")
+    job.setenv("SLURM_STEP_ID", "0")
+    with pytest.raises(ValueError, match="cleanse export runs in one process, but srun has started 2"):
+        be_alone("export")
 
 
 @pytest.mark.parametrize(
