@@ -7,6 +7,7 @@ import pytest
 import torch
 import yaml
 
+from cleanse.data import Digits
 from cleanse.data.base import ImageDataModule, Images
 from cleanse.defenses import ContrastiveFilter
 from cleanse.experiments.build import build
@@ -20,10 +21,23 @@ SHORT: dict[str, dict[str, Any]] = {
         "model.passes": 1, "model.rounds": 2, "model.self_training_epochs": 1, "model.voter_epochs": 1,
         "model.epochs_per_iteration": [1, 1],
     },
+    "abl.yaml": {"model.isolation_epochs": 1, "model.tune_epochs": 1, "model.isolation": 0.1},
+    "nad.yaml": {
+        "data.reserve_clean": 1, "model.teacher_epochs": 1, "model.distill_epochs": 1, "model.distill_batch_size": 8
+    },
+    "dbd.yaml": {
+        "model.pretrain_epochs": 1, "model.pretrain_batch_size": 16, "model.head_epochs": 1,
+        "model.mixmatch_epochs": 1, "model.mixmatch_batch_size": 8, "model.iterations": 2,
+    },
+    "asd.yaml": {
+        "data.reserve_clean": 1, "model.mixmatch_epochs": 2, "model.by_class_epochs": 1, "model.meta_from": 1,
+        "model.mixmatch_batch_size": 8, "model.iterations": 2,
+    },
     "self_training.yaml": {"model.teacher_epochs": 1, "model.iteration_epochs": 1, "model.iterations": 2},
 }  # fmt: skip
 RATE = {"size": 3, "target": 0, "class_rate": 0.2, "poison_rate": None, "count": None}
-RECIPES = (*CLASSIFIERS, "ispl.yaml", "self_training.yaml")
+BASELINES = ("activation_clustering.yaml", "spectral_signatures.yaml", "abl.yaml", "nad.yaml", "dbd.yaml", "asd.yaml")
+RECIPES = (*CLASSIFIERS, *BASELINES, "ispl.yaml", "self_training.yaml")
 
 
 class Stripes(ImageDataModule):
@@ -74,6 +88,18 @@ def test_nothing_is_pretrained(recipe: str, tmp_path: Path) -> None:
     stages = {path.parent.name.rpartition("-")[0] for path in (tmp_path / "runs").glob("*/stage.json")}
     assert stages & {"simclr", "supcon", "probe"} == set()
     assert {"embed", "classifier"} <= stages
+
+
+@pytest.mark.parametrize(("recipe", "most"), [("dbd.yaml", 30), ("asd.yaml", 20)])
+def test_no_recipe_takes_the_papers_hundreds_of_epochs(recipe: str, most: float) -> None:
+    """The work of its trainings on 10,000 images, counted in those of the classifier's ten epochs."""
+    data = Digits(limit_train=100, reserve_clean=1).training_view()
+    tenfold = TrainingView(data.source, data.rows.repeat(112)[:10_000], data.label.repeat(112)[:10_000])
+    defense = configured(recipe).defense
+    planned = defense.plan_verdict(tenfold) or []
+    views = {"simclr": 2}
+    work = sum(stage.work * views.get(stage.name, 1) for stage in planned)
+    assert 2 < work / (10 * len(tenfold)) < most
 
 
 def configured(*names: str) -> Any:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from torch import nn
+
 from cleanse.defenses.base import Outcome
 from cleanse.defenses.clean_images import CleanImagesDefense
 from cleanse.engine.plan import Planned
@@ -36,6 +38,7 @@ class NAD(CleanImagesDefense):
         distill_milestones: its epochs at which the learning rate is multiplied by ``gamma``; (2,).
         distill_batch_size: of both, over all processes; 64.
         distill_weight_decay: of both; 1e-4.
+        augment: of both, in order; None for the data's. Without any, the backdoor stays (docs/results.md).
         **kwargs: the other arguments of `CleanImagesDefense` and `Defense`; ``epochs`` and the rest are those of the
             training on the data as they are.
 
@@ -53,6 +56,7 @@ class NAD(CleanImagesDefense):
         distill_milestones: Sequence[int] = (2,),
         distill_batch_size: int = 64,
         distill_weight_decay: float = 1e-4,
+        augment: list[nn.Module] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -69,6 +73,7 @@ class NAD(CleanImagesDefense):
         self.distill_milestones = tuple(distill_milestones)
         self.distill_batch_size = distill_batch_size
         self.distill_weight_decay = distill_weight_decay
+        self.augment = augment
 
     @property
     def title(self) -> str:
@@ -80,7 +85,7 @@ class NAD(CleanImagesDefense):
             return None
         view = train.subset(train.labeled)
         attacked = self.plan_classifier(view)
-        build, few = self._phase(train), view.with_batch_size(self.distill_batch_size)
+        build, few = self._phase(train), self._few(view)
         shared: dict[str, Any] = {"data": few, "images": self.most_clean_images(train), "most": True}
         teacher = Planned("teacher", build, epochs=self.teacher_epochs, **shared)
         student = Planned("student", build, epochs=self.distill_epochs, **shared)
@@ -93,7 +98,7 @@ class NAD(CleanImagesDefense):
 
     def cleanse(self, train: TrainingView, run: Runner, reserved: TrainingView | None) -> Outcome:  # type: ignore[override]
         self._phase(train)()  # before anything is trained: the network has its three maps
-        clean = self.clean_images(train, run, reserved).with_batch_size(self.distill_batch_size)
+        clean = self._few(self.clean_images(train, run, reserved))
         labeled = train.subset(train.labeled)
         # the network as the data make it
         attacked = self.classify(labeled, run)
@@ -112,6 +117,11 @@ class NAD(CleanImagesDefense):
         reasons = [""] * len(labeled)
         verdict = Verdict.of_labeled(train.id, train.label, train.labeled, labeled.label, before - after, reasons)
         return Outcome(verdict, student, clean=clean)
+
+    def _few(self, clean: TrainingView) -> TrainingView:
+        """Clean images in the batches and with the augmentation of fine-tuning and distillation."""
+        view = clean.with_batch_size(self.distill_batch_size)
+        return view if self.augment is None else view.augmented_by(self.augment)
 
     def _phase(self, train: TrainingView, **arguments: Any) -> "partial[AttentionDistillation]":
         shared = {

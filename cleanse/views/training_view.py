@@ -1,9 +1,10 @@
 """A training set as the defender gets it."""
 
+from collections.abc import Sequence
 from typing import Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cleanse.verdict import Verdict
 from cleanse.views.image_view import ImageView
@@ -61,4 +62,8 @@ class TrainingView(ImageView):
 
     def plain(self) -> Self:
         """The same without augmentation, for modules that make their own views."""
-        return type(self)(self.source, self.rows, self.label, (), self.batch_size, self.seed)
+        return self.augmented_by(())
+
+    def augmented_by(self, augment: Sequence[nn.Module]) -> Self:
+        """The same with another augmentation for training."""
+        return type(self)(self.source, self.rows, self.label, augment, self.batch_size, self.seed)

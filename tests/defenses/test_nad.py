@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from cleanse.attacks import BadNets
+from cleanse.augment import PadCrop
 from cleanse.data import Digits
 from cleanse.defenses import NAD
 from cleanse.engine.runner import Runner
@@ -52,6 +53,21 @@ def test_both_begin_with_the_backdoored_network(data: Digits, recording: Any) ->
     attacked = run["classifier"].module.state_dict()
     for name in ("teacher", "student"):
         assert all(torch.equal(value, attacked[key]) for key, value in run[name].module.state_dict().items())
+
+
+@pytest.mark.parametrize("augment", [None, [], [PadCrop(2)]], ids=["the data's", "none", "its own"])
+def test_the_images_it_repairs_with_have_an_augmentation_of_their_own(
+    data: Digits, recording: Any, augment: list[torch.nn.Module] | None
+) -> None:
+    train = data.training_view()
+    run, defense = recording(**tables(len(train))), recipe(augment=augment)
+    defense.cleanse(train, run, data.reserved_view())
+    own = train.augment if augment is None else tuple(augment)
+    assert train.augment
+    assert run["classifier"].data.augment == train.augment
+    assert run["teacher"].data.augment == run["student"].data.augment == own
+    planned = {stage.name: stage.data.augment for stage in defense.plan_verdict(train) or ()}
+    assert planned["teacher"] == planned["student"] == own
 
 
 def test_every_image_is_kept_and_the_score_is_what_its_label_has_lost(data: Digits, recording: Any) -> None:
