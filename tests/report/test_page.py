@@ -80,6 +80,14 @@ def test_hostile_names_stay_text(runs: int) -> None:
 
 
 @pytest.mark.parametrize("runs", [1, 2])
+def test_every_table_scrolls_within_a_box_of_its_own(runs: int) -> None:
+    """A box is also that of the hidden words in it, which are placed and would widen the page from outside."""
+    page = make_page([content()] * runs)
+    assert page.count("<table") == len(re.findall(r'<div class="scroll[^>]*><table', page)) > 0
+    assert re.search(r"\.scroll \{[^}]*overflow-x: auto;[^}]*position: relative;", page)
+
+
+@pytest.mark.parametrize("runs", [1, 2])
 def test_the_page_loads_nothing_and_is_well_marked_up(runs: int) -> None:
     tags = Tags(make_page([content()] * runs))
     for _, name, value in tags.attributes:
@@ -198,8 +206,9 @@ WRAPPER = """<!DOCTYPE html><iframe id="f" src="report.html" style="width:{width
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs headless Chromium")
 @pytest.mark.parametrize("width", [390, 1280])
-def test_chromium_opens_it_and_nothing_sticks_out(tmp_path: Path, width: int) -> None:
-    (tmp_path / "report.html").write_text(make_page([content()]), encoding="utf-8")
+@pytest.mark.parametrize("runs", [1, 2])
+def test_chromium_opens_it_and_nothing_sticks_out(tmp_path: Path, runs: int, width: int) -> None:
+    (tmp_path / "report.html").write_text(make_page([content()] * runs), encoding="utf-8")
     (tmp_path / "wrapper.html").write_text(WRAPPER.format(width=width), encoding="utf-8")
     done = subprocess.run(
         [
