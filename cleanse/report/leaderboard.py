@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cleanse.report.detection_figures import without_detection
 from cleanse.report.leaderboard_chart import small_multiples
 from cleanse.utils.text import readable
 from cleanse.version import __version__
@@ -45,7 +46,8 @@ def leaderboard(table: "pd.DataFrame") -> list[dict[str, Any]]:
         row: dict[str, Any] = dict(zip(WHAT, key, strict=True))
         row["cells"] = {name: int((own["status"] == name).sum()) for name in ("done", "failed", "missing")}
         row["given"] = ", ".join(sorted({text for text in done["given"] if text}))
-        row |= {name: _spread(done[name]) for name in FIGURES}
+        spreads = {name: _spread(done[name]) for name in FIGURES}
+        row |= without_detection(row["recipe"], spreads, (math.nan, math.nan, 0))
         published = {name: own[f"published_{name}"].mean() for name in COMPARED}
         row["published"] = {name: float(v) for name, v in published.items() if not math.isnan(v)}
         row["difference"] = {name: row[name][0] - v for name, v in row["published"].items()}
@@ -130,7 +132,7 @@ def _plain_table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[lis
             published = row["published"].get(name)
             text = "" if published is None else f"{100 * published:.2f}"
             line.append(text if not text or not row[name][2] else f"{text} ({100 * row['difference'][name]:+.1f})")
-        lines.append(line)
+        lines.append([cell or "-" for cell in line])
     return heading, lines
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cleanse.engine.run_directory import RunDirectory
+from cleanse.report.detection_figures import without_detection
 from cleanse.utils.text import readable
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def _row(run: RunDirectory) -> dict[str, Any] | None:
     poisoned, every = _number(results.get("poisoned")), _number(results.get("train_images"))
     rate = None if poisoned is None or not every else round(poisoned / every, 4)
     what = {k: None if results.get(k) is None else readable(str(results[k]), 60) for k in WHAT}
+    results = without_detection(results.get("recipe"), results, None)
     return {**what, "poison_rate": rate, "results": results, "arguments": dict(_arguments(config))}
 
 

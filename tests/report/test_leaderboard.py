@@ -60,6 +60,17 @@ def test_markdown_and_latex_escape_names(table: pd.DataFrame) -> None:
     assert "a\\_b|c &" in as_latex(table)
 
 
+def test_what_detects_nothing_has_no_figures_of_detection_and_stands_last(table: pd.DataFrame) -> None:
+    """Its verdict keeps every image, which would be the lowest FPR of all."""
+    given = table.assign(tpr=[0.9, 0.9, 0.0, NAN, NAN], fpr=[0.1, 0.3, 0.0, NAN, NAN], auroc=[0.9, 0.9, 0.5, NAN, NAN])
+    knn, none, _ = leaderboard(given)
+    assert knn["fpr"][0] == pytest.approx(0.2)
+    assert [none[name][2] for name in ("sa", "tpr", "fpr", "auroc")] == [1, 0, 0, 0]
+    assert "| none | badnets | digits | 10 | 1, 1 missing | 95.0 | 100.0 | - | - | - |" in as_markdown(given)
+    page = leaderboard_page(given, "mine")
+    assert '<td data-key="">-</td>' in page.split("none</td>")[1].split("</tr>")[0]  # what has no key is sorted last
+
+
 def test_a_published_figure_and_the_difference_stand_right_beside_ours(table: pd.DataFrame) -> None:
     page = leaderboard_page(table, "mine")
     headings = re.findall(r'<button type="button">(.*?)</button>', page)

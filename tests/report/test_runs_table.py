@@ -53,6 +53,14 @@ def test_seeds_are_one_row_and_what_differs_besides_is_a_column(runs: list[RunDi
     assert frame["poison_rate"].tolist() == [0.02] * 3
 
 
+def test_what_detects_nothing_has_no_figures_of_detection(tmp_path: Path) -> None:
+    rates = {"tpr": 0.0, "fpr": 0.0, "auroc": 0.5}
+    runs = [made(tmp_path, name, 0, 0.5, recipe=name, **rates) for name in ("knn", "none", "supcon")]
+    knn, none, supcon = as_text(runs_table(runs)).splitlines()[1:]
+    assert knn.split()[-4:] == ["0.0", "0.0", "50.0", "2.0"]
+    assert none.split()[-4:] == supcon.split()[-4:] == ["-", "-", "-", "2.0"]
+
+
 def test_what_a_recipe_was_told_is_a_column(runs: list[RunDirectory], tmp_path: Path) -> None:
     told = made(tmp_path, "e", 0, 0.5, recipe="nad", given="clean:10/class", clean_purity=0.75)
     frame = runs_table([*runs, told]).set_index("recipe")
