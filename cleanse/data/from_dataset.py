@@ -320,10 +320,9 @@ def _labels_of(labels: Any, part: str) -> list[Any]:
         ValueError: see `plain_labels`.
     """
     try:
-        values = plain_labels(labels)
+        return plain_labels(labels)
     except ValueError as error:
         raise ValueError(f"{part}: {error}") from error
-    return [str(value) if isinstance(value, float) else value for value in values]
 
 
 def _one_line(error: Exception) -> str:

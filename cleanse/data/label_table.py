@@ -77,7 +77,7 @@ def read_labels(path: str, file_column: str | None = None, label_column: str | N
         label_column: name of the column with the class; None to find it.
 
     Raises:
-        ValueError: not a table, or a column that is missing or cannot be found.
+        ValueError: not a table, a column that is missing or cannot be found, or labels that are fractions.
     """
     columns, values = _read(path)
     if not values:
@@ -122,6 +122,11 @@ def read_labels(path: str, file_column: str | None = None, label_column: str | N
         labels = [columns[next(i for i in rest if row[i].lower() in _ONES)] for row in values]
     else:
         labels = _labels([row[columns.index(str(label_column))] for row in values])
+        if fraction := _fraction_among_numbers(labels):
+            raise ValueError(
+                f"labels: the column {label_column!r} of {path!r} has fractions, such as {fraction}, which are no"
+                " classes: name a column of classes with label_column, or write each class as a word or a whole number"
+            )
     rows = []
     for row, label in zip(values, labels, strict=True):
         names = tuple(row[columns.index(c)] for c in files)
@@ -174,6 +179,20 @@ def _labels(cells: Sequence[str]) -> list[str]:
     if all(not name or re.fullmatch(r"[+-]?[0-9]{1,18}(\.[0-9]*)?", name) for name in names):
         names = [re.sub(r"\.0*$", "", name) for name in names]
     return names
+
+
+def _fraction_among_numbers(labels: Sequence[str]) -> str:
+    """The first label that is a fraction where all are numbers, as the targets of a regression are; empty for none.
+
+    >>> _fraction_among_numbers(["1", "0.5"]), _fraction_among_numbers(["1", "", "3"])
+    ('0.5', '')
+    >>> _fraction_among_numbers(["0.5", "cat"])  # a name that looks like a number
+    ''
+    """
+    numbers = [label for label in labels if label]
+    if not all(re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", label.lower()) for label in numbers):
+        return ""
+    return next((label for label in numbers if not float(label).is_integer()), "")
 
 
 _ZEROS, _ONES = frozenset(("0", "0.0", "false")), frozenset(("1", "1.0", "true"))

@@ -10,17 +10,18 @@ _MISSING = frozenset(("NAType", "NaTType", "MaskedConstant"))
 def plain_labels(labels: Any) -> list[Any]:
     """Labels as plain Python values: whole numbers, names, and None where there is none (D360).
 
-    Numbers that are not whole stay floats, booleans become the names ``True`` and ``False``.
+    Booleans become the names ``True`` and ``False``, and beside names a number that is not whole becomes one, too.
 
     Args:
         labels: one for each image, as a list, array, series or tensor of any type; a column (n, 1) will do.
 
     Raises:
-        ValueError: anything else, such as a mapping, a row of numbers for each image, or one long text.
+        ValueError: anything else, such as a mapping, a row of numbers for each image, one long text, or fractions,
+            which are no classes where all labels are numbers (D362).
 
     >>> import numpy as np
-    >>> plain_labels(np.array([[1.0], [np.nan], [0.5]])), plain_labels(["cat", "", None, b"dog"])
-    ([1, None, 0.5], ['cat', None, None, 'dog'])
+    >>> plain_labels(np.array([[1.0], [np.nan], [3.0]])), plain_labels(["cat", "", None, b"dog", 0.5])
+    ([1, None, 3], ['cat', None, None, 'dog', '0.5'])
     """
     if hasattr(labels, "detach"):  # a tensor, also of a type that NumPy does not have
         labels = labels.detach().cpu()
@@ -36,7 +37,14 @@ def plain_labels(labels: Any) -> list[Any]:
     values = labels.tolist() if hasattr(labels, "tolist") else list(labels)
     if not isinstance(values, list):
         raise ValueError(f"labels are (n,), one for each row, not {shape}")
-    return [plain_label(value) for value in values]
+    plain = [plain_label(value) for value in values]
+    fraction = next((value for value in plain if isinstance(value, float)), None)
+    if fraction is not None and not any(isinstance(value, str) for value in plain):
+        raise ValueError(
+            f"labels are whole numbers or names, but {fraction} is a fraction, as the targets of a regression are: give"
+            " each image the number or the name of its class"
+        )
+    return [str(value) if isinstance(value, float) else value for value in plain]
 
 
 def plain_label(value: Any) -> int | float | str | None:

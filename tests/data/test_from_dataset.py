@@ -204,6 +204,7 @@ class Broken(Pairs):
         pytest.param((PIXELS, None), "not NoneType", id="no labels"),
         pytest.param((PIXELS, {i: 0 for i in range(6)}), "not dict", id="labels by number"),
         pytest.param((PIXELS, np.eye(2)[[0, 1] * 3]), "one for each row", id="one-hot"),
+        pytest.param((PIXELS, np.array([0.5, 1, 1.7] * 2)), "0.5 is a fraction", id="fractions"),
         pytest.param((PIXELS, [None] * 6), "no image has a label", id="all missing"),
         pytest.param((PIXELS, [0, 1]), "6 images but 2 labels", id="lengths"),
         pytest.param((EXPECTED.float() - 99, [0, 1] * 3), "leave the normalization out", id="normalized"),

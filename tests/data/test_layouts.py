@@ -648,6 +648,19 @@ def test_whole_numbers_are_one_class_however_they_are_written(tmp_path: Path) ->
     assert understood(tmp_path, "t.csv", text)[:2] == (("9", "10"), [0, 0, 1])
 
 
+@pytest.mark.parametrize("fraction", ["0.5", "-1.7", ".1", "1e-3", "2.50"])
+def test_fractions_are_no_classes(fraction: str, tmp_path: Path) -> None:
+    """As the targets of a regression: a class for each value would be no set to cleanse."""
+    text = f"file_name,label\n0.png,9\n1.png,10.0\n2.png,{fraction}\n3.png,nan\n"
+    with pytest.raises(ValueError, match=f"the column 'label' of .* has fractions, such as {fraction}"):
+        understood(tmp_path, "t.csv", text)
+
+
+def test_a_name_may_look_like_a_fraction(tmp_path: Path) -> None:
+    text = "file_name,label\n0.png,1.5\n1.png,cat\n2.png,1.5\n3.png,cat\n"
+    assert understood(tmp_path, "t.csv", text)[0] == ("1.5", "cat")
+
+
 def test_a_line_sign_in_a_label_does_not_end_the_line(tmp_path: Path) -> None:
     rows = [{"file_name": f"{i}.png", "label": "a\u2028" + "xy"[i % 2]} for i in range(4)]
     text = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
