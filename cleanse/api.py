@@ -17,6 +17,7 @@ from cleanse.engine.runner import Runner
 from cleanse.experiments.build import build
 from cleanse.experiments.experiment import Experiment, Setup, run_experiment
 from cleanse.utils.configs import CONFIGS, shipped
+from cleanse.utils.not_a_folder import not_a_folder
 
 log = logging.getLogger("cleanse")
 
@@ -55,8 +56,8 @@ def cleanse_folder(
     Raises:
         ValueError: there is no such recipe, folder or argument, or the images cannot be used.
     """
-    if not Path(folder).is_dir():
-        raise ValueError(f"folder: there is no directory {str(folder)!r}; give one with a folder of images per class")
+    if why := not_a_folder(os.fspath(folder)):
+        raise ValueError(why)
     configs = [_config_of(recipe), *(["quick.yaml"] if quick else []), "data/folder.yaml"]
     values = {
         "data.root": str(folder), "data.size": size, "seed_everything": seed, "root": str(root), "trainer.devices": 1,

@@ -72,7 +72,7 @@ def test_values_of_every_kind_are_overridden(photos: Path) -> None:
 def test_a_wrong_argument_is_a_value_error(photos: Path) -> None:
     with pytest.raises(ValueError, match=r"recipe is one of abl, .*knn, knn_energy, nad, none, .* not 'kmm'"):
         cleanse.cleanse_folder(photos, recipe="kmm")
-    with pytest.raises(ValueError, match="there is no directory 'fotos'"):
+    with pytest.raises(ValueError, match="there is no folder 'fotos'"):
         cleanse.cleanse_folder("fotos")
     with pytest.raises(ValueError, match=r"no argument.*epoch"):
         cleanse.cleanse_folder(photos, overrides={"model.epoch": 1})

@@ -4,7 +4,9 @@ import os
 from collections.abc import Sequence
 from difflib import get_close_matches
 
+from cleanse.utils.not_a_folder import not_a_folder
 from cleanse.utils.usage_error import UsageError
+from cleanse.utils.usual_names import usual_name
 
 SECTIONS = (
     "model", "data", "trainer", "config", "root", "compare", "watch", "baseline", "verdict_only", "report", "threads",
@@ -61,49 +63,55 @@ def read_options(argv: Sequence[str]) -> tuple[str, list[str]]:
     ('.', ['--root=runs'])
     """
     folders, rest, train = list[str](), list[str](), False
-    words = iter(argv)
-    for word in words:
+    words = list(argv)
+    while words:
+        word = words.pop(0)
+        name, equals, value = word.partition("=")
         if word == "--train":
             train = True
-        elif word == "--out" or word.startswith("--out="):
-            root = word.partition("=")[2] or next(words, "")
+        elif name == "--out":
+            root = value or (words.pop(0) if words else "")
             if not root:
                 raise UsageError("--out is a directory for runs: --out DIR")
             rest += [f"--root={root}"]
-        elif why := _no_option(word):
+        elif why := _no_option(name, value if equals else next(iter(words), "")):
             raise UsageError(why)
         elif not word.startswith("-") and not folders:
             folders.append(word)
-        elif word.startswith("--") and "=" not in word:
+        elif word.startswith("--") and not equals:
             rest.append(word)
-            rest += [value for value in [next(words, None)] if value is not None]
+            rest += [words.pop(0)] if words else []
         else:
             rest.append(word)
     if not folders:
-        raise UsageError("say which folder of images to check: cleanse check FOLDER")
-    if not os.path.isdir(folders[0]):
+        values = [value for word in rest for value in word.split("=") if os.path.isdir(value)]
         raise UsageError(
-            f"there is no folder {folders[0]!r}: cleanse check takes a folder with one folder of images per class"
+            f"say which folder of images to check, without an option: cleanse check {next(iter(values), 'FOLDER')}"
         )
+    if why := not_a_folder(folders[0]):
+        raise UsageError(why)
     verdict_only = [] if train else ["--verdict_only=true"]
     return folders[0], [*verdict_only, *rest]
 
 
-def _no_option(word: str) -> str:
+def _no_option(name: str, value: str) -> str:
     """What is wrong with an option that neither the check nor `cleanse fit` has; empty for any other word.
 
-    >>> _no_option("--output=x")
-    'there is no option --output: did you mean --out? see cleanse check --help'
-    >>> _no_option("--root=x"), _no_option("--model.lr"), _no_option("photos"), _no_option("--")
+    >>> _no_option("--output", "x")
+    'there is no option --output: did you mean --out x? see cleanse check --help'
+    >>> _no_option("--root", "x"), _no_option("--model.lr", "1"), _no_option("photos", ""), _no_option("--", "")
     ('', '', '', '')
     """
-    name = word.partition("=")[0]
     first, dot, rest = name.lstrip("-").partition(".")
-    if not name.startswith("--") or not first or first.rstrip("+") in SECTIONS:
+    if not name.startswith("-") or not first or first.rstrip("+") in SECTIONS or name in ("-c", "-h"):
         return ""
+    meant = "" if dot else usual_name(name, "" if value.startswith("-") else value, ("out", *SECTIONS))
     own = [] if dot else get_close_matches(name, ["--out", "--train"], n=1, cutoff=0.75)
     near = own or [f"--{found}{dot}{rest}" for found in get_close_matches(first, SECTIONS, n=1, cutoff=0.75)]
-    meant = f"did you mean {near[0]}? " if near else ""
-    if not near and not dot:
+    if not meant and near:
+        meant = f"did you mean {near[0]}? "
+    if not meant and not dot:
         meant = f"did you mean --model.{first}, --data.{first} or --trainer.{first}? "
+    if "--data.root" in meant:
+        meant = "the folder is given without an option, as in cleanse check FOLDER; "
     return f"there is no option {name}: {meant}see cleanse check --help"

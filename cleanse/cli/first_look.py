@@ -4,8 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cleanse.cli.check import read_options
-from cleanse.cli.parsers import bench_parser, export_parser, leaderboard_parser, report_parser
+from cleanse.cli.parsers import (
+    bench_parser,
+    export_parser,
+    leaderboard_parser,
+    report_parser,
+    stages_parser,
+    table_parser,
+)
 from cleanse.utils.configs import find_config
+from cleanse.utils.not_a_folder import not_a_folder
 from cleanse.utils.suggest import did_you_mean
 from cleanse.utils.usage_error import UsageError
 
@@ -28,6 +36,8 @@ def first_look(argv: Sequence[str]) -> None:
     if command not in COMMANDS:
         if Path(command).is_dir():
             raise UsageError(_of_folder(command))
+        if Path(command).exists() or "://" in command:
+            raise UsageError(f"{not_a_folder(command)}: cleanse check FOLDER")
         raise UsageError(
             f"there is no command {command!r}: {did_you_mean(command, COMMANDS)}there are {', '.join(COMMANDS)}"
         )
@@ -39,6 +49,10 @@ def first_look(argv: Sequence[str]) -> None:
         report_parser().parse_args(words)
     elif command == "export":
         export_parser().parse_args(words)
+    elif command == "stages":
+        stages_parser().parse_args(words)
+    elif command == "table":
+        table_parser().parse_args(words)
     elif command == "bench" and words[:1] == ["report"]:
         find_config(leaderboard_parser().parse_args(words[1:]).grid)
     elif command == "bench":

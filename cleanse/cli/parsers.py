@@ -1,11 +1,16 @@
 """The options of the commands that have a parser of their own; nothing heavy is imported to read them."""
 
 import argparse
-from typing import Literal, NoReturn, get_args
+import re
+from collections.abc import Sequence
+from typing import Any, Literal, NoReturn, get_args
 
 from cleanse.bench.timing import TIMING
 from cleanse.cli.own_classes import TRUST, TRUST_HELP
+from cleanse.utils.expected import expected
+from cleanse.utils.suggest import did_you_mean
 from cleanse.utils.usage_error import UsageError
+from cleanse.utils.usual_names import usual_name
 
 Mode = Literal["copy", "hardlink", "symlink", "csv"]
 """What `cleanse export` does with files."""
@@ -37,11 +42,51 @@ Write the leaderboard of a grid: an HTML page that loads nothing, a Markdown tab
 or are missing are on it."""
 
 
+ABOUT_STAGES = """\
+List the stages under a root, the largest first: size, age, the time that they took, and how many runs link to them.
+--prune removes those that no run links to; never another one, and none that is being computed. A stage that is
+removed is made again when a run needs it."""
+
+ABOUT_TABLE = """\
+Print one line for the runs that differ in their seed only: figures in per cent, mean +- standard deviation. Recipes
+have the names that one types; whatever else the runs differ in has a column. Folders that are no run are passed over,
+so that runs/* will do."""
+
+
 class Arguments(argparse.ArgumentParser):
-    """A parser whose errors are `UsageError`."""
+    """A parser whose errors are `UsageError`, in plain words."""
+
+    def parse_args(self, args: Sequence[str], namespace: None = None) -> argparse.Namespace:  # type: ignore[override]
+        """Look for options that there are not before the parser misses others: one may be meant by the other."""
+        for i, word in enumerate(args[: args.index("--")] if "--" in args else args):
+            name, equals, value = word.partition("=")
+            if name.startswith("--") and name not in self._option_string_actions:
+                following = "".join(args[i + 1 : i + 2])
+                raise UsageError(self._no_option(name, value if equals or following.startswith("-") else following))
+        return super().parse_args(args, namespace)
+
+    def _no_option(self, name: str, value: str) -> str:
+        own = [option.lstrip("-") for option in self._option_string_actions]
+        near = did_you_mean(name.lstrip("-"), own).replace("did you mean ", "did you mean --")
+        return f"there is no option {name}: {usual_name(name, value, own) or near}see {self.prog} --help"
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
+        named = re.match(r"argument (\S+): ", message)
+        option, said = (named[1], message[named.end() :]) if named else ("", message)
+        found: Any
+        if found := re.fullmatch(r"invalid (int|float) value: '(.*)'", said):
+            said = expected([found[1]], found[2])
+        elif found := re.match(r"invalid choice: '(.*?)' \(choose from (.*)\)", said):
+            said = expected([choice.strip("' ") for choice in found[2].split(",")], found[1])
+        elif found := re.fullmatch(r"ignored explicit argument '(.*)'", said):
+            said = f"this option takes no value, such as {found[1]!r}"
+        elif said == "expected one argument":
+            said = "a value is missing after it"
+        elif found := re.fullmatch(r"the following arguments are required: (.*)", said):
+            said = f"{found[1].replace(', ', ' and ')} must be given: see {self.prog} --help"
+        elif found := re.match(r"unrecognized arguments: (\S+)", said):
+            said = f"{found[1]!r} is one too many: see {self.prog} --help"
+        raise UsageError(f"{option}: {said}" if option else said)
 
 
 def _parser(command: str, about: str) -> Arguments:
@@ -121,7 +166,28 @@ def leaderboard_parser() -> Arguments:
     return parser
 
 
+def stages_parser() -> Arguments:
+    """Of ``cleanse stages``."""
+    parser = _parser("stages", ABOUT_STAGES)
+    parser.add_argument("--root", default="runs", help="directory of all runs and stages (default: runs)")
+    parser.add_argument("--unused", action="store_true", help="only those that no run links to")
+    parser.add_argument("--older", metavar="AGE", help="only those made at least so long ago, such as 30d, 12h or 90m")
+    parser.add_argument(
+        "--prune", action="store_true", help="remove those that no run links to (default of --older: 1d, since a run "
+        "that has not ended yet links to nothing)",
+    )  # fmt: skip
+    return parser
+
+
+def table_parser() -> Arguments:
+    """Of ``cleanse table``."""
+    parser = _parser("table", ABOUT_TABLE)
+    parser.add_argument("run", metavar="RUN", nargs="+", help="directories of runs, such as runs/*")
+    parser.add_argument("--csv", metavar="FILE", help="write the figures as fractions, with <figure>_sd columns, too")
+    return parser
+
+
 def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1")
+        raise argparse.ArgumentTypeError(f"give a whole number from 1, not {text!r}")
     return int(text)

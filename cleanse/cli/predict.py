@@ -16,6 +16,7 @@ from cleanse.engine.runner import is_rank_zero
 from cleanse.experiments.build import CleanseCLI
 from cleanse.experiments.messages import UsageError
 from cleanse.utils.files import atomic_write, check_new_file
+from cleanse.utils.usual_names import usual_name
 from cleanse.verdict import harmless
 from cleanse.views import ImageView
 
@@ -39,6 +40,8 @@ def take_options(words: list[str]) -> tuple[str | None, str | None, list[str]]:
     for word in waiting:
         name, equals, value = word.partition("=")
         if name not in ("--images", "--out"):
+            if name.startswith("--") and (meant := usual_name(name, value, ("images", "out"))):
+                raise UsageError(f"there is no option {name}: {meant}see cleanse --help")
             rest.append(word)
             continue
         value = value if equals else next(waiting, "")

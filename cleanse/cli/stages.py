@@ -1,26 +1,16 @@
 """``cleanse stages``: what the stages under a root take, and the removal of those that no run needs."""
 
-import argparse
 import re
 import sys
 import time
 from collections.abc import Sequence
-from typing import NoReturn
 
+from cleanse.cli.parsers import stages_parser
 from cleanse.engine.progress import quiet
 from cleanse.engine.stage_store import StoredStage, prune, removable, stored_stages
 from cleanse.experiments.messages import UsageError
 
-ABOUT = """\
-List the stages under a root, the largest first: size, age, the time that they took, and how many runs link to them.
---prune removes those that no run links to; never another one, and none that is being computed. A stage that is
-removed is made again when a run needs it."""
 UNITS = {"m": 60, "h": 3600, "d": 86400}
-
-
-class _Arguments(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
 
 
 def stages(argv: Sequence[str]) -> None:
@@ -33,23 +23,14 @@ def stages(argv: Sequence[str]) -> None:
         UsageError: wrong arguments.
         ValueError: no such root.
     """
-    form = argparse.RawDescriptionHelpFormatter
-    parser = _Arguments("cleanse stages", description=ABOUT, formatter_class=form, allow_abbrev=False)
-    parser.add_argument("--root", default="runs", help="directory of all runs and stages (default: runs)")
-    parser.add_argument("--unused", action="store_true", help="only those that no run links to")
-    parser.add_argument("--older", metavar="AGE", help="only those made at least so long ago, such as 30d, 12h or 90m")
-    parser.add_argument(
-        "--prune", action="store_true", help="remove those that no run links to (default of --older: 1d, since a run "
-        "that has not ended yet links to nothing)",
-    )  # fmt: skip
-    arguments = parser.parse_args(list(argv))
+    arguments = stages_parser().parse_args(list(argv))
     quiet()
     if arguments.prune:
         removed = prune(arguments.root, _seconds(arguments.older or "1d"))
         sys.stdout.write(f"{_listing(removed)}removed {_total(removed)}\n")
         return
-    found = stored_stages(arguments.root)
     older = _seconds(arguments.older or "0d")
+    found = stored_stages(arguments.root)
     if arguments.unused:
         found = removable(found, older)
     found = [stage for stage in found if time.time() - stage.changed >= older]

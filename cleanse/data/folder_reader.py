@@ -7,16 +7,11 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-EXTENSIONS = frozenset(
-    (
-        *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
-        *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
-    )
-)
-ARCHIVES = frozenset(
-    (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".npy", ".npz", ".h5", ".hdf5", ".mat")
-)
-TABLES = frozenset((".csv", ".tsv", ".jsonl", ".parquet"))
+from cleanse.utils import endings
+
+EXTENSIONS = endings.IMAGES
+ARCHIVES = endings.ARCHIVES | endings.ARRAYS
+TABLES = endings.TABLES
 _SYSTEM = re.compile(
     r"__macosx|@eadir|lost\+found|\$recycle\.bin|recycler|recycled|system volume information|found\.\d{3}"
     r"|@recycle|#recycle|#snapshot|~snapshot|@recently-snapshot|network trash folder|temporary items"

@@ -9,6 +9,7 @@ from itertools import groupby
 
 from cleanse.data.folder_reader import ARCHIVES, TABLES, FolderReader, ImageFile
 from cleanse.data.split_names import Part, part_of, parts_among
+from cleanse.utils.not_a_folder import not_a_folder
 
 LAYOUT = "root/train/<class>/... and root/test/<class>/..., or root/<class>/..."
 
@@ -73,9 +74,8 @@ def list_images(root: str, layout: Layout | None = None) -> Listing:
 
 def check_folder(root: str) -> None:
     """Raises: ValueError if there is no such folder."""
-    if not os.path.isdir(root):
-        what = "is not a folder" if os.path.exists(root) else "does not exist"
-        raise ValueError(f"data.root: {root!r} {what}: set it to a folder laid out as {LAYOUT}")
+    if why := not_a_folder(root):
+        raise ValueError(f"data.root: {why}")
 
 
 def chosen_classes(classes: Sequence[str], only: int | Sequence[str] | None, seed: int) -> list[str]:

@@ -5,6 +5,7 @@ arguments that name a class or say null. All other arguments are the parser's, a
 """
 
 import inspect
+import os
 import re
 import typing
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from cleanse.experiments.classes import hint_of
 from cleanse.experiments.messages import UsageError
 from cleanse.utils.configs import ATTACK, Layer, Merged, Place, find_config, merge, read_config, shipped
 from cleanse.utils.find_run import find_run
+from cleanse.utils.not_a_folder import not_a_folder
 
 COMMAND_LINE = "the command line"
 NULLS = ("null", "~")
@@ -130,6 +132,8 @@ def _stray(word: str) -> str:
         )
     if word.endswith((".yaml", ".yml")) or f"{word}.yaml" in shipped():
         return f"{word!r} stands alone: a config file is named with --config {word.removesuffix('.yaml')}.yaml"
+    if os.path.isfile(word) or "://" in word:
+        return not_a_folder(word)
     return f"{word!r} stands alone: arguments are written as --NAME VALUE, and config files as --config FILE"
 
 

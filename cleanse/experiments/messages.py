@@ -9,8 +9,10 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from importlib import import_module
 
+from cleanse.utils.expected import expected
 from cleanse.utils.suggest import did_you_mean
 from cleanse.utils.usage_error import UsageError
+from cleanse.utils.usual_names import usual_name
 
 __all__ = ["UsageError", "explain"]
 
@@ -34,7 +36,8 @@ def explain(message: str, known: Collection[str] = ()) -> UsageError:
         message: its text, of many lines.
         known: the arguments that there are, for suggestions.
     """
-    keys = [k for key in re.findall(r'Parser key "([^"]+)"', message) for k in key.split(".") if k != "init_args"]
+    places = dict.fromkeys(re.findall(r'Parser key "([^"]+)"', message))
+    keys = [key for place in places for key in place.split(".") if key != "init_args"]
     if keys[:1] == ["config"]:
         keys = keys[1:]  # all files are one config for the parser
     lines = [re.sub(KEY, "", line.strip(" -")).strip(" -") for line in message.splitlines()]
@@ -43,12 +46,14 @@ def explain(message: str, known: Collection[str] = ()) -> UsageError:
         if found := re.search(pattern, said):
             said = reason(found, known)
             break
+    else:
+        said = _expected(said, message) or said
     # what an inner parser said begins with its own keys: "model: " and "epochs: ..." become "model.epochs: ..."
     while found := re.match(r"([a-z_][\w.]*): (?=\S)", said):
         inner = found[1].split(".")
         keys = inner if inner[: len(keys)] == keys else [*keys, *inner]
         said = said[found.end() :]
-    named = re.match(r"there is no (?:argument|section) (?:'|--)([\w.]+)", said)
+    named = re.match(r"there is no (?:argument|section) (?:'|--)([\w.-]+)", said)
     return UsageError(": ".join([*_dotted(keys), said]), (*keys, *(named[1].split(".") if named else ())))
 
 
@@ -75,11 +80,12 @@ def _no_section(found: "re.Match[str]", known: Collection[str]) -> str:
 
 
 def _unrecognized(found: "re.Match[str]", known: Collection[str]) -> str:
-    name = found[1]
-    meant = did_you_mean(name, known).replace("did you mean ", "did you mean --")
+    name = found[1].lstrip("-")
+    meant = usual_name(name, found[2] or "", {option.partition(".")[0] for option in known})
+    meant = meant or did_you_mean(name, known).replace("did you mean ", "did you mean --")
     if "." not in name and not meant:
         meant = f"did you mean --model.{name}, --data.{name} or --trainer.{name}? "
-    return f"there is no argument --{name}: {meant}see cleanse fit --help"
+    return f"there is no argument {found[1]}: {meant}see cleanse fit --help"
 
 
 def _no_word(found: "re.Match[str]", known: Collection[str]) -> str:
@@ -122,27 +128,31 @@ def _missing(found: "re.Match[str]", known: Collection[str]) -> str:
     return f"{name} is missing: {advice.get(name, 'it has no default, give it a value')}"
 
 
-def _wrong_type(found: "re.Match[str]", known: Collection[str]) -> str:
-    return f"{found[2].strip()!r} is not of type {found[1]}"
+def _expected(said: str, message: str) -> str:
+    """What is to be given instead of a value that fits none of the types that were tried; empty for other messages."""
+    kinds = list[str]()
+    for name, choices in re.findall(r"Expected a (?:<class '([\w.]+)'>|typing\.Literal\[(.*?)\])", said):
+        kinds += [name.rpartition(".")[2]] if name else [choice.strip("'") for choice in choices.split(", ")]
+    given = re.search(r"\. Got value: (.*)", said) or re.search(r"Given value: (.*)", message)
+    return expected(kinds, given[1].strip()) if kinds and given else ""
 
 
-def _none_of(found: "re.Match[str]", known: Collection[str]) -> str:
-    return f"{found[2]!r} is none of {found[1]}"
+def _no_value(found: "re.Match[str]", known: Collection[str]) -> str:
+    return f"a section of a config has no value of its own, as {found[1]!r}: its arguments are given one by one"
 
 
 REASONS: tuple[tuple[str, Reason], ...] = (
     (r"^Option '([^']+)' is not accepted", _no_argument),
     (r"^(?:Key|Group key) '([^']+)' is not expected", _no_argument),
     (r"does not accept option '(\w+)", _no_section),
-    (r"unrecognized arguments: --?([\w.]+)", _unrecognized),
+    (r"unrecognized arguments: (--?[\w.-]+)(?:[= ](\S*))?", _unrecognized),
     (r"unrecognized arguments: (\S+)", _no_word),
     (r"Importing '([\w.]+)' is not allowed, denied by the '([\w.*]+)' entry", _denied),
     (r"(?:Expected a dot import path string|Unexpected import path format): (\S+)", _no_class),
     (r"module '([\w.]+)' has no attribute '(\w+)'", _no_attribute),
     (r"No module named '([\w.]+)'", _no_module),
-    (r"Expected a typing.Literal\[(.*?)\]\. Got value: (\S+)", _none_of),
     (r"following arguments are required: (.+)", _missing),
-    (r"Expected a <class '(\w+)'>\. Got value: (.*)", _wrong_type),
+    (r"Unable to load config '(.*?)'", _no_value),
 )
 """What to look for in a message, the first that fits, and what to say of it."""
 

@@ -173,7 +173,7 @@ BAD = {
     "network misspelt": ((*NONE, "--model.network", "cleanse.networks.ResNet19"), "did you mean ResNet18\\?"),
     "choice": (
         ("fit", "--config", "ispl.yaml", "--model.profile", "x"),
-        "model.profile: 'x' is none of 'v1', 'iclr23'",
+        "model.profile: give v1 or iclr23, not 'x'",
     ),
     "command misspelt": (("fitt",), "did you mean fit\\? there are check, fit, export, report, table, predict"),
     "threads": ((*NONE, "--threads", "0"), "threads is a number of CPU threads, at least 1, not 0"),
@@ -232,7 +232,7 @@ BAD = {
     ),
     "value in a file": (
         (*NONE, "--config", "value.yaml"),
-        "'many' is not of type int.*model.epochs is from value.yaml",
+        "give a whole number, not 'many'.*model.epochs is from value.yaml",
     ),
     "a rate from a recipe": (
         ("fit", "--config", "knn.yaml", "--config", "quick.yaml", "--config", "rate.yaml"),

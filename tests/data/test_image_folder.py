@@ -208,7 +208,7 @@ def test_a_view_of_a_folder_has_its_own_mean_and_std(split: Path) -> None:
 
 class TestRefusals:
     def test_no_such_folder(self, tmp_path: Path) -> None:
-        with pytest.raises(ValueError, match=r"data.root: .*none.* does not exist: .*<class>"):
+        with pytest.raises(ValueError, match=r"data.root: there is no folder .*none': give .* per class"):
             ImageFolder(str(tmp_path / "none")).load(train=True)
 
     def test_a_file(self, tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ class TestRefusals:
 
     def test_an_empty_folder_and_images_without_class_folders(self, tmp_path: Path) -> None:
         for _ in range(2):
-            with pytest.raises(ValueError, match="no class folder with images"):
+            with pytest.raises(ValueError, match=r"no class folder with images|an empty folder"):
                 ImageFolder(str(tmp_path)).load(train=True)
             save(tmp_path / "x.png")
 

@@ -15,13 +15,13 @@ UNION = """Parser key "model":
 
 CASES = {
     "a value of another type": (
-        UNION.format("epochs: 'many' is not of type int"),
-        "model.epochs: 'many' is not of type int",
+        UNION.format("epochs: give a whole number, not 'many'"),
+        "model.epochs: give a whole number, not 'many'",
         ("model", "epochs"),
     ),
     "the innermost parser": (
         "Parser key \"epochs\":\n  Expected a <class 'int'>. Got value: many",
-        "epochs: 'many' is not of type int",
+        "epochs: give a whole number, not 'many'",
         ("epochs",),
     ),
     "an argument that there is not": (
@@ -41,8 +41,8 @@ CASES = {
         ("network", "width"),
     ),
     "from a config": (
-        'Parser key "config": Parser key "model":\n  - lr: \'x\' is not of type float',
-        "model.lr: 'x' is not of type float",
+        'Parser key "config": Parser key "model":\n  - lr: give a number, not \'x\'',
+        "model.lr: give a number, not 'x'",
         ("model", "lr"),
     ),
     "an unknown name": (
@@ -74,8 +74,36 @@ CASES = {
     ),
     "one of some": (
         "Parser key \"profile\":\n  Expected a typing.Literal['v1', 'iclr23']. Got value: x",
-        "profile: 'x' is none of 'v1', 'iclr23'",
+        "profile: give v1 or iclr23, not 'x'",
         ("profile",),
+    ),
+    "one of several types": (
+        'Parser key "seed_everything":\n  Does not validate against any of the Union subtypes\n  Errors:\n'
+        "    - Expected a <class 'bool'>\n    - Expected a <class 'int'>\n    - Expected a <class 'NoneType'>\n"
+        "  Given value type: <class 'str'>\n  Given value: abc",
+        "seed_everything: give a whole number, true (yes) or false (no), not 'abc'",
+        ("seed_everything",),
+    ),
+    "types and choices": (
+        'Parser key "precision":\n    - Expected a typing.Literal[64]\n'
+        "    - Expected a typing.Literal['32', 'bf16']\n  Given value: 8",
+        "precision: give 64, 32 or bf16, not '8'",
+        ("precision",),
+    ),
+    "a section": (
+        'Parser key "trainer":\nUnable to load config \'7\'\n  - Parser key "trainer": Unable to load config "7"',
+        "trainer: a section of a config has no value of its own, as '7': its arguments are given one by one",
+        ("trainer",),
+    ),
+    "a usual name": (
+        "unrecognized arguments: --learning-rate 3",
+        "there is no argument --learning-rate: did you mean --model.lr 3? see cleanse fit --help",
+        ("learning-rate",),
+    ),
+    "a short name": (
+        "unrecognized arguments: -x 3",
+        "there is no argument -x: did you mean --model.x, --data.x or --trainer.x? see cleanse fit --help",
+        (),
     ),
     "a constructor's refusal": ("class_rate is a fraction between 0 and 1, not 1.5",) * 2 + ((),),
     "a refusal that names its argument": ("data.root: 'x' is not a folder",) * 2 + (("data", "root"),),
