@@ -4,10 +4,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
+import torch
 
 from cleanse.utils.configs import shipped
+from cleanse.verdict import Verdict
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -35,6 +39,18 @@ def test_nothing_is_left_to_fill_in(page: Path) -> None:
 def test_the_readme_names_every_attack_and_data_set() -> None:
     names = [name for name in shipped() if name.startswith(("attacks/", "data/"))]
     assert [n for n in names if f"`{n.split('/')[1].removesuffix('.yaml')}`" not in README] == []
+
+
+def test_the_most_suspicious_images_fit_a_terminal_with_their_scores() -> None:
+    """At 80 columns pandas hides what does not fit, in the middle."""
+    [line] = re.findall(r"^print\((experiment\.verdict\..*)\)$", README, re.M)
+    ids = [f"golden_retriever/n02099601_{i}.JPEG" for i in range(1000, 1030)]
+    label, reason = torch.zeros(30, dtype=torch.int64), ["looks like another class, 'labrador_retriever', by far"] * 30
+    verdict = Verdict.from_labels(ids, label, label, label == 1, torch.arange(30.0), reason)
+    with pd.option_context("display.width", 80, "display.max_columns", 0):
+        shown = str(eval(line, {"experiment": SimpleNamespace(verdict=verdict)}))
+    assert shown.splitlines()[0].split() == ["id", "action", "score"]
+    assert shown.splitlines()[1].split() == ["29", ids[-1], "keep", "29.0"]
 
 
 EXTENDING = (ROOT / "docs" / "extending.md").read_text()
