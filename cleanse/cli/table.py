@@ -7,7 +7,6 @@ from pathlib import Path
 from cleanse.cli.parsers import table_parser
 from cleanse.engine.progress import quiet
 from cleanse.engine.run_directory import RunDirectory
-from cleanse.experiments.messages import UsageError
 from cleanse.report.runs_table import as_text, runs_table
 from cleanse.utils.files import atomic_write, check_new_file
 from cleanse.verdict import harmless

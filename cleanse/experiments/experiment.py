@@ -179,6 +179,7 @@ class Found:
         compared: figures of the classifiers that it is compared with.
         again: the recipe's verdict on the images that it kept.
         notes: the recipe's sentences about its evidence.
+        saved: what was written down with the verdict.
     """
 
     directory: RunDirectory
@@ -189,6 +190,7 @@ class Found:
     compared: dict[Comparison, Figures] = field(default_factory=dict)
     again: Verdict | None = None
     notes: tuple[str, ...] = ()
+    saved: Experiment | None = None
 
 
 def run_experiment(setup: Setup) -> Experiment:
@@ -303,7 +305,7 @@ def _defend(setup: Setup, train: TrainingView) -> Found:
         figures |= purity
         notes += _purity_in_words(purity)
     found = Found(_directory(setup, train), train, outcome.verdict, figures, _since(run, before), notes=notes)
-    _save(setup, found)
+    found.saved = _save(setup, found)
     if not setup.verdict_only:
         defense.model = outcome.model
         found.seconds = _since(run, before)  # of the recipe: evaluation follows
@@ -373,7 +375,8 @@ def _baseline(setup: Setup, kept: TrainingView) -> Verdict | None:
 def _write(setup: Setup, found: Found) -> Experiment:
     """The run's directory, and the figures and pictures of its loggers."""
     run = setup.run
-    experiment = _save(setup, found)
+    known = found.saved if setup.verdict_only and found.again is None else None  # nothing came after the verdict
+    experiment = known or _save(setup, found)
     if is_rank_zero():
         if not setup.verdict_only:
             with _finished_may_be_read_only(found.directory):

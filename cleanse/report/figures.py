@@ -173,17 +173,25 @@ def outlined_scatter(points: Tensor, group: Tensor, groups: Sequence[str], outli
 
 
 def principal_plane(features: Tensor) -> Tensor:
-    """(n, D) features to (n, 2): their two principal components (scikit-learn's PCA).
+    """(n, D) features to (n, 2): their two principal components, the sign such that the largest value is positive.
 
-    >>> principal_plane(torch.tensor([[0.0, 0, 0], [3, 0, 0], [6, 0, 0]])).abs().round()[:, 0].tolist()
-    [3.0, 0.0, 3.0]
+    The two eigenvectors are those of the smaller one of the products of the rows with themselves: of 1,500 rows of
+    1,280 numbers they take a fraction of the seconds of all singular vectors.
+
+    >>> principal_plane(torch.tensor([[0.0, 0, 0], [3, 0, 0], [6, 0, 0], [0, 0, 0]])).round(decimals=2)[:, 0].tolist()
+    [-2.25, 0.75, 3.75, -2.25]
     """
-    from sklearn.decomposition import PCA
+    from scipy.linalg import eigh
 
-    rows = features.float().numpy()
-    parts = min(2, *rows.shape)
-    plane = torch.from_numpy(PCA(parts, svd_solver="full").fit_transform(rows)).float()
-    return torch.nn.functional.pad(plane, (0, 2 - parts))
+    rows = features.double().numpy()
+    rows = rows - rows.mean(axis=0)
+    wide = rows.shape[0] < rows.shape[1]
+    product = rows @ rows.T if wide else rows.T @ rows
+    parts = min(2, len(product))
+    values, vectors = eigh(product, subset_by_index=(len(product) - parts, len(product) - 1))
+    plane = torch.from_numpy(vectors * values.clip(min=0) ** 0.5 if wide else rows @ vectors).flip(1)
+    largest = plane.gather(0, plane.abs().argmax(0, keepdim=True))
+    return torch.nn.functional.pad(plane * largest.sign(), (0, 2 - parts)).float()
 
 
 def data_address(image: Tensor, most: int = 96) -> str:
