@@ -59,7 +59,8 @@ def be_alone(command: str) -> None:
         return
     if STEP & os.environ.keys():
         raise ValueError(
-            f"cleanse {command} runs in one process, but srun has started {tasks}: leave srun out, or say srun --ntasks=1"
+            f"cleanse {command} runs in one process, but srun has started {tasks}: leave srun out, or say srun "
+            "--ntasks=1"
         )
     del os.environ["SLURM_NTASKS"]
 
