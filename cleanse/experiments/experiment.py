@@ -376,7 +376,7 @@ def _write(setup: Setup, found: Found) -> Experiment:
     """The run's directory, and the figures and pictures of its loggers."""
     run = setup.run
     known = found.saved if setup.verdict_only and found.again is None else None  # nothing came after the verdict
-    experiment = known or _save(setup, found)
+    experiment = _save(setup, found) if known is None else known
     if is_rank_zero():
         if not setup.verdict_only:
             with _finished_may_be_read_only(found.directory):

@@ -175,8 +175,8 @@ def outlined_scatter(points: Tensor, group: Tensor, groups: Sequence[str], outli
 def principal_plane(features: Tensor) -> Tensor:
     """(n, D) features to (n, 2): their two principal components, the sign such that the largest value is positive.
 
-    The two eigenvectors are those of the smaller one of the products of the rows with themselves: of 1,500 rows of
-    1,280 numbers they take a fraction of the seconds of all singular vectors.
+    The two eigenvectors are those of the smaller one of the products of the rows with themselves: of 360 rows of 1,280
+    numbers they took 0.3 seconds of a processor where all singular vectors took 3.3, of 1,500 rows 4.2 for 8.8.
 
     >>> principal_plane(torch.tensor([[0.0, 0, 0], [3, 0, 0], [6, 0, 0], [0, 0, 0]])).round(decimals=2)[:, 0].tolist()
     [-2.25, 0.75, 3.75, -2.25]
