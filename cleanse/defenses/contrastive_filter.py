@@ -114,7 +114,9 @@ class ContrastiveFilter(EncodingDefense):
             raise ValueError(f"method is one of {', '.join(TITLES)}, not {method!r}")
         if final not in ("supcon", "classifier"):
             raise ValueError(f"final is supcon or classifier, not {final!r}")
-        at_least_one(probe_epochs=probe_epochs, probe_batch_size=probe_batch_size)
+        at_least_one(k=k, probe_epochs=probe_epochs, probe_batch_size=probe_batch_size)
+        if not 0 <= percentile <= 100:
+            raise ValueError(f"percentile is between 0 and 100, not {percentile}")
         self.final = final
         self.method = method
         self.filter = filter

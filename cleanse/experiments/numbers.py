@@ -7,9 +7,12 @@ from jsonargparse import Namespace
 
 from cleanse.experiments.messages import UsageError
 
+NOT_ZERO = ("limit_train_batches", "limit_predict_batches", "max_steps", "accumulate_grad_batches")
+"""Of the Trainer, which would train nothing, or judge nothing, and say that it is done."""
+
 
 def check_numbers(config: object, keys: tuple[str, ...] = ()) -> None:
-    """See that numbers are finite, learning rates and weight decays at least 0, and momentum below 1.
+    """See that numbers are finite, learning rates and weight decays at least 0, momentum below 1, temperatures above 0.
 
     NaN is neither too small nor too large, so that it would reach the weights: hours later, and without a word.
 
@@ -32,6 +35,10 @@ def check_numbers(config: object, keys: tuple[str, ...] = ()) -> None:
             _refuse(keys, "a finite number", config)
         if (name == "lr" or name.endswith(("_lr", "weight_decay"))) and config < 0:
             _refuse(keys, "at least 0", config)
+        if (name == "temperature" or name.endswith("_temperature")) and config <= 0:
+            _refuse(keys, "above 0", config)
+        if name in NOT_ZERO and config == 0:
+            _refuse(keys, "a number above 0", config)
         if name == "momentum" and not 0 <= config < 1:
             _refuse(keys, "at least 0 and below 1", config)
 

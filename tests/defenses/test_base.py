@@ -20,6 +20,7 @@ from cleanse.verdict import Verdict
         (ContrastiveFilter, "ablation_epochs"),
         (ContrastiveFilter, "probe_epochs"),
         (ContrastiveFilter, "probe_batch_size"),
+        (ContrastiveFilter, "k"),
         (FlowRelabel, "epochs"),
         (FlowRelabel, "pretrain_epochs"),
     ],

@@ -16,12 +16,23 @@ from cleanse.experiments.numbers import check_numbers
         ("pretrain_lr", -0.1, "at least 0"),
         ("weight_decay", -1, "at least 0"),
         ("momentum", 1.0, "at least 0 and below 1"),
+        ("supcon_temperature", 0.0, "above 0"),
+        ("temperature", -0.5, "above 0"),
     ],
 )
 def test_what_no_training_can_use_is_named(name: str, value: float, right: str) -> None:
     config = Namespace(model=Namespace(class_path="cleanse.defenses.NoDefense", init_args=Namespace({name: value})))
     with pytest.raises(UsageError, match=f"model.{name}: {name} is {right}, not"):
         check_numbers(config)
+
+
+@pytest.mark.parametrize(
+    "name", ["limit_train_batches", "limit_predict_batches", "max_steps", "accumulate_grad_batches"]
+)
+def test_a_trainer_that_would_train_or_judge_nothing_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match=f"trainer.{name}: {name} is a number above 0, not 0"):
+        check_numbers(Namespace(trainer=Namespace({name: 0})))
+    check_numbers(Namespace(trainer=Namespace({"limit_train_batches": 0.5, "max_steps": -1, name: None})))
 
 
 def test_numbers_deep_inside_are_found() -> None:
