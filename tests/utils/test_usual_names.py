@@ -16,6 +16,7 @@ def test_what_is_meant_is_an_argument_of_fit(names: str) -> None:
             continue  # of bench, of check, export and poison, of predict; files
         given = option.format(VALUES.get(option, "1")).replace(" gpu", " cpu").split()  # one may have none
         first = ["--config=attacks/badnets.yaml"] if ".attack." in option else []
+        first += ["--data.attack.class_rate=null"] if "poison_rate" in option else []
         parse(["fit", "--config=check.yaml", "--config=data/folder.yaml", "--data.root=.", *first, *given])
 
 
