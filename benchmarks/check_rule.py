@@ -3,16 +3,20 @@
     python benchmarks/check_rule.py cifar10 ~/data --images 10000 --attack badnets sig wanet --rate .005 .02 .1
     python benchmarks/check_rule.py gtsrb ~/data --images 10000 --target 1
     python benchmarks/check_rule.py folder ~/imagewoof/train --size 224
+    python benchmarks/check_rule.py synthetic --images 200000 --classes 1000 --rate .0005
 
 docs/results.md has its tables. Clean images are encoded once and kept in --cache; for an attack only what it changes
 is. ``--draws`` judges random parts of the clean images instead: how often is a class named without an attack?
+``--curve`` adds the TPR at given FPRs, from the scores. ``--voters`` lets fewer images vote.
 """
 
 import argparse
 import hashlib
 import json
+import resource
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -22,7 +26,7 @@ from torch import Tensor
 from cleanse.attacks import SIG, BadNets, Blend, QiAdaptiveBlend, TaCT, WaNet
 from cleanse.encoders import EfficientNetLite
 from cleanse.functional.check_labels import Checked, check_labels
-from cleanse.functional.content_votes import content_votes
+from cleanse.functional.content_votes import VOTERS, content_votes
 from cleanse.functional.expected_flags import expected_flags
 
 
@@ -80,9 +84,76 @@ def encode(encoder: EfficientNetLite, image: Tensor, size: int) -> tuple[Tensor,
     return torch.cat(content).float(), torch.cat(early).float()
 
 
-def judge(content: Tensor, early: Tensor, label: Tensor) -> Checked:
+def synthetic(
+    images: int, classes: int, rate: float, target: int, seed: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Features of both kinds as EfficientNet-Lite0 has them, but drawn; labels as given, true ones, which are poison.
+
+    Classes come in families of 20. Each has three modes; all images vary along 64 common directions, by much more than
+    along the others; one in ten is in part another class. Early features hardly know the class, vary along 128 common
+    directions, more in some images than in others. The trigger moves those of the poison, images of other classes, by a
+    constant: in 24 of 1,536 features, one standard deviation of these.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    family, own, modes = draw(-(-classes // 20), 1280), draw(classes, 1280), draw(classes, 3, 1280)
+    common, early_own, early_common = draw(64, 1280), draw(classes, 1536), draw(128, 1536)
+    true = torch.arange(images) % classes
+    other = torch.randperm(images, generator=generator)
+    poison = torch.zeros(images, dtype=torch.bool)
+    poison[other[true[other] != target][: int(rate * images)]] = True
+    content, early = torch.empty(images, 1280), torch.empty(images, 1536)
+    for rows in torch.split(torch.arange(images), 2048):
+        n, c = len(rows), true[rows]
+        mode = modes[c, torch.randint(3, (n,), generator=generator)]
+        center = 0.5 * family[c // 20] + 0.5 * own[c] + 0.3 * mode
+        share = torch.rand(n, 1, generator=generator) * (torch.rand(n, 1, generator=generator) < 0.1)
+        center = center.lerp(center[torch.randperm(n, generator=generator)], share)
+        content[rows] = (center + 0.15 * draw(n, 64) @ common + draw(n, 1280)).relu_()
+        spread = (0.4 * draw(n, 1)).exp()
+        early[rows] = 0.1 * early_own[c] + spread * (0.3 * draw(n, 128) @ early_common + 0.5 * draw(n, 1536))
+    cell = torch.arange(24) * 64 + 63  # of 8x8 cells, the last one of each channel
+    at = poison.nonzero().flatten()
+    early[at[:, None], cell] += early[:4096, cell].std(0)
+    return content, early, torch.where(poison, target, true), true, poison
+
+
+def tpr_at(score: Tensor, poison: Tensor, fprs: Sequence[float] = (0.01, 0.02, 0.05, 0.1, 0.2)) -> dict[str, float]:
+    """Per cent of the poison that scores higher than all but a share of the clean images; ties count as not higher."""
+    clean = score[~poison].sort(descending=True).values
+    return {
+        f"{fpr:.0%}": round(100 * float((score[poison] > clean[int(fpr * len(clean))]).float().mean()), 1)
+        for fpr in fprs
+    }
+
+
+def judge(content: Tensor, early: Tensor, label: Tensor, voters: int = VOTERS) -> Checked:
     """As `cleanse.defenses.LabelCheck` does."""
-    return check_labels(content, EfficientNetLite.for_images(early), label)
+    return check_labels(content, EfficientNetLite.for_images(early), label, voters=voters)
+
+
+def row_of(found: Checked, true: Tensor, poison: Tensor, started: float, curve: bool) -> dict[str, object]:
+    """What one verdict is worth."""
+    row: dict[str, object] = {
+        "images": len(true), "poison": int(poison.sum()),
+        "tpr": round(100 * float(found.flagged[poison].float().mean()), 1) if poison.any() else None,
+        "fpr": round(100 * float(found.flagged[~poison].float().mean()), 2),
+        "named": found.sign.nonzero().flatten().tolist(),
+        "separation": round(float(found.separation.max()), 2), "ratio": round(float(found.ratio.max()), 2),
+        "gap": round(float(found.gap.max()), 2),
+        "relabeled": int((found.relabel & poison).sum()),
+        "rightly": int((found.relabel & poison & (found.prediction == true)).sum()),
+        "seconds": round(time.time() - started, 1),
+    }  # fmt: skip
+    return row | ({"tpr_at_fpr": tpr_at(found.score, poison)} if curve and poison.any() else {})
+
+
+def peak() -> float:
+    """Highest resident memory of this process so far, in GiB (macOS counts bytes, Linux kilobytes)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
 
 
 def clean_draws(content: Tensor, early: Tensor, true: Tensor, draws: int, wrong: float, seed: int) -> None:
@@ -107,8 +178,9 @@ def clean_draws(content: Tensor, early: Tensor, true: Tensor, draws: int, wrong:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", choices=["cifar10", "cifar10test", "fashionmnist", "gtsrb", "gtsrbtest", "folder"])
-    parser.add_argument("root", help="the folder that torchvision's class of that name reads")
+    names = ["cifar10", "cifar10test", "fashionmnist", "gtsrb", "gtsrbtest", "folder", "synthetic"]
+    parser.add_argument("data", choices=names, help="synthetic: features are drawn, there are no pictures")
+    parser.add_argument("root", nargs="?", default="", help="the folder that torchvision's class of that name reads")
     parser.add_argument("--images", type=int, default=0, help="a random part; 0 for all")
     default = ["none", "badnets", "one_source", "blend", "blend.2", "sig", "wanet"]
     parser.add_argument("--attack", nargs="+", default=default)
@@ -119,8 +191,25 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=96, help="pixels that the encoder sees")
     parser.add_argument("--draws", type=int, default=0, help="judge so many random halves of the clean images instead")
     parser.add_argument("--wrong", type=float, default=0.0, help="share of random wrong labels in these")
+    parser.add_argument("--voters", type=int, default=VOTERS, help="images that vote, at most")
+    parser.add_argument("--curve", action="store_true", help="TPR at FPRs of 1, 2, 5, 10, 20 %% as well")
+    parser.add_argument("--classes", type=int, default=1000, help="of synthetic features")
     parser.add_argument("--cache", default="", help="a folder for the clean features")
     given = parser.parse_args()
+    if given.data == "synthetic":
+        for rate in given.rate:
+            *features, label, true, poison = synthetic(given.images, given.classes, rate, given.target, given.seed)
+            before, started, busy = peak(), time.time(), time.process_time()
+            found = judge(*features, label, given.voters)
+            row = {
+                "classes": given.classes,
+                "target": given.target,
+                **row_of(found, true, poison, started, given.curve),
+            }
+            row |= {"processor_seconds": round(time.process_time() - busy, 1)}
+            row |= {"gib_before": round(before, 2), "gib": round(peak(), 2), "threads": torch.get_num_threads()}
+            print(json.dumps(row), flush=True)
+        return
     image, true = load(given.data, given.root, given.images, given.seed, given.size)
     encoder, started = EfficientNetLite(given.size), time.time()
     key = hashlib.sha256(f"{given.data}-{given.root}-{len(image)}-{given.seed}-{given.size}".encode()).hexdigest()[:16]
@@ -151,18 +240,9 @@ def main() -> None:
                 label, poison = result.label, result.role == 1
                 z[rows], u[rows] = encode(encoder, result.image[rows], given.size)
             started = time.time()
-            found = judge(z, u, label)
-            row = {
-                "attack": name, "rate": rate, "images": len(label), "poison": int(poison.sum()),
-                "tpr": round(100 * float(found.flagged[poison].float().mean()), 1) if poison.any() else None,
-                "fpr": round(100 * float(found.flagged[~poison].float().mean()), 2),
-                "named": found.sign.nonzero().flatten().tolist(), "target": given.target if name != "none" else None,
-                "separation": round(float(found.separation.max()), 2), "ratio": round(float(found.ratio.max()), 2),
-                "gap": round(float(found.gap.max()), 2),
-                "relabeled": int((found.relabel & poison).sum()),
-                "rightly": int((found.relabel & poison & (found.prediction == true)).sum()),
-                "seconds": round(time.time() - started, 1),
-            }  # fmt: skip
+            found = judge(z, u, label, given.voters)
+            row = {"attack": name, "rate": rate, "target": given.target if name != "none" else None}
+            row |= row_of(found, true, poison, started, given.curve)
             print(json.dumps(row), flush=True)
 
 

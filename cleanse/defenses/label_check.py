@@ -13,6 +13,7 @@ from cleanse.engine.plan import Planned
 from cleanse.engine.runner import Runner
 from cleanse.functional import Checked, check_labels, content_votes, expected_flags, first_of_each
 from cleanse.functional.check_labels import FOREIGN, TRAIT, TRIGGER
+from cleanse.functional.content_votes import VOTERS
 from cleanse.functional.expected_flags import ExpectedFlags
 from cleanse.verdict import Verdict
 from cleanse.views import TrainingView
@@ -43,6 +44,8 @@ class LabelCheck(Defense):
         lenient: margin of the votes above which an image is flagged if no class is named.
         elsewhere: the same for images outside a named class, if one is.
         certain: share of the votes from which an image in the suspicious group of a named class is relabeled.
+        voters: images that vote, at most; of more, that many are drawn in each class's share, so that time grows with
+            the number of images and not with its square.
         **kwargs: the final training, see `Defense`; `cleanse check` leaves it out.
 
     Raises:
@@ -62,10 +65,11 @@ class LabelCheck(Defense):
         lenient: float = 0.6,
         elsewhere: float = 0.8,
         certain: float = 0.8,
+        voters: int = VOTERS,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        for name, number in (("k", k), ("smallest", smallest), ("fewest", fewest)):
+        for name, number in (("k", k), ("smallest", smallest), ("fewest", fewest), ("voters", voters)):
             if number < 1:
                 raise ValueError(f"{name} is a number of images, at least 1, not {number}")
         for name, share in (("lenient", lenient), ("elsewhere", elsewhere), ("certain", certain)):
@@ -83,6 +87,7 @@ class LabelCheck(Defense):
         self.lenient = lenient
         self.elsewhere = elsewhere
         self.certain = certain
+        self.voters = voters
 
     @property
     def title(self) -> str:
@@ -111,18 +116,20 @@ class LabelCheck(Defense):
         if len(present) < 2:
             raise ValueError("images are compared with those of other classes: at least two classes must have images")
 
-        votes = content_votes(content, label, self.k)
+        votes = content_votes(content, label, self.k, most=self.voters)
         expected = expected_flags(votes.margin, label, self.lenient, self.elsewhere)
         checked = check_labels(
             content, early, label, votes, k=self.k, separate=self.separate, excess=self.excess, trait=self.trait,
             smallest=self.smallest, fewest=self.fewest, lenient=self.lenient, elsewhere=self.elsewhere,
-            certain=self.certain,
+            certain=self.certain, voters=self.voters,
         )  # fmt: skip
         verdict = self.verdict(train, given, checked.of_images(first.back))
         notes = [
             *(evidence(checked, train.classes) or ["No class looks attacked to this check."]),
             error_rate(expected, bool(checked.sign.any())),
         ]
+        if len(label) > self.voters:
+            notes.insert(-1, f"About {self.voters:,} of {len(label):,} images, drawn in each class, have a vote.")
         return Outcome(verdict, partial(self.classify, train.with_verdict(verdict), run), notes)
 
     def verdict(self, train: TrainingView, given: Tensor, checked: Checked) -> Verdict:

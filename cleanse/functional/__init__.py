@@ -20,7 +20,7 @@ from cleanse.functional.disruptive_score import Disruption, disruptive_score
 from cleanse.functional.energy_scores import energy_scores
 from cleanse.functional.expected_flags import expected_flags
 from cleanse.functional.first_of_each import Firsts, first_of_each
-from cleanse.functional.foreign_cluster import Foreign, foreign_cluster
+from cleanse.functional.foreign_cluster import foreign_cluster
 from cleanse.functional.foreign_excess import foreign_excess
 from cleanse.functional.isolation_losses import flooding, local_gradient_ascent
 from cleanse.functional.knn_vote import knn_scores, knn_vote
@@ -30,6 +30,7 @@ from cleanse.functional.margin import margin
 from cleanse.functional.mixmatch import mix, mixmatch_loss, ramp, sharpen
 from cleanse.functional.momentum import smooth
 from cleanse.functional.nondisruptive_score import nondisruptive_score
+from cleanse.functional.normal_scores import normal_scores
 from cleanse.functional.one_cycle import one_cycle_factor
 from cleanse.functional.outlying_low import outlying_low
 from cleanse.functional.pgd import pgd, random_start
@@ -50,9 +51,10 @@ from cleanse.functional.spectral_scores import spectral_count, spectral_scores
 from cleanse.functional.split_and_relabel import Split, split_and_relabel
 from cleanse.functional.supcon_loss import supcon_loss
 from cleanse.functional.symmetric_cross_entropy import symmetric_cross_entropy
-from cleanse.functional.trigger_cluster import Cluster, trigger_cluster
+from cleanse.functional.trigger_cluster import Cluster, trigger_clusters
 from cleanse.functional.trim import fill_nan, trim
 from cleanse.functional.vote import keep_by_vote, modal_vote, vote_disagreement
+from cleanse.functional.voting_rows import voting_rows
 from cleanse.functional.whiten_within import whiten_within
 
 __all__ = [
@@ -62,7 +64,6 @@ __all__ = [
     "Clusters",
     "Disruption",
     "Firsts",
-    "Foreign",
     "Profile",
     "Relabeling",
     "Split",
@@ -107,6 +108,7 @@ __all__ = [
     "modal_vote",
     "nondisruptive_score",
     "num_iterations",
+    "normal_scores",
     "one_cycle_factor",
     "outlying_low",
     "pgd",
@@ -126,10 +128,11 @@ __all__ = [
     "start_agreement",
     "supcon_loss",
     "symmetric_cross_entropy",
-    "trigger_cluster",
+    "trigger_clusters",
     "trim",
     "trimmed_fraction",
     "update_agreement",
     "vote_disagreement",
+    "voting_rows",
     "whiten_within",
 ]

@@ -6,12 +6,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cleanse.functional.content_votes import Votes, content_votes
+from cleanse.functional.content_votes import VOTERS, Votes, content_votes
 from cleanse.functional.count_scenes import count_scenes, likeness_of_twins
 from cleanse.functional.foreign_cluster import foreign_cluster
 from cleanse.functional.foreign_excess import QUANTILE, foreign_excess, is_excess
+from cleanse.functional.normal_scores import normal_scores
 from cleanse.functional.shared_trait import class_means, shared_trait
-from cleanse.functional.trigger_cluster import trigger_cluster
+from cleanse.functional.trigger_cluster import trigger_clusters
 from cleanse.functional.whiten_within import whiten_within
 
 TRIGGER, FOREIGN, TRAIT = 1, 2, 4
@@ -79,6 +80,7 @@ def check_labels(
     lenient: float = 0.6,
     elsewhere: float = 0.8,
     certain: float = 0.8,
+    voters: int = VOTERS,
 ) -> Checked:
     """Class-level evidence first, image-level decisions after: strict in a class that is named, lenient elsewhere.
 
@@ -109,6 +111,7 @@ def check_labels(
         lenient: margin above which an image is flagged if no class is named.
         elsewhere: the same for images outside a named class, if one is.
         certain: share of the votes from which an image in the group of a named class is relabeled.
+        voters: images that vote, at most, see `content_votes`; what follows looks at all images.
 
     Returns:
         Evidence and decisions.
@@ -126,31 +129,35 @@ def check_labels(
     >>> found.sign.tolist(), int(found.flagged.sum()), int(found.relabel.sum())
     ([1, 0, 0], 60, 40)
     """
-    share, margin = content_votes(content, label, k) if votes is None else votes
+    if votes is None:
+        votes = content_votes(content, label, k, most=voters)
+    prediction, confidence, margin, _ = votes
     white = whiten_within(early, label)
-    classes = share.shape[1]
+    size = label.bincount()
+    classes = len(size)
     sign = torch.zeros(classes, dtype=torch.int64, device=label.device)
-    separation = share.new_zeros(classes)
-    posterior = share.new_zeros(len(label))
+    separation = margin.new_zeros(classes)
+    posterior = margin.new_zeros(len(label))
     # with fewer images than early features, the whitened ones tell any two groups apart: votes alone
     enough = len(label) >= early.shape[1]
-    judged = [c for c in range(classes) if enough and int((label == c).sum()) >= fewest]
+    judged = [c for c in range(classes) if enough and int(size[c]) >= fewest]
     (_, surely), alike = foreign_excess(margin, label), likeness_of_twins(content, label)
-    found = {c: trigger_cluster(white, label, c, margin, content, alike, smallest) for c in judged}
+    found = dict(zip(judged, trigger_clusters(white, label, judged, margin, content, alike, smallest), strict=True))
     for c in judged:
         separation[c] = found[c].separation
-    limit = separation_limits(separation, label.bincount(minlength=classes), judged, separate)
+    limit = separation_limits(separation, size, judged, separate)
     for c in judged:
         if separation[c] >= limit[c]:
             sign[c] += TRIGGER
-            posterior[label == c] = _foreign_side(found[c].posterior, surely[label == c], excess).to(share)
+            posterior[label == c] = _foreign_side(found[c].posterior, surely[label == c], excess).to(margin)
     if int(sign.count_nonzero()) > max(1, len(torch.unique(label)) // CROWD):
         sign.zero_()
         posterior.zero_()
     cluster = posterior > 0.1
     if cluster.any():
-        share, margin = content_votes(content, label, k, voter=~cluster)
-    confidence, prediction = share.max(1)
+        # up to `voters` images all are compared again: rounding, and copies at the same distance, decide as ever
+        before = votes if len(label) > voters else None
+        prediction, confidence, margin, _ = content_votes(content, label, k, ~cluster, voters, before)
     rest = (~cluster).nonzero().flatten()
     plain = label[rest]
     ratio, surely = foreign_excess(margin[rest], plain)
@@ -159,13 +166,14 @@ def check_labels(
     count = torch.tensor([count_scenes(content[rows], alike) for rows in foreign], device=sign.device)
     size = plain.bincount(minlength=classes)
     sign += FOREIGN * (is_excess(count, (1 - QUANTILE) * size, excess) & (count >= smallest))
-    gap = share.new_zeros(classes)
+    gap = margin.new_zeros(classes)
+    normal = normal_scores(margin[rest], plain)
     mean = class_means(white, label, ~cluster & (margin < 0), classes)
     for c in judged:
         rows = rest[plain == c]
         if not 2 * smallest <= len(rows) < len(rest):
             continue
-        value, group = shared_trait(white[rows], margin[rows], margin[rest[plain != c]], prediction[rows], mean, c)
+        value, group = shared_trait(white[rows], margin[rows], normal[plain == c], prediction[rows], mean, c)
         if value < trait or count_scenes(content[rows[group]], alike) >= smallest:
             gap[c] = value
     sign += TRAIT * (gap >= trait)
@@ -175,7 +183,7 @@ def check_labels(
     for c in named:
         rows = rest[plain == c]
         looks = margin[rows]
-        group = foreign_cluster(white[rows], looks, margin[rest[plain != c]]).weight.to(score)
+        group = foreign_cluster(white[rows], looks, normal[plain == c]).to(score)
         flagged[rows] |= (group > 0.5) | (looks > 0.5) | ((looks > 0) & (group > 0.01))
         score[rows] = torch.maximum(score[rows], group + (looks > 0) * (1 + looks) / 2).clamp(max=2)
     relabel = flagged & (score > 1) & (prediction != label) & (confidence >= certain)

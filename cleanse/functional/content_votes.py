@@ -5,19 +5,37 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from cleanse.functional._finite import check_finite
+from cleanse.functional.voting_rows import voting_rows
+
+VOTERS = 50_000
+"""Images that vote, at most: with a fixed number of them, time grows with the number of images, not with its square."""
+
 
 class Votes(NamedTuple):
     """What the neighbors of each image say."""
 
-    share: Tensor
-    """(n, C) float, rows of sum 1, C the largest label + 1."""
+    prediction: Tensor
+    """(n,) int64, the class with the largest share of the votes."""
+
+    confidence: Tensor
+    """(n,) float in [0, 1], its share."""
 
     margin: Tensor
     """(n,) float in [-1, 1], the best other class's share minus that of the given one."""
 
+    near: Tensor
+    """(n, k) int64, the rows that voted."""
+
 
 def content_votes(
-    features: Tensor, label: Tensor, k: int = 20, voter: Tensor | None = None, block: int = 1024
+    features: Tensor,
+    label: Tensor,
+    k: int = 20,
+    voter: Tensor | None = None,
+    most: int = VOTERS,
+    before: Votes | None = None,
+    block: int = 1024,
 ) -> Votes:
     """The share of each class among the k nearest voters, each vote divided by the number of voters of its class.
 
@@ -25,15 +43,19 @@ def content_votes(
     hundred keeps its images. The votes of Wang et al. (2022, arXiv 2210.10272), on features that are centered first
     (the features of a network that ends in a ReLU all point the same way).
 
+    Of more than ``most`` images that many vote, drawn in each class (`voting_rows`), and on all of them.
+
     Args:
         features: (n, d) float, of a frozen encoder.
         label: (n,) int64, classes from 0.
         k: neighbors; at most the number of voters less one.
         voter: (n,) bool, whose labels count; None for all.
-        block: rows compared at a time; memory is block * n numbers.
+        most: images that vote.
+        before: votes of the same images among more voters: who has lost none of his neighbors keeps them.
+        block: rows compared at a time; memory is block times the number of voters or classes.
 
     Returns:
-        Shares and margins.
+        Votes of every image, whether it votes or not.
 
     Raises:
         ValueError: other shapes, fewer than two classes or three voters, or features that are not finite.
@@ -45,31 +67,40 @@ def content_votes(
     n = len(features)
     if features.ndim != 2 or label.shape != (n,):
         raise ValueError(f"features are (n, d) and labels (n,), not {tuple(features.shape)} and {tuple(label.shape)}")
-    if not features.isfinite().all():
-        raise ValueError("features that are not finite: the encoder overflowed, or an image is damaged")
-    counts = torch.ones(n, dtype=torch.bool, device=label.device) if voter is None else voter
+    check_finite(features)
+    counts = torch.zeros(n, dtype=torch.bool, device=label.device).index_fill_(0, voting_rows(label, most), True)
+    if voter is not None:
+        counts &= voter
     pool = counts.nonzero().flatten()
     classes = int(label.max()) + 1
     if int((label[pool].bincount() > 0).sum()) < 2 or len(pool) < 3:
         raise ValueError(f"votes need two classes and three voters, not {len(pool)} voters of one class")
     k = min(k, len(pool) - 1)
-    unit = torch.nn.functional.normalize(features - features.mean(0))
-    size = label[pool].bincount(minlength=classes).to(unit)
-    share = unit.new_empty(n, classes)
+    if before is None or before.near.shape != (n, k):
+        near, lost = torch.empty(n, k, dtype=torch.int64, device=label.device), torch.arange(n, device=label.device)
+    else:
+        near, lost = before.near.clone(), (~counts[before.near]).any(1).nonzero().flatten()
+    mean = features.mean(0)
+    unit = torch.nn.functional.normalize(features[pool] - mean)
     column = torch.full((n,), -1, dtype=torch.int64, device=label.device)
     column[pool] = torch.arange(len(pool), device=label.device)
-    near, their = unit[pool], label[pool]
-    for start in range(0, n, block):
-        rows = torch.arange(start, min(n, start + block), device=label.device)
-        similarity = unit[rows] @ near.T
+    for rows in torch.split(lost, block):
+        similarity = torch.nn.functional.normalize(features[rows] - mean) @ unit.T
         own = counts[rows].nonzero().flatten()
         similarity[own, column[rows[own]]] = -torch.inf
-        voted = their[similarity.topk(k, 1).indices]
+        near[rows] = pool[similarity.topk(k, 1).indices]
+    size = label[pool].bincount(minlength=classes).to(unit)
+    prediction = torch.empty(n, dtype=torch.int64, device=label.device)
+    confidence, margin = unit.new_empty(n), unit.new_empty(n)
+    for rows in torch.split(torch.arange(n, device=label.device), block):
+        voted, given = label[near[rows]], label[rows][:, None]
         votes = torch.zeros(len(rows), classes, dtype=unit.dtype, device=unit.device)
         votes.scatter_add_(1, voted, torch.ones_like(voted, dtype=unit.dtype))
         others = size.repeat(len(rows), 1)
+        own = counts[rows].nonzero().flatten()
         others[own, label[rows[own]]] -= 1
         votes /= others.clamp(min=1)
-        share[rows] = votes / votes.sum(1, keepdim=True)
-    given = share.gather(1, label[:, None])[:, 0]
-    return Votes(share, share.scatter(1, label[:, None], -1.0).amax(1) - given)
+        share = votes / votes.sum(1, keepdim=True)
+        confidence[rows], prediction[rows] = share.max(1)
+        margin[rows] = share.scatter(1, given, -1.0).amax(1) - share.gather(1, given)[:, 0]
+    return Votes(prediction, confidence, margin, near)

@@ -31,9 +31,11 @@ def likeness_of_twins(content: Tensor, label: Tensor, twin: float = 0.4) -> floa
         raise ValueError(f"content is (n, d) and label (n,), not {tuple(content.shape)} and {tuple(label.shape)}")
     if not 0 < twin < 1:
         raise ValueError(f"twin is a share of a distance, between 0 and 1, not {twin}")
-    unit = torch.nn.functional.normalize(content)
     size = label.bincount()
-    center = unit.new_zeros(len(size), unit.shape[1]).index_add_(0, label, unit) / size.clamp(min=1)[:, None]
+    center = content.new_zeros(len(size), content.shape[1])
+    for some, theirs in zip(torch.split(content, 4096), torch.split(label, 4096), strict=True):
+        center.index_add_(0, theirs, torch.nn.functional.normalize(some))
+    center /= size.clamp(min=1)[:, None]
     return 1 - twin * (1 - float(center.square().sum(1)[size > 0].median()))
 
 

@@ -36,12 +36,15 @@ def foreign_excess(margin: Tensor, label: Tensor, quantile: float = QUANTILE) ->
     if (size > 0).sum() < 2:
         raise ValueError("one class alone has no others to be compared with")
     ascending, order = margin.sort()
-    by_label = label[order]
+    # the places of each class in ascending order
+    by_class = torch.split(label[order].argsort(stable=True), size.tolist())
     ratio, surely = torch.zeros(len(size), dtype=margin.dtype, device=margin.device), torch.zeros_like(label).bool()
     for c in size.nonzero().flatten().tolist():
-        others = ascending[by_label != c]
-        above = (margin > others[min(len(others) - 1, int(quantile * len(others)))]) & (label == c)
-        surely |= above
+        own, others = by_class[c], len(label) - len(by_class[c])
+        place = min(others - 1, int(quantile * others))  # among the others; and among all, behind so many of its own:
+        place += int(torch.searchsorted(own - torch.arange(len(own), device=own.device), place, right=True))
+        above = ascending[own] > ascending[place]
+        surely[order[own[above]]] = True
         ratio[c] = above.sum() / size[c] / (1 - quantile)
     return ratio, surely
 

@@ -12,12 +12,14 @@ def class_means(white: Tensor, label: Tensor, typical: Tensor, classes: int) -> 
     >>> class_means(torch.tensor([[1.0], [3.0], [9.0]]), torch.tensor([0, 0, 1]), torch.ones(3).bool(), 2).tolist()
     [[2.0], [9.0]]
     """
-    sums = white.new_zeros(classes, white.shape[1]).index_add_(0, label, white * typical[:, None])
+    sums = white.new_zeros(classes, white.shape[1])
+    for rows in torch.split(typical.nonzero().flatten(), 4096):
+        sums.index_add_(0, label[rows], white[rows])
     return sums / label[typical].bincount(minlength=classes).clamp(min=1)[:, None]
 
 
 def shared_trait(
-    inside: Tensor, margin: Tensor, others: Tensor, looks_like: Tensor, mean: Tensor, suspect: int, most: int = 32
+    inside: Tensor, margin: Tensor, score: Tensor, looks_like: Tensor, mean: Tensor, suspect: int, most: int = 32
 ) -> tuple[float, Tensor]:
     """Group one class by early features, from the images that surely look foreign; compare what the groups look like.
 
@@ -29,7 +31,7 @@ def shared_trait(
     Args:
         inside: (n_c, p) float, one class's features, whitened within classes.
         margin: (n_c,) float, the best other class's share of the votes minus that of the given one.
-        others: (m,) float, the margins of the other classes' images.
+        score: (n_c,) float, of the margins among those of the other classes, see `normal_scores`.
         looks_like: (n_c,) int64, the class with most votes.
         mean: (C, p) float, see `class_means`.
         suspect: the class that is looked at.
@@ -47,7 +49,7 @@ def shared_trait(
     >>> inside[:40, 5] += 8
     >>> margin[:30] += 1.5
     >>> looks_like, mean = (margin > 0).long(), torch.eye(2, 20)
-    >>> gap, group = shared_trait(inside, margin, -torch.rand(300, generator=generator), looks_like, mean, 0)
+    >>> gap, group = shared_trait(inside, margin, 2 * margin + 1, looks_like, mean, 0)
     >>> gap > 1.4, 38 < int(group.sum()) < 43
     (True, True)
     """
@@ -55,8 +57,7 @@ def shared_trait(
     common = seen.bincount().argsort(descending=True)[:most].tolist() if len(seen) else []
     means = mean[sorted({suspect, *common})]
     basis = torch.linalg.qr((means - means.mean(0)).T).Q
-    weight, score = foreign_cluster(inside - (inside @ basis) @ basis.T, margin, others, with_margin=False)
-    group = weight > 0.5
+    group = foreign_cluster(inside - (inside @ basis) @ basis.T, margin, score, with_margin=False) > 0.5
     if min(int(group.sum()), int((~group).sum())) < 3:
         return 0.0, torch.zeros_like(group)
     return float(score[group].mean() - score[~group].mean()), group

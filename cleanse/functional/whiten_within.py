@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from cleanse.functional._finite import check_finite
+
 
 def whiten_within(features: Tensor, label: Tensor, ridge: float = 0.02, block: int = 4096) -> Tensor:
     """Whiten by the pooled within-class covariance (of standardized features, plus a ridge).
@@ -34,8 +36,7 @@ def whiten_within(features: Tensor, label: Tensor, ridge: float = 0.02, block: i
         raise ValueError(f"features are (n, p) and labels (n,), not {tuple(features.shape)} and {tuple(label.shape)}")
     if not ridge > 0:
         raise ValueError(f"ridge is above 0, not {ridge}")
-    if not features.isfinite().all():
-        raise ValueError("features that are not finite: the encoder overflowed, or an image is damaged")
+    check_finite(features)
     size = label.bincount()
     center = features.new_zeros(len(size), features.shape[1]).index_add_(0, label, features)
     center /= size.clamp(min=1)[:, None]
@@ -52,9 +53,9 @@ def whiten_within(features: Tensor, label: Tensor, ridge: float = 0.02, block: i
     correlation.diagonal().add_(ridge)
     factor = torch.linalg.cholesky(correlation)
     mean = features.mean(0)
-    parts = []
+    white = torch.empty_like(features)
     for start in range(0, n, block):
         rows = slice(start, start + block)
         scaled = (features[rows] - mean) / spread
-        parts.append(torch.linalg.solve_triangular(factor, scaled.T, upper=False).T)
-    return torch.cat(parts)
+        white[rows] = torch.linalg.solve_triangular(factor, scaled.T, upper=False).T
+    return white

@@ -63,7 +63,7 @@ def test_images_without_a_label_are_dropped(view: TrainingView) -> None:
 
 UNUSUAL: dict[str, Any] = {
     "k": 7, "separate": 5.5, "excess": 3.5, "trait": 0.9, "smallest": 6, "fewest": 40, "lenient": 0.35,
-    "elsewhere": 0.45, "certain": 0.55,
+    "elsewhere": 0.45, "certain": 0.55, "voters": 150,
 }  # fmt: skip
 
 
@@ -71,7 +71,9 @@ def test_every_argument_reaches_the_rule(view: TrainingView, runner: Runner, mon
     seen: dict[str, Any] = {}
 
     def record(content: torch.Tensor, early: torch.Tensor, label: torch.Tensor, votes: Any, **rest: Any) -> Checked:
-        seen.update(rest, content=tuple(content.shape), early=tuple(early.shape), label=label)
+        seen.update(
+            rest, voted=len(votes.near.unique()), content=tuple(content.shape), early=tuple(early.shape), label=label
+        )
         return checked(200, [], [], {}, label)
 
     monkeypatch.setattr("cleanse.defenses.label_check.check_labels", record)
@@ -79,6 +81,8 @@ def test_every_argument_reaches_the_rule(view: TrainingView, runner: Runner, mon
     assert {name: seen[name] for name in UNUSUAL} == UNUSUAL
     assert (seen["content"], seen["early"]) == ((200, 1280), (200, 384))  # few images: 4x4 cells
     assert seen["label"].equal(view.label)
+    assert 120 < seen["voted"] <= 200 * 0.75 + 10 * 20 * 0.25
+    assert outcome.notes[-2] == "About 150 of 200 images, drawn in each class, have a vote."
     assert outcome.verdict.counts() == {"kept": 200, "relabeled": 0, "dropped": 0}
 
 
