@@ -18,6 +18,9 @@ from cleanse.views import TrainingView
 
 log = logging.getLogger("cleanse")
 
+MOST_NAMED = 20
+"""Classes up to which each has a line in the log; of more, the summary names those that stand out."""
+
 
 class ActivationClustering(Defense):
     """Chen et al. 2018, arXiv 1811.03728.
@@ -92,10 +95,11 @@ class ActivationClustering(Defense):
                 continue
             found = activation_clusters(features[rows], self.dims, seed)
             score[rows] = found.score.float()
-            log.info(
-                "class %a: %.1f %% of its %d images form the smaller cluster, silhouette %.2f",
-                train.classes[c], 100 * found.share, len(rows), found.silhouette,
-            )  # fmt: skip
+            if len(train.classes) <= MOST_NAMED:
+                log.info(
+                    "class %a: %.1f %% of its %d images form the smaller cluster, silhouette %.2f",
+                    train.classes[c], 100 * found.share, len(rows), found.silhouette,
+                )  # fmt: skip
             if is_suspicious(found, self.rule, self.most, self.least_silhouette):
                 suspicious[c] = rows[found.smaller]
         if suspicious and self.reclassify is not None:

@@ -29,6 +29,9 @@ from cleanse.views import TableView, TrainingView
 
 log = logging.getLogger("cleanse")
 
+MOST_NAMED = 20
+"""Classes whose S_ND is in the log."""
+
 
 class FlowRelabel(EncodingDefense):
     """Generative relabeling with a normalizing flow for every class.
@@ -205,8 +208,10 @@ def stand_in(num_classes: int, width: int, batch_size: int) -> TableView:
 
 def log_attacked_classes(classes: Sequence[str], foreign: Tensor, nondisruptive: Tensor, disruptive: Tensor) -> None:
     """Say which classes are flagged, and by which S_ND."""
-    shown = [f"{name!r} {s:.2f}" for name, s in zip(classes, foreign.tolist(), strict=True)]
-    log.info("S_ND of each class, in nats per dimension: %s", ", ".join(shown))
+    lowest = foreign.argsort(stable=True)[:MOST_NAMED].sort().values.tolist()
+    which = "each class" if len(lowest) == len(classes) else f"the {MOST_NAMED} classes where it is lowest"
+    shown = ", ".join(f"{classes[c]!r} {float(foreign[c]):.2f}" for c in lowest)
+    log.info("S_ND of %s, in nats per dimension: %s", which, shown)
     covers = "its density covers images of other classes, as with non-disruptive poison"
     apart = "a part of it is like no other class, as with disruptive poison"
     for flags, why in ((nondisruptive & ~disruptive, covers), (disruptive, apart)):

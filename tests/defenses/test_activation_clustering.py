@@ -1,5 +1,6 @@
 """The recipe around the clusters."""
 
+import logging
 from typing import Any
 
 import pytest
@@ -113,3 +114,15 @@ def test_on_digits_the_attack_works_and_the_defense_helps(runner: Runner) -> Non
     assert results["asr"] < 0.1
     assert results["sa"] > results["none_sa"] - 0.05
     assert results["tpr"] > 0.9
+
+
+@pytest.mark.parametrize(("most", "lines"), [(10, 10), (9, 0)])
+def test_many_classes_have_no_line_each(
+    view: TrainingView, recording: Any, planted: Any, caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch, most: int, lines: int,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("cleanse.defenses.activation_clustering.MOST_NAMED", most)
+    monkeypatch.setattr(logging.getLogger("cleanse"), "propagate", True)
+    with caplog.at_level("INFO", logger="cleanse"):
+        recipe().cleanse(view, Scripted(recording, features=planted[0]))
+    assert sum("form the smaller cluster" in message for message in caplog.messages) == lines

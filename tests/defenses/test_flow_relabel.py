@@ -17,6 +17,7 @@ from cleanse.attacks import BadNets
 from cleanse.augment import SimCLRAugment
 from cleanse.data import Digits
 from cleanse.defenses import FlowRelabel
+from cleanse.defenses.flow_relabel import log_attacked_classes
 from cleanse.encoders import Pretrained
 from cleanse.engine.runner import Runner
 from cleanse.networks import SmallCNN, SmallResNet
@@ -353,3 +354,15 @@ def test_it_cleanses_the_digits(cleanse: Callable[..., "CompletedProcess[str]"],
     assert results["auroc"] > 0.9
     assert "class '0' is flagged: its density covers images of other classes" in done.stderr
     assert done.stderr.count("is flagged: ") == 1
+
+
+def test_of_many_classes_those_of_lowest_s_nd_are_in_the_log(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("cleanse"), "propagate", True)
+    none = torch.zeros(1000, dtype=torch.bool)
+    with caplog.at_level("INFO", logger="cleanse"):
+        log_attacked_classes([f"c{i}" for i in range(1000)], torch.arange(1000.0).flip(0), none, none)
+    assert "S_ND of the 20 classes where it is lowest" in caplog.messages[0]
+    assert "'c980' 19.00" in caplog.messages[0]
+    assert "'c979'" not in caplog.messages[0]
