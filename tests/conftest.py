@@ -1,9 +1,10 @@
 """Shared fixtures: small data that trains in a second, and the command line as a user calls it."""
 
+import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,15 @@ from cleanse.engine.runner import Runner
 from cleanse.views import TrainingView
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def heard_once() -> Iterator[None]:
+    """caplog gets each message once: a command that ran in this process keeps the log from the root logger, and newer
+    versions of pytest then listen at ours, too."""
+    logging.getLogger("cleanse").propagate = True
+    yield
+    logging.getLogger("cleanse").propagate = True
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The way in from Python: a folder, or an embedding, to a verdict."""
 
-import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -183,7 +182,6 @@ def test_a_class_that_is_lost_is_named(caplog: pytest.LogCaptureFixture) -> None
     features, label = blobs()
     names = np.array(["owl", "cat", "dog"])[label].astype(object)
     names[7] = "bat"
-    logging.getLogger("cleanse").propagate = True
     with caplog.at_level("WARNING", logger="cleanse"):
         cleanse.verdict_from_embedding(features, names, k=20)
     assert "next to nothing is left of 'bat' (0 of 1 images)" in caplog.text

@@ -56,7 +56,8 @@ class LowFrequency(Attack):
         waves = torch.randn(channels, kept, kept, generator=generator, dtype=torch.float64)
         pattern = cosine_basis(height)[:kept].T @ waves @ cosine_basis(width)[:kept]
         low, high = (end(pattern.flatten(1), 1)[:, None, None] for end in (torch.amin, torch.amax))
-        self.register_buffer("added", (255 * self.amplitude * (pattern - low) / (high - low)).round().to(torch.uint8))
+        share = (pattern - low) / (high - low)  # exactly 1 where it is highest, on every machine
+        self.register_buffer("added", (255 * self.amplitude * share).round().to(torch.uint8))
 
     def trigger(self, image: Tensor) -> Tensor:
         self._require_drawn()

@@ -15,6 +15,7 @@ def local_gradient_ascent(loss: Tensor, gamma: float) -> Tensor:
         loss: (B,) of each image.
         gamma: where the loss is held.
 
+    >>> import torch
     >>> local_gradient_ascent(torch.tensor([0.25, 2.0]), gamma=0.5).item()
     0.875
     """
@@ -30,6 +31,7 @@ def flooding(loss: Tensor, level: float, mean: Tensor | None = None) -> Tensor:
         mean: of the whole batch, where these images are one process's part of it: it decides whether all of them
             descend or ascend. None for the mean of these.
 
+    >>> import torch
     >>> round(flooding(torch.tensor([0.25, 0.35]), level=0.5).item(), 4)
     0.7
     """

@@ -16,6 +16,7 @@ from cleanse.experiments.messages import UsageError
 
 
 def test_a_check_is_a_fit_of_the_folder_without_training(tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
     assert fit_arguments([str(tmp_path)]) == [
         "--config", "check.yaml", "--config", "data/folder.yaml", f"--data.root={tmp_path}", "--data.size=32",
         "--verdict_only=true",
@@ -38,7 +39,7 @@ def test_every_argument_of_fit_can_be_added() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("wrong", "meant"), [("--ouput", "--out"), ("--output=x", "--out"), ("--trian", "--train")])
+@pytest.mark.parametrize(("wrong", "meant"), [("--ouput", "--out"), ("--output=x", "--out x"), ("--trian", "--train")])
 def test_a_misspelt_option_of_its_own_is_named(wrong: str, meant: str) -> None:
     with pytest.raises(UsageError, match=f"there is no option {wrong.partition('=')[0]}: did you mean {meant}\\?"):
         fit_arguments([".", wrong, "x"])

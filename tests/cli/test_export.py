@@ -644,9 +644,9 @@ def test_mistakes_are_one_sentence(photos: Path, tmp_path: Path, capfd: pytest.C
     new = ("--out", str(tmp_path / "new"))
     capfd.readouterr()
     wrong = {
-        "required: RUN, --out": (2, ()),
-        "required: --out": (2, (run,)),
-        "required: RUN": (2, new),
+        "cleanse: RUN and --out must be given": (2, ()),
+        "cleanse: --out must be given": (2, (run,)),
+        "cleanse: RUN must be given": (2, new),
         "--mode: give copy, hardlink, symlink or csv, not 'zip'": (2, (run, *new, "--mode", "zip")),
         "there is no option --nope": (2, (run, *new, "--nope")),
         "it has no config.yaml": (2, (str(tmp_path / "bare"), *new)),

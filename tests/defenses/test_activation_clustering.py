@@ -1,6 +1,5 @@
 """The recipe around the clusters."""
 
-import logging
 from typing import Any
 
 import pytest
@@ -122,7 +121,6 @@ def test_many_classes_have_no_line_each(
     monkeypatch: pytest.MonkeyPatch, most: int, lines: int,
 ) -> None:  # fmt: skip
     monkeypatch.setattr("cleanse.defenses.activation_clustering.MOST_NAMED", most)
-    monkeypatch.setattr(logging.getLogger("cleanse"), "propagate", True)
     with caplog.at_level("INFO", logger="cleanse"):
         recipe().cleanse(view, Scripted(recording, features=planted[0]))
     assert sum("form the smaller cluster" in message for message in caplog.messages) == lines

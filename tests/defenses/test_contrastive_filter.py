@@ -1,7 +1,6 @@
 """kNN and energy cleansing (Wang et al. 2022): what is accepted, relabeled and dropped, and what each stage gets."""
 
 import json
-import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -382,7 +381,6 @@ def test_classes_within_a_factor_of_two_are_judged_as_in_the_paper() -> None:
     [(True, "50 to 300 images: votes are divided"), (False, "favor the large ones and energies the small ones")],
 )
 def test_unequal_classes_are_said(by_size: bool, message: str, caplog: pytest.LogCaptureFixture) -> None:
-    logging.getLogger("cleanse").propagate = True
     with caplog.at_level("INFO", logger="cleanse"):
         verdict_of(*crowd(50), by_size=by_size)
     assert message in caplog.text
@@ -394,7 +392,6 @@ def test_where_the_accepted_are_certain_relabeling_goes_on(caplog: pytest.LogCap
     z = 20 * torch.eye(3, 8)[true] + torch.randn(300, 8, generator=torch.Generator().manual_seed(0))
     given = true.clone()
     given[0] = 1
-    logging.getLogger("cleanse").propagate = True
     with caplog.at_level("INFO", logger="cleanse"):
         verdict = verdict_of(z, given, k=20)
     assert verdict.new_label[0] == 0

@@ -58,7 +58,6 @@ def flagged(verdict: Verdict) -> list[int]:
 
 
 def said(caplog: pytest.LogCaptureFixture) -> Any:
-    logging.getLogger("cleanse").propagate = True
     return caplog.at_level(logging.INFO, "cleanse")
 
 
@@ -356,10 +355,7 @@ def test_it_cleanses_the_digits(cleanse: Callable[..., "CompletedProcess[str]"],
     assert done.stderr.count("is flagged: ") == 1
 
 
-def test_of_many_classes_those_of_lowest_s_nd_are_in_the_log(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(logging.getLogger("cleanse"), "propagate", True)
+def test_of_many_classes_those_of_lowest_s_nd_are_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     none = torch.zeros(1000, dtype=torch.bool)
     with caplog.at_level("INFO", logger="cleanse"):
         log_attacked_classes([f"c{i}" for i in range(1000)], torch.arange(1000.0).flip(0), none, none)

@@ -79,7 +79,6 @@ def test_stages_that_nobody_has_counted_are_not_guessed(clock: Clock) -> None:
 def test_a_run_of_more_than_two_hours_says_so_once(
     clock: Clock, seconds: float, warnings: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    logging.getLogger("cleanse").propagate = True
     bar = Screen(planned("a")).started("a")
     bar.on_train_start(trainer(0), None)  # type: ignore[arg-type]
     clock.now = seconds
@@ -111,14 +110,12 @@ def test_the_plan_is_corrected_by_how_far_it_was_off(clock: Clock) -> None:
 def test_what_there_is_to_do_is_counted_in_words(
     names: list[str], on_disk: int, said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    logging.getLogger("cleanse").propagate = True
     caplog.set_level(logging.INFO, "cleanse")
     Screen().announce(planned(*names).stages, on_disk)
     assert caplog.records[0].getMessage() == said
 
 
 def test_epochs_that_are_done_are_not_announced_as_to_do(caplog: pytest.LogCaptureFixture) -> None:
-    logging.getLogger("cleanse").propagate = True
     caplog.set_level(logging.INFO, "cleanse")
     stages = [
         Planned("probe-1", LightningModule, [0] * 10, epochs=8, seconds=40.0, done=6),

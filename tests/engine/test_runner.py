@@ -233,9 +233,6 @@ def test_a_damaged_stage_is_made_again_with_a_warning(
     else:
         file.unlink()
     again = Runner(runner.root, arguments=ARGUMENTS)
-    import logging
-
-    logging.getLogger("cleanse").propagate = True
     second = again.fit("classifier", build(view), view, max_epochs=1).state_dict()
     assert again.computed == 1
     assert "is damaged" in caplog.text

@@ -1,7 +1,6 @@
 """Whatever is wrong with a stage on disk, it is noticed, said, and made again with the same bits."""
 
 import json
-import logging
 import os
 import pickle
 from collections.abc import Callable
@@ -105,7 +104,6 @@ def test_a_damaged_stage_is_made_again(
     monkeypatch.chdir(tmp_path)
     run, weights, _ = fit(tmp_path / "runs", view)
     damage(run.stages[0][1])
-    logging.getLogger("cleanse").propagate = True
     again, found, _ = fit(tmp_path / "runs", view)
     assert again.computed == 1
     assert "is damaged" in caplog.text

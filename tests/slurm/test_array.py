@@ -171,7 +171,7 @@ def test_two_tasks_of_srun_one_of_which_is_killed_end_with_the_weights_of_one_pr
     script.write_text(TASKS.format(python=sys.executable, fit=shlex.join(FIT), root=tmp_path / "two"))
     submitted = ("sbatch", "--parsable", f"--output={tmp_path}/out.txt", "--open-mode=append", str(script))
     job = ask(*submitted)
-    until(lambda: list(tmp_path.glob("two/classifier-*.part/last*.ckpt")))
+    until(lambda: list(tmp_path.glob("two/classifier-*.part/last.ckpt")))
     os.kill(second_task(job), signal.SIGKILL)
     until(lambda: not ask("squeue", "-h"), seconds=60)
     assert not list(tmp_path.glob("two/classifier-*/model.ckpt"))
