@@ -7,8 +7,11 @@ from jsonargparse import Namespace
 
 from cleanse.experiments.messages import UsageError
 
-NOT_ZERO = ("limit_train_batches", "limit_predict_batches", "max_steps", "accumulate_grad_batches")
+NOT_ZERO = ("limit_train_batches", "limit_predict_batches", "max_steps")
 """Of the Trainer, which would train nothing, or judge nothing, and say that it is done."""
+
+ABOVE_ZERO = ("gamma", "virtual_lr", "density_limit", "lower_by", "accumulate_grad_batches")
+AT_LEAST_ZERO = ("gradient_clip_val",)
 
 
 def check_numbers(config: object, keys: tuple[str, ...] = ()) -> None:
@@ -37,6 +40,12 @@ def check_numbers(config: object, keys: tuple[str, ...] = ()) -> None:
             _refuse(keys, "at least 0", config)
         if (name == "temperature" or name.endswith("_temperature")) and config <= 0:
             _refuse(keys, "above 0", config)
+        if name in ABOVE_ZERO and config <= 0:
+            _refuse(keys, "a number above 0", config)
+        if name in AT_LEAST_ZERO and config < 0:
+            _refuse(keys, "at least 0", config)
+        if name == "overfit_batches" and config != 0:
+            _refuse(keys, "0, since no recipe can use it (fewer images: --data.limit_train)", config)
         if name in NOT_ZERO and config == 0:
             _refuse(keys, "a number above 0", config)
         if name == "momentum" and not 0 <= config < 1:

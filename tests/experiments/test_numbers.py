@@ -1,8 +1,11 @@
 """Numbers that no training can use."""
 
+from pathlib import Path
+
 import pytest
 from jsonargparse import Namespace
 
+from cleanse.experiments.build import parse
 from cleanse.experiments.messages import UsageError
 from cleanse.experiments.numbers import check_numbers
 
@@ -18,6 +21,11 @@ from cleanse.experiments.numbers import check_numbers
         ("momentum", 1.0, "at least 0 and below 1"),
         ("supcon_temperature", 0.0, "above 0"),
         ("temperature", -0.5, "above 0"),
+        ("gamma", 0, "a number above 0"),
+        ("gamma", -1.0, "a number above 0"),
+        ("virtual_lr", 0.0, "a number above 0"),
+        ("density_limit", -1, "a number above 0"),
+        ("lower_by", 0, "a number above 0"),
     ],
 )
 def test_what_no_training_can_use_is_named(name: str, value: float, right: str) -> None:
@@ -33,6 +41,15 @@ def test_a_trainer_that_would_train_or_judge_nothing_is_refused(name: str) -> No
     with pytest.raises(UsageError, match=f"trainer.{name}: {name} is a number above 0, not 0"):
         check_numbers(Namespace(trainer=Namespace({name: 0})))
     check_numbers(Namespace(trainer=Namespace({"limit_train_batches": 0.5, "max_steps": -1, name: None})))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("limit_train_batches", 0), ("gradient_clip_val", -1), ("overfit_batches", 1)]
+)
+def test_a_command_looks_at_the_trainer_too(name: str, value: int, tmp_path: Path) -> None:
+    words = ["fit", "--config", "none.yaml", "--config", "quick.yaml", "--root", str(tmp_path)]
+    with pytest.raises(UsageError, match=f"trainer.{name}: {name} is"):
+        parse([*words, f"--trainer.{name}", str(value)])
 
 
 def test_numbers_deep_inside_are_found() -> None:
