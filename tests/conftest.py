@@ -4,7 +4,7 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,11 +22,9 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
-def heard_once() -> Iterator[None]:
+def heard_once() -> None:
     """caplog gets each message once: a command that ran in this process keeps the log from the root logger, and newer
     versions of pytest then listen at ours, too."""
-    logging.getLogger("cleanse").propagate = True
-    yield
     logging.getLogger("cleanse").propagate = True
 
 

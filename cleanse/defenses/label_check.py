@@ -157,7 +157,7 @@ def evidence(checked: Checked, classes: Sequence[str]) -> list[str]:
         if int(checked.sign[c]) & TRIGGER:
             signs.append(
                 f"a group of its images shares something that no other class has (separation "
-                f"{float(checked.separation[c]):.1f}; natural groups stay below {float(checked.limit[c]):.1f})"
+                f"{float(checked.separation[c]):.1f}; the limit is {float(checked.limit[c]):.1f})"
             )
         if int(checked.sign[c]) & FOREIGN:
             signs.append(

@@ -11,12 +11,13 @@ NOT_ZERO = ("limit_train_batches", "limit_predict_batches", "max_steps")
 """Of the Trainer, which would train nothing, or judge nothing, and say that it is done."""
 
 ABOVE_ZERO = ("gamma", "virtual_lr", "density_limit", "lower_by", "accumulate_grad_batches")
-AT_LEAST_ZERO = ("gradient_clip_val",)
+"""With which nothing is learned, or nothing is told apart, at 0; and nonsense below."""
 
 
 def check_numbers(config: object, keys: tuple[str, ...] = ()) -> None:
     """See that numbers are finite, learning rates and weight decays at least 0, momentum below 1, temperatures above 0.
 
+    Likewise those of `ABOVE_ZERO`, and of the Trainer `NOT_ZERO`, ``gradient_clip_val`` and ``overfit_batches``.
     NaN is neither too small nor too large, so that it would reach the weights: hours later, and without a word.
 
     Args:
@@ -36,14 +37,12 @@ def check_numbers(config: object, keys: tuple[str, ...] = ()) -> None:
         name = keys[-1] if keys else ""
         if not math.isfinite(config):
             _refuse(keys, "a finite number", config)
-        if (name == "lr" or name.endswith(("_lr", "weight_decay"))) and config < 0:
+        if (name in ("lr", "gradient_clip_val") or name.endswith(("_lr", "weight_decay"))) and config < 0:
             _refuse(keys, "at least 0", config)
         if (name == "temperature" or name.endswith("_temperature")) and config <= 0:
             _refuse(keys, "above 0", config)
         if name in ABOVE_ZERO and config <= 0:
             _refuse(keys, "a number above 0", config)
-        if name in AT_LEAST_ZERO and config < 0:
-            _refuse(keys, "at least 0", config)
         if name == "overfit_batches" and config != 0:
             _refuse(keys, "0, since no recipe can use it (fewer images: --data.limit_train)", config)
         if name in NOT_ZERO and config == 0:

@@ -159,7 +159,7 @@ def test_two_named_classes_are_not_said_as_calmly_as_one() -> None:
     found = Checked(torch.tensor([1, 0, 2]), zero + 5, zero + 4.4, zero + 6, zero, *none)
     sentences = evidence(found, ["cat", "dog", "fox"])
     assert sentences[0].startswith("Class 'cat' looks attacked: a group of its images shares something")
-    assert "natural groups stay below 4.4" in sentences[0]
+    assert "; the limit is 4.4)" in sentences[0]
     assert sentences[1].endswith("its images look like other classes 6 times as often as those of others.")
     assert sentences[2].startswith("2 classes at once")
     assert len(evidence(found._replace(sign=torch.tensor([0, 4, 0])), ["a", "b", "c"])) == 1
