@@ -156,20 +156,32 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
 
 
-def clean_draws(content: Tensor, early: Tensor, true: Tensor, draws: int, wrong: float, seed: int) -> None:
-    """One line for each random half: the share that is flagged, the classes that are named, and what was expected."""
-    classes = int(true.max()) + 1
+def clean_draws(
+    content: Tensor, early: Tensor, every: Tensor, draws: int, wrong: float, seed: int, classes: int = 0
+) -> None:
+    """One line for each random half, or so many random classes whole: the share that is flagged, the classes that are
+    named, by which signs, and what was expected."""
+    everyone = int(every.max()) + 1
     for draw in range(draws):
         generator = torch.Generator().manual_seed(1000 * seed + draw)
-        rows = torch.randperm(len(true), generator=generator)[: len(true) // 2]
-        other = (true[rows] + torch.randint(1, classes, (len(rows),), generator=generator)) % classes
+        chosen = torch.randperm(everyone, generator=generator)[:classes] if classes else torch.arange(everyone)
+        number = torch.full((everyone,), -1).index_copy(0, chosen, torch.arange(len(chosen)))
+        true = number[every]
+        if classes:
+            rows = (true >= 0).nonzero().flatten()
+        else:
+            rows = torch.randperm(len(true), generator=generator)[: len(true) // 2]
+        other = (true[rows] + torch.randint(1, len(chosen), (len(rows),), generator=generator)) % classes
         noisy = torch.rand(len(rows), generator=generator) < wrong
         label = torch.where(noisy, other, true[rows])
         found = judge(content[rows], early[rows], label)
         expected = expected_flags(content_votes(content[rows], label).margin, label).unnamed
+        named = {
+            int(chosen[c]): int(found.sign[c]) for c in found.sign.nonzero().flatten()
+        }  # with the sum of its signs
         row = {
             "draw": draw, "images": len(rows), "flagged": round(100 * float(found.flagged[~noisy].float().mean()), 2),
-            "expected": round(100 * expected, 2), "named": found.sign.nonzero().flatten().tolist(),
+            "expected": round(100 * expected, 2), "named": named,
             "wrong_found": round(100 * float(found.flagged[noisy].float().mean()), 1) if noisy.any() else None,
             "separation": round(float(found.separation.max()), 2), "gap": round(float(found.gap.max()), 2),
         }  # fmt: skip
@@ -190,6 +202,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=int, default=96, help="pixels that the encoder sees")
     parser.add_argument("--draws", type=int, default=0, help="judge so many random halves of the clean images instead")
+    parser.add_argument("--some", type=int, default=0, help="classes of a draw, whole, instead of half of the images")
     parser.add_argument("--wrong", type=float, default=0.0, help="share of random wrong labels in these")
     parser.add_argument("--voters", type=int, default=VOTERS, help="images that vote, at most")
     parser.add_argument("--curve", action="store_true", help="TPR at FPRs of 1, 2, 5, 10, 20 %% as well")
@@ -222,7 +235,7 @@ def main() -> None:
         if given.cache:
             torch.save((content, early), kept)
     if given.draws:
-        clean_draws(content, early, true, given.draws, given.wrong, given.seed)
+        clean_draws(content, early, true, given.draws, given.wrong, given.seed, given.some)
         return
     for name in given.attack:
         for rate in given.rate if name != "none" else [0.0]:

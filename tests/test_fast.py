@@ -127,5 +127,5 @@ def test_the_stages_are_known_beforehand(view: TrainingView) -> None:
 
 
 def test_final_is_supcon_or_classifier() -> None:
-    with pytest.raises(ValueError, match="final is supcon or classifier, not 'probe'"):
+    with pytest.raises(ValueError, match="final is one of supcon, classifier, not 'probe'"):
         ContrastiveFilter(final="probe")  # type: ignore[arg-type]

@@ -140,8 +140,6 @@ class BadNets(Attack):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if pattern not in PLACES:
-            raise ValueError(f"pattern is one of {', '.join(PLACES)}, not {pattern!r}; a file goes into image")
         if size is not None and size < 1:
             raise ValueError(f"size is the patch's side in pixels, at least 1, not {size}")
         if inset is not None and inset < 0:
@@ -157,8 +155,6 @@ class BadNets(Attack):
         self.inset = inset
         self.as_repo = as_repo
         self.corner: str = corner or own_corner
-        if self.corner not in CORNERS:
-            raise ValueError(f"corner is one of {', '.join(CORNERS)}, not {corner!r}")
         if self.corner == "random" and inset is not None:
             raise ValueError(
                 f"inset {inset} means nothing for a patch at a random place: set corner too, or leave it null"

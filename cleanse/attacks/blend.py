@@ -86,8 +86,6 @@ class Blend(Attack):
         super().__init__(**kwargs)
         if scope not in OWN:
             raise ValueError(f"scope is one of {', '.join(OWN)}, not {scope!r}")
-        if pattern not in (None, "drawn", "noise"):
-            raise ValueError(f"pattern is one of drawn, noise, not {pattern!r}; a file goes into image")
         if alpha is not None and not 0 < alpha <= 1:
             raise ValueError(f"alpha is the pattern's share, above 0 and at most 1, not {alpha}")
         if size is not None and scope == "whole":

@@ -92,8 +92,6 @@ class DirtyLabel(Attack):
         **kwargs: Any,
     ) -> None:
         super().__init__(source=source, target=target, **kwargs)
-        if shape not in OFFSETS:
-            raise ValueError(f"shape is one of {', '.join(OFFSETS)}, not {shape!r}")
         if color is not None and (len(color) != 3 or not all(0 <= level <= 255 for level in color)):
             raise ValueError(f"color is red, green and blue, each from 0 to 255, not {color}")
         self.shape = shape

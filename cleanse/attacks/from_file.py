@@ -49,8 +49,6 @@ class FromFile(Attack):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if pattern not in ("corners", "corner"):
-            raise ValueError(f"pattern is corners or corner, not {pattern!r}")
         if not 1 <= amplitude <= 255:
             raise ValueError(f"amplitude is in levels, 1 to 255, not {amplitude}")
         self.poison_from = poison_from

@@ -86,8 +86,6 @@ class LabelConsistent(Attack):
                 "surrogate_epochs and surrogate_batch_size are at least 1, not"
                 f" {surrogate_epochs} and {surrogate_batch_size}"
             )
-        if pattern not in ("corners", "corner", "gray", "rgb"):
-            raise ValueError(f"pattern is corners, corner, gray or rgb, not {pattern!r}")
         for name, number in (("size", size), ("inset", inset)):
             if number is not None and pattern in ("corners", "corner"):
                 raise ValueError(f"{name}={number} is for the gray and rgb patches: set pattern, or leave {name} null")

@@ -141,8 +141,6 @@ class QiAdaptivePatch(Attack):
         for name, share in (*(("alphas", alpha) for alpha in alphas), ("test_alpha", test_alpha)):
             if not 0 < share <= 1:
                 raise ValueError(f"{name}: a patch's share is above 0 and at most 1, not {share}")
-        if test not in ("half", "all"):
-            raise ValueError(f"test is one of half, all, not {test!r}")
         if not 0 <= cover_rate <= 1:
             raise ValueError(f"cover_rate is a fraction between 0 and 1, not {cover_rate}")
         self.images = images

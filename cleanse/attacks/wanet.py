@@ -127,8 +127,6 @@ class WaNet(Attack):
             raise ValueError(f"grid is the number of control points a side, at least 2, not {grid}")
         if not 0 <= cover_rate <= 1:
             raise ValueError(f"cover_rate is a fraction between 0 and 1, not {cover_rate}")
-        if noise not in ("per_sample", "shared"):
-            raise ValueError(f"noise is one of per_sample, shared, not {noise!r}")
         self.strength = strength
         self.grid = grid
         self.scale = scale

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,10 @@ class Choice:
     configs: tuple[str, ...] = ()
     overrides: Mapping[str, object] = field(default_factory=dict)
     only: Mapping[str, Sequence[object]] = field(default_factory=dict)
+
+
+MOST = 100_000
+"""Combinations of a grid: each is looked at, and has a line in the plan."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +164,9 @@ def read_grid(name: str) -> Grid:
         tuple(_published(name, _items(name, "published", content.get("published")))),
     )  # fmt: skip
     _check_names(grid)
+    axes = (grid.data, grid.attacks, grid.rates, grid.seeds, grid.recipes, ("", *grid.changes))
+    if (combinations := prod(map(len, axes))) > MOST:
+        raise ValueError(f"{name} has {combinations} combinations, more than {MOST}: make several grids of it")
     if not grid.cells:
         raise ValueError(f"{name} has no cell: every one is excluded")
     return grid

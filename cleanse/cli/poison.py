@@ -1,5 +1,6 @@
 """``cleanse poison``: freeze a poisoned data set as files that describe themselves."""
 
+import hashlib
 import html
 import logging
 import os
@@ -220,6 +221,9 @@ def freeze(data: ImageDataModule, out: str | Path, triggered: Sequence[ImageView
             "data": _path(data),
             "classes": list(classes),
             "version": __version__,
+            "sha256": {
+                name: hashlib.sha256((aside / name).read_bytes()).hexdigest() for name in ("rows.csv", "trigger.pt")
+            },
         }
         text = "# Part of the answer: what poisoned this data set. `cleanse.data.Frozen` reads it.\n"
         (aside / "attack.yaml").write_text(text + yaml.safe_dump(card, sort_keys=False), encoding="ascii")

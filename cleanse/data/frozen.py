@@ -1,6 +1,7 @@
 """A poisoned data set as files that describe themselves: written once, exchanged, and loaded again bit for bit."""
 
 import csv
+import hashlib
 import inspect
 import logging
 import os
@@ -225,6 +226,14 @@ class Frozen(ImageDataModule):
             raise ValueError(f"{str(path)!r} is damaged: {' '.join(str(error).split())}") from error
         return dict(card)
 
+    def _check_digest(self, path: Path) -> None:
+        """Raises: ValueError if a file is readable, but not the one that was written (older sets do not say)."""
+        written = self._card.get("sha256")
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if isinstance(written, dict) and written.get(path.name, found) != found:
+            raise ValueError(f"{str(path)!r} is not what attack.yaml says was written (sha256): get it again")
+
     @cached_property
     def _origin(self) -> ImageDataModule:
         """The data set that was poisoned, for what it says about its images; its own files are not read."""
@@ -264,6 +273,7 @@ class Frozen(ImageDataModule):
                 raise ValueError("it names a file twice, or none at all")
         except (ValueError, OverflowError, csv.Error) as error:
             raise ValueError(f"{str(path)!r} is damaged: {error}") from error
+        self._check_digest(path)
         given_label, true_label, roles, numbers = torch.tensor(columns).unbind(1)
         return Rows(tuple(files), given_label.clone(), true_label.clone(), roles.to(torch.int8), numbers.to(torch.int8))
 
@@ -338,6 +348,7 @@ class Frozen(ImageDataModule):
             for part in attack.parts:
                 if part.target not in classes or part.source not in (None, *classes):
                     raise ValueError(f"target {part.target!r} and source {part.source!r} are no classes of the set")
+            self._check_digest(path)
         except Exception as error:  # whatever the files hold, the answer is no
             why = " ".join(str(error).split())[:300] or type(error).__name__
             raise ValueError(

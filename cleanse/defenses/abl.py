@@ -72,8 +72,6 @@ class ABL(Defense):
         **kwargs: Any,
     ) -> None:
         super().__init__(weight_decay=weight_decay, **kwargs)
-        if loss not in ("lga", "flooding"):
-            raise ValueError(f"loss is lga or flooding, not {loss!r}")
         if not 0 < isolation < 1:
             raise ValueError(f"isolation is a share of the images, above 0 and below 1 (0.01), not {isolation}")
         at_least_one(isolation_epochs=isolation_epochs, unlearn_epochs=unlearn_epochs)

@@ -2,7 +2,7 @@
 
 import logging
 from functools import partial
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,8 +59,6 @@ class ActivationClustering(Defense):
     ) -> None:
         super().__init__(**kwargs)
         at_least_one(dims=dims)
-        if rule not in get_args(ClusterRule):
-            raise ValueError(f"rule is one of {', '.join(get_args(ClusterRule))}, not {rule!r}")
         if not 0 < most <= 0.5:
             raise ValueError(f"most is the share of the smaller cluster, in (0, 0.5], not {most}")
         if reclassify is not None and reclassify <= 0:

@@ -13,7 +13,7 @@ from cleanse.engine.fingerprint import Described
 from cleanse.engine.plan import Planned
 from cleanse.engine.runner import Runner
 from cleanse.modules.base import NetworkFactory
-from cleanse.modules.classifier import Classifier, Schedule, check_schedule
+from cleanse.modules.classifier import Classifier, Schedule
 from cleanse.networks import PreActResNet18
 from cleanse.utils.check import at_least_one
 from cleanse.verdict import Verdict
@@ -95,7 +95,6 @@ class Defense(Described, LightningModule):
     ) -> None:
         super().__init__()
         at_least_one(epochs=epochs)
-        check_schedule(schedule, label_smoothing)
         self.network = network
         self.epochs = epochs
         self.lr = lr

@@ -40,8 +40,6 @@ class CleanImagesDefense(Defense):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if clean not in ("reserved", "certain"):
-            raise ValueError(f"clean is reserved or certain, not {clean!r}")
         at_least_one(clean_per_class=clean_per_class)
         self.clean = clean
         self.clean_per_class = clean_per_class

@@ -110,10 +110,6 @@ class ContrastiveFilter(EncodingDefense):
             gamma=gamma,
             **kwargs,
         )
-        if method not in TITLES:
-            raise ValueError(f"method is one of {', '.join(TITLES)}, not {method!r}")
-        if final not in ("supcon", "classifier"):
-            raise ValueError(f"final is supcon or classifier, not {final!r}")
         at_least_one(k=k, probe_epochs=probe_epochs, probe_batch_size=probe_batch_size)
         if not 0 <= percentile <= 100:
             raise ValueError(f"percentile is between 0 and 100, not {percentile}")

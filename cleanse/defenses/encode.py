@@ -75,8 +75,6 @@ class EncodingDefense(Defense):
             raise ValueError(f"encoder: {type(encoder).__name__} has no encode(train, run) that gives a row an image")
         if (encoder == "pretrained") != (pretrained is not None):
             raise ValueError("encoder=pretrained and the argument pretrained belong together: give both or neither")
-        if features not in ("embedding", "features"):
-            raise ValueError(f"features is embedding or features, not {features!r}")
         if pretrain_batch_size < 2:
             raise ValueError(f"pretrain_batch_size={pretrain_batch_size}: a contrast needs at least two images")
         self.encoder = encoder

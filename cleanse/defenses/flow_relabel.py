@@ -110,8 +110,6 @@ class FlowRelabel(EncodingDefense):
             **kwargs,
         )
         at_least_one(flow_epochs=flow_epochs, flow_batch_size=flow_batch_size)
-        if rule not in ("paper", "relative"):
-            raise ValueError(f"rule is paper or relative, not {rule!r}")
         for name, alpha in (("alpha_clean", alpha_clean), ("alpha_poison", alpha_poison)):
             if not 0 <= alpha <= 0.5:
                 raise ValueError(f"{name} is between 0 and 0.5, so that no image is clean and poisoned, not {alpha}")

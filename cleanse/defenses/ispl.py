@@ -94,8 +94,6 @@ class ISPL(Defense):
         milestones: Sequence[int] | None = None,
         **kwargs: Any,
     ) -> None:
-        if profile not in ("v1", "iclr23"):
-            raise ValueError(f"profile is v1 (the paper) or iclr23 (the released code), not {profile!r}")
         at_least_one(
             passes=passes, rounds=rounds, weak_batch_size=weak_batch_size, voter_epochs=voter_epochs,
             self_training_epochs=self_training_epochs, epochs=epochs,
@@ -110,8 +108,6 @@ class ISPL(Defense):
             raise ValueError(f"weak_lr is above 0, not {weak_lr}")
         if min_active is not None and min_active < 0:
             raise ValueError(f"min_active is a number of images, 0 or more, not {min_active}")
-        if eval_view not in ("train_aug", "plain"):
-            raise ValueError(f"eval_view is train_aug or plain, not {eval_view!r}")
         paper = profile == "v1"
         super().__init__(
             epochs=_given(epochs, 100 if paper else 200),

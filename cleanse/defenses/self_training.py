@@ -109,10 +109,6 @@ class SelfTraining(Defense):
             network=network, epochs=epochs, lr=lr, weight_decay=weight_decay, milestones=milestones, gamma=gamma,
             **kwargs,
         )  # fmt: skip
-        if label_view not in ("plain", "train_augment"):
-            raise ValueError(f"label_view is plain or train_augment, not {label_view!r}")
-        if learn_from not in ("all", "unlabeled"):
-            raise ValueError(f"learn_from is all or unlabeled, not {learn_from!r}")
         at_least_one(
             iterations=iterations, teacher_epochs=teacher_epochs, iteration_epochs=iteration_epochs, epochs=epochs
         )

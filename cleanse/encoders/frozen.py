@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from cleanse.engine.plan import Planned
 from cleanse.networks.normalize import Normalize
 from cleanse.utils.batch import Batch
+from cleanse.utils.checked import Checked
 
 if TYPE_CHECKING:
     from cleanse.engine.runner import Runner, Table
@@ -29,7 +30,7 @@ AT_ONCE = 250 * FOR_SMALL**2
 """Pixels in one forward pass at most: activations of more do not fit a processor's cache and are slower."""
 
 
-class FrozenEncoder(LightningModule):
+class FrozenEncoder(Checked, LightningModule):
     """A network that somebody else has trained on other images, as it is.
 
     Whoever poisoned the images at hand could not touch it, so it has not learned their trigger. A subclass gives a

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from cleanse.networks.normalize import Normalize
 from cleanse.utils.batch import Batch
+from cleanse.utils.checked import Checked
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
-class Pretrained(LightningModule):
+class Pretrained(Checked, LightningModule):
     """Features of a network that is not trained here, for `Runner.predict` (an ablation of Sabolic et al. 2024).
 
     Images in [0, 1] are resized (bilinear, antialiased), gray ones repeated to three channels, and normalized as the
@@ -47,8 +48,6 @@ class Pretrained(LightningModule):
         std: tuple[float, float, float] | None = None,
     ) -> None:
         super().__init__()
-        if library not in ("torchvision", "open_clip"):
-            raise ValueError(f"library is 'torchvision' or 'open_clip', not {library!r}")
         if size < 1:
             raise ValueError(f"size is the side of the images in pixels, at least 1, not {size}")
         usual_mean, usual_std = IMAGENET if library == "torchvision" else CLIP

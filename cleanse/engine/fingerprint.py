@@ -11,8 +11,10 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from cleanse.utils.checked import Checked, constructor_signature
 
-class Described:
+
+class Described(Checked):
     """A class whose instances remember their constructor's arguments (defaults filled in) in ``arguments``.
 
     Attacks, data modules and recipes derive from it, so that a new argument is part of every cache key
@@ -24,7 +26,7 @@ class Described:
     undescribed: frozenset[str] = frozenset()
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        made = super().__new__(cls)
+        made = super().__new__(cls, *args, **kwargs)
         try:
             bound = constructor_signature(cls).bind(*args, **kwargs)
         except TypeError:  # unpickling and copying call __new__ bare; a wrong call is refused by __init__ itself
@@ -32,33 +34,6 @@ class Described:
         bound.apply_defaults()
         object.__setattr__(made, "arguments", dict(bound.arguments))
         return made
-
-
-def constructor_signature(cls: type) -> inspect.Signature:
-    """The arguments of a class's constructor, without ``self``, and with those that ``**kwargs`` hands to its bases.
-
-    A subclass names its own arguments and passes the rest on (``super().__init__(**kwargs)``). Configs, ``--help`` and
-    cache keys see them all: the subclass's first, then the bases', by keyword only. An argument that both name is the
-    subclass's.
-
-    >>> class Base:
-    ...     def __init__(self, lr: float = 0.1, epochs: int = 10) -> None: ...
-    >>> class Own(Base):
-    ...     def __init__(self, k: int, epochs: int = 5, **kwargs: float) -> None: ...
-    >>> str(constructor_signature(Own))
-    '(k: int, epochs: int = 5, *, lr: float = 0.1)'
-    """
-    found: dict[str, inspect.Parameter] = {}
-    for base in (base for base in cls.__mro__ if "__init__" in vars(base)):
-        own = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
-        named = [parameter for parameter in own if parameter.kind is not inspect.Parameter.VAR_KEYWORD]
-        if found:
-            named = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in named]
-        for parameter in named:
-            found.setdefault(parameter.name, parameter)
-        if len(named) == len(own):
-            break
-    return inspect.Signature(sorted(found.values(), key=lambda parameter: parameter.kind))
 
 
 def describe(value: Any) -> Any:

@@ -25,7 +25,7 @@ from cleanse.experiments.arguments import Arguments, read_arguments
 from cleanse.experiments.classes import check_classes
 from cleanse.experiments.experiment import Comparison, Setup
 from cleanse.experiments.messages import UsageError
-from cleanse.experiments.numbers import check_numbers
+from cleanse.experiments.numbers import check_numbers, check_trainer
 from cleanse.experiments.parser import Parser
 from cleanse.experiments.reading import reading
 from cleanse.version import __version__
@@ -164,7 +164,8 @@ class CleanseCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
         check_classes(config)
-        check_numbers({name: config.get(name) for name in ("model", "data", "trainer")})
+        check_numbers({name: config.get(name) for name in ("model", "data")})
+        check_trainer(config.trainer.as_dict())
         if config.threads is not None and config.threads < 1:
             raise UsageError(f"threads is a number of CPU threads, at least 1, not {config.threads}")
         if config.trainer.precision is None:

@@ -77,10 +77,6 @@ class AdaptiveSplit(MixMatch):
             raise ValueError(
                 f"by_class_epochs is a number of epochs, 0 to meta_from ({meta_from}), not {by_class_epochs}"
             )
-        if grow_by < 0:
-            raise ValueError(f"grow_by is a number of images of each class, 0 or more, not {grow_by}")
-        if not virtual_lr > 0:
-            raise ValueError(f"virtual_lr is above 0, not {virtual_lr}")
         if not len(seeds):
             raise ValueError("seeds is empty: the first epochs learn from images that are known to be clean")
         self.virtual_layers = tuple(virtual_layers)

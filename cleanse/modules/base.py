@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from cleanse.networks.base import Network
 from cleanse.networks.normalize import Normalize
+from cleanse.utils.checked import Checked
 from cleanse.utils.image_spec import ImageSpec
 from cleanse.views import ImageView
 
@@ -32,7 +33,7 @@ class BeginsFromImages(Protocol):
         """Compute it from normalized images (n, C, H, W), float; nothing where that was done already."""
 
 
-class ImageModule(LightningModule):
+class ImageModule(Checked, LightningModule):
     """A module whose layers depend on the images: how many channels and classes they have, how they are normalized.
 
     A recipe knows its images and says so in the constructor. Alone (``cleanse fit --config simclr.yaml``) ``images`` is

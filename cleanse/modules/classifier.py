@@ -56,7 +56,6 @@ class Classifier(ImageModule):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(network, images)
-        check_schedule(schedule, label_smoothing)
         self.lr = lr
         self.momentum = momentum
         self.weight_decay = weight_decay
@@ -92,17 +91,6 @@ class Classifier(ImageModule):
         steps = max(1, int(self.trainer.estimated_stepping_batches))
         scheduler = LambdaLR(optimizer, partial(one_cycle_factor, steps=steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-
-def check_schedule(schedule: str, label_smoothing: float) -> None:
-    """
-    Raises:
-        ValueError: an unknown schedule, or a share out of range.
-    """
-    if schedule not in ("steps", "one_cycle"):
-        raise ValueError(f"schedule is steps or one_cycle, not {schedule!r}")
-    if not 0 <= label_smoothing < 1:
-        raise ValueError(f"label_smoothing is a share of the target, in [0, 1), not {label_smoothing}")
 
 
 def warm_start(build: Callable[[], LightningModule], start: LightningModule) -> LightningModule:

@@ -9,9 +9,10 @@ from torch.func import functional_call
 from torch.optim import Adam
 
 from cleanse.networks.flow import ClassFlows
+from cleanse.utils.checked import Checked
 
 
-class FlowDensity(LightningModule):
+class FlowDensity(Checked, LightningModule):
     """Fit p_y, the density of class y's embeddings, for every class (Sabolic et al. 2024, arXiv 2409.01185).
 
     Trained on a `cleanse.views.TableView`: 50 epochs of 16 rows of every class a batch (D91; both belong

@@ -87,8 +87,6 @@ class MixMatch(ImageModule):
         for name, value in (("temperature", temperature), ("alpha", alpha), ("lr", lr)):
             if not value > 0:
                 raise ValueError(f"{name} is above 0, not {value}")
-        if eval_view not in ("train_aug", "plain"):
-            raise ValueError(f"eval_view is train_aug or plain, not {eval_view!r}")
         self.fraction = fraction
         self.iterations = iterations
         self.ramp_epochs = ramp_epochs

@@ -68,16 +68,8 @@ class SimCLR(ImageModule):
         warmup_lr: float = 0.01,
     ) -> None:
         super().__init__(network, images)
-        for argument, value in (("temperature", temperature), ("lr", lr), ("dimension", dimension)):
-            if not value > 0:
-                raise ValueError(f"{argument} is above 0, not {value}")
-        for argument, word, words in (
-            ("projector", projector, ("mlp", "linear")),
-            ("optimizer", optimizer, ("sgd", "adam")),
-            ("schedule", schedule, ("cosine", "constant")),
-        ):
-            if word not in words:
-                raise ValueError(f"{argument} is {' or '.join(words)}, not {word!r}")
+        if not lr > 0:
+            raise ValueError(f"lr is above 0, not {lr}")
         self.augment = augment
         self.projector = projector
         self.dimension = dimension

@@ -4,8 +4,10 @@ from abc import abstractmethod
 
 from torch import Tensor, nn
 
+from cleanse.utils.checked import Checked
 
-class Network(nn.Module):
+
+class Network(Checked, nn.Module):
     """A classifier in two parts: ``forward(x)`` is ``head(features(x))``.
 
     A subclass builds its layers and implements `features`. The head can be taken off or replaced

@@ -31,8 +31,6 @@ class DenseNet121(Network):
     def __init__(self, in_channels: int, num_classes: int, stem: Literal["small", "imagenet"] = "imagenet") -> None:
         from torchvision.models import densenet121  # slow to import, so only with the network
 
-        if stem not in ("small", "imagenet"):
-            raise ValueError(f"stem is 'small' or 'imagenet', not {stem!r}")
         super().__init__(1024, num_classes)
         self.stem = stem
         self.body = densenet121().features

@@ -55,8 +55,6 @@ class FastNet(Network):
         head_scale: float = 1 / 9,
     ) -> None:
         super().__init__(widths[-1], num_classes)
-        if min(widths) < 1:
-            raise ValueError(f"widths are three numbers of channels, at least 1, not {tuple(widths)}")
         if not head_scale > 0:
             raise ValueError(f"head_scale is above 0, not {head_scale}")
         values = 4 * in_channels

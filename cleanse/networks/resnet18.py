@@ -31,8 +31,6 @@ class ResNet18(Network):
     def __init__(self, in_channels: int, num_classes: int, stem: Literal["small", "imagenet"] = "small") -> None:
         from torchvision.models import resnet18  # slow to import, so only with the network
 
-        if stem not in ("small", "imagenet"):
-            raise ValueError(f"stem is 'small' or 'imagenet', not {stem!r}")
         super().__init__(512, num_classes)
         self.body = resnet18()
         self.body.fc = nn.Identity()

@@ -233,7 +233,7 @@ def test_resize_leaves_the_same_size_alone() -> None:
     ("arguments", "message"),
     [
         ({"pattern": "star"}, "pattern is one of noise, colors, gray, rgb, checkerboard, not 'star'"),
-        ({"corner": "top"}, "corner is one of upper_left, .*, random, not 'top'"),
+        ({"corner": "top"}, "corner is one of upper_left, .*, random or none, not 'top'"),
         ({"size": 0}, "size is the patch's side in pixels, at least 1, not 0"),
         ({"inset": -1}, "inset is a number of pixels from the edges, 0 or more, not -1"),
         ({"pattern": "noise", "inset": 1}, "inset 1 means nothing for a patch at a random place"),

@@ -281,7 +281,7 @@ def test_wrong_arguments(arguments: dict[str, Any], message: str) -> None:
     ("arguments", "message"),
     [
         ({"target": 10, "count": 1}, "target class 10 is out of range: the data has classes 0 to 9"),
-        ({"target": -1, "count": 1}, "target class -1 is out of range"),
+        ({"target": -1, "count": 1}, "target is at least 0, not -1"),
         ({"source": 12, "count": 1}, "source class 12 is out of range: the data has classes 0 to 9"),
         ({"count": 901}, r"asks for 901 poisoned labeled images, but only 900 are eligible \(not of class 0\)"),
         ({"source": 3, "poison_rate": 0.2}, r"poison_rate=0.2 asks for 200 .* only 100 are eligible \(class 3\)"),

@@ -182,7 +182,7 @@ def test_the_cache_key_follows_the_file_s_content(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         ({"scope": "half"}, "scope is one of whole, patch, not 'half'"),
-        ({"pattern": "kitty"}, "pattern is one of drawn, noise, not 'kitty'; a file goes into image"),
+        ({"pattern": "kitty"}, "pattern is one of drawn, noise or none, not 'kitty'"),
         ({"alpha": 0.0}, "alpha is the pattern's share, above 0 and at most 1, not 0.0"),
         ({"alpha": 1.5}, "above 0 and at most 1, not 1.5"),
         ({"size": 3}, "size 3 means nothing for the whole image: set scope to patch"),

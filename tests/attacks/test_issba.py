@@ -178,7 +178,7 @@ def test_measure_is_the_decoder_on_stored_images() -> None:
         ({"base": 0}, "base is at least 1, not 0"),
         ({"secret_epochs": 3}, "secret_epochs is a part of the 2 epochs, 0 to 2, not 3"),
         ({"image_weight": -1.0}, "image_weight is a weight in the loss, 0 or more, not -1.0"),
-        ({"perceptual_weight": float("nan")}, "perceptual_weight is a weight"),
+        ({"perceptual_weight": float("nan")}, "perceptual_weight is a finite number"),
         ({"secret_weight": 0.0}, "secret_weight is a number above 0, not 0.0: nothing would be hidden"),
         ({"lr": 0.0}, "lr is a number above 0"),
         ({"count": 3}, "ISSBA takes exactly one of count=3"),

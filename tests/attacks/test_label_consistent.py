@@ -155,8 +155,8 @@ def test_the_unlabeled_part_counts_within_the_target_class(runner: Runner) -> No
 
 def test_refusals(runner: Runner) -> None:
     for arguments, message in (
-        ({"norm": "1"}, "norm is 'inf' or '2'"), ({"eps": -1.0}, "eps is 0 or more"),
-        ({"pattern": "left"}, "pattern is corners, corner, gray or rgb"), ({"amplitude": 0}, "1 to 255, not 0"),
+        ({"norm": "1"}, "norm is one of inf, 2"), ({"eps": -1.0}, "eps is 0 or more"),
+        ({"pattern": "left"}, "pattern is one of corners, corner, gray, rgb"), ({"amplitude": 0}, "1 to 255, not 0"),
         ({"size": 2}, "for the gray and rgb patches"), ({"inset": 2}, "inset=2 is for the gray and rgb"),
         ({"surrogate_epochs": 0}, "at least 1"),
         ({"source": 3}, "needs two different classes"),

@@ -114,8 +114,8 @@ def test_state_dict_brings_the_same_triggered_test_set(tmp_path: Path) -> None:
         ({"amplitude": 0.0}, "amplitude is a fraction of white, above 0 and at most 1, not 0.0: 40/255"),
         ({"amplitude": 40.0}, "above 0 and at most 1, not 40.0"),
         ({"frequency": 0.0}, "frequency is a number of waves above 0, not 0.0"),
-        ({"frequency": math.inf}, "frequency is a number of waves above 0, not inf"),
-        ({"frequency": math.nan}, "frequency is a number of waves above 0, not nan"),
+        ({"frequency": math.inf}, "frequency is a finite number, not inf"),
+        ({"frequency": math.nan}, "frequency is a finite number, not nan"),
         ({"count": 3}, "SIG takes exactly one of count=3"),
     ],
 )

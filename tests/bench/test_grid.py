@@ -32,6 +32,12 @@ def test_the_cells_are_the_product_of_the_axes(make_grid: MakeGrid) -> None:
     assert len(make_grid(SMALL + "rates: [0.05, 0.1]\nseeds: [0, 1, 2]\n").cells) == 3 * 2 * 2 * 3
 
 
+def test_a_grid_that_nobody_can_run_is_refused_before_it_is_built(make_grid: MakeGrid) -> None:
+    seeds = list(range(10_000))
+    with pytest.raises(ValueError, match="has 120000 combinations, more than 100000: make several grids"):
+        make_grid(f"{SMALL}rates: [0.05, 0.1]\nseeds: {seeds}\n")
+
+
 def test_a_rate_of_zero_is_one_cell_without_attack_for_all_attacks(make_grid: MakeGrid) -> None:
     assert titles(make_grid(SMALL + "rates: [0]\n")) == ["knn clean digits seed 0", "none clean digits seed 0"]
 

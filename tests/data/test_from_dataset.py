@@ -232,8 +232,8 @@ def test_a_label_that_no_class_has_is_refused() -> None:
     ("arguments", "said"),
     [
         ({"size": 10**6}, "size is the side"),
-        ({"classes": "ab"}, "classes are a list"),
-        ({"classes": {"a": 0, "b": 1}}, "classes are a list"),
+        ({"classes": "ab"}, "classes is a list of texts"),
+        ({"classes": {"a": 0, "b": 1}}, "classes is a list of texts"),
         ({"classes": ["a", "a"]}, "'a' is there twice"),
     ],
 )

@@ -197,6 +197,7 @@ def test_what_stages_are_keyed_by_does_not_depend_on_the_answer(copied: Path) ->
     before = Frozen(str(copied), seed=0).training_view().spec()
     lines = (copied / "rows.csv").read_text().replace('"poison"', '"clean"').replace(',4,"', ',5,"').splitlines()
     (copied / "rows.csv").write_text("\n".join(lines))
+    edit(copied, sha256={})
     assert Frozen(str(copied), seed=0).training_view().spec() == before
     image = next((copied / "train" / "4").iterdir())
     Image.new("L", (8, 8), 7).save(image)
@@ -278,6 +279,7 @@ def test_what_an_attack_was_made_from_is_not_made_again(copied: Path, evil: Path
         copied,
         class_path="cleanse.attacks.AdaptivePatch",
         init_args={"surrogate": nested, "class_rate": 0.1, "size": 3},
+        sha256={},
     )
     attack = Frozen(str(copied)).attack
     assert not evil.exists()
@@ -390,6 +392,17 @@ def test_the_answer_is_no_link(copied: Path, tmp_path: Path, name: str) -> None:
     (copied / name).symlink_to(tmp_path / name)
     with pytest.raises(ValueError, match=f"no file {name}"):
         Frozen(str(copied)).triggered_test()
+
+
+def test_an_answer_that_another_one_took_the_place_of_is_noticed(copied: Path) -> None:
+    rows(copied, '"poison"', '"cover"')
+    with pytest.raises(ValueError, match=r"rows\.csv' is not what attack\.yaml says"):
+        Frozen(str(copied)).training_view()
+    edit(copied, sha256={})  # as in sets of an earlier version
+    assert Frozen(str(copied)).training_view()
+    edit(copied, sha256={"trigger.pt": "0" * 64})
+    with pytest.raises(ValueError, match=r"trigger\.pt' is not what attack\.yaml says"):
+        assert Frozen(str(copied)).attack
 
 
 def test_traces_of_a_system_do_no_harm(copied: Path, original: Digits) -> None:

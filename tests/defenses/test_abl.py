@@ -85,7 +85,7 @@ def test_a_network_that_diverged_is_refused(view: TrainingView, recording: Any) 
     [
         ({"isolation": 0.0}, "isolation is a share of the images, above 0 and below 1"),
         ({"isolation": 1.2}, "isolation is a share of the images, above 0 and below 1"),
-        ({"loss": "ce"}, "loss is lga or flooding"),
+        ({"loss": "ce"}, "loss is one of lga, flooding"),
         ({"isolation_epochs": 0}, "isolation_epochs is at least 1"),
         ({"tune_epochs": -1}, "tune_epochs is a number of epochs"),
     ],

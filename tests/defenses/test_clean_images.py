@@ -101,7 +101,10 @@ def test_more_than_are_kept_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"clean": "some"}, "clean is reserved or certain"), ({"clean_per_class": 0}, "clean_per_class is at least 1")],
+    [
+        ({"clean": "some"}, "clean is one of reserved, certain"),
+        ({"clean_per_class": 0}, "clean_per_class is at least 1"),
+    ],
     ids=["clean", "clean_per_class"],
 )
 def test_arguments_out_of_range_are_refused(arguments: dict[str, Any], message: str) -> None:

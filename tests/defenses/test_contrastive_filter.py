@@ -445,7 +445,7 @@ def test_a_margin_needs_two_classes() -> None:
         ({"encoder": 3}, r"int has no encode\(train, run\)"),
         ({"encoder": "pretrained"}, "belong together"),
         ({"pretrained": Frozen}, "belong together"),
-        ({"features": "logits"}, "features is embedding or features, not 'logits'"),
+        ({"features": "logits"}, "features is one of embedding, features, not 'logits'"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments: Any, message: str) -> None:

@@ -325,7 +325,7 @@ def test_a_pretrained_encoder_trains_nothing(view: TrainingView, runner: Runner,
     ("arguments", "message"),
     [
         ({"encoder": "clip"}, "encoder is simclr, autoencoder, supervised, pretrained or an object"),
-        ({"rule": "mine"}, "rule is paper or relative"),
+        ({"rule": "mine"}, "rule is one of paper, relative"),
         ({"alpha_clean": 0.51}, "alpha_clean is between 0 and 0.5"),
         ({"alpha_poison": -0.1}, "alpha_poison is between 0 and 0.5"),
         ({"encoder": "pretrained"}, "belong together"),

@@ -317,8 +317,8 @@ def test_a_model_that_diverged_is_named(scripted: Any, train: TrainingView) -> N
     ("wrong", "match"),
     [
         ({"augmentation": "VFlop"}, "VFlop"),
-        ({"label_view": "none"}, "label_view is plain or train_augment, not 'none'"),
-        ({"learn_from": "labeled"}, "learn_from is all or unlabeled, not 'labeled'"),
+        ({"label_view": "none"}, "label_view is one of plain, train_augment, not 'none'"),
+        ({"learn_from": "labeled"}, "learn_from is one of all, unlabeled, not 'labeled'"),
         ({"iterations": 0}, "iterations is at least 1, not 0"),
         ({"teacher_epochs": 0}, "teacher_epochs is at least 1, not 0"),
         ({"iteration_epochs": 0}, "iteration_epochs is at least 1, not 0"),

@@ -1,5 +1,6 @@
 """Numbers that no training can use."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from jsonargparse import Namespace
 
 from cleanse.experiments.build import parse
 from cleanse.experiments.messages import UsageError
-from cleanse.experiments.numbers import check_numbers
+from cleanse.experiments.numbers import check_numbers, check_trainer
 
 
 @pytest.mark.parametrize(
@@ -19,8 +20,8 @@ from cleanse.experiments.numbers import check_numbers
         ("pretrain_lr", -0.1, "at least 0"),
         ("weight_decay", -1, "at least 0"),
         ("momentum", 1.0, "at least 0 and below 1"),
-        ("supcon_temperature", 0.0, "above 0"),
-        ("temperature", -0.5, "above 0"),
+        ("supcon_temperature", 0.0, "a number above 0"),
+        ("temperature", -0.5, "a number above 0"),
         ("gamma", 0, "a number above 0"),
         ("gamma", -1.0, "a number above 0"),
         ("virtual_lr", 0.0, "a number above 0"),
@@ -35,26 +36,72 @@ def test_what_no_training_can_use_is_named(name: str, value: float, right: str) 
 
 
 @pytest.mark.parametrize(
-    "name", ["limit_train_batches", "limit_predict_batches", "max_steps", "accumulate_grad_batches"]
+    ("name", "value", "right"),
+    [
+        ("limit_train_batches", 0, "a number above 0"),
+        ("limit_train_batches", 0.0, "a number above 0"),
+        ("max_steps", 0, "a number above 0"),
+        ("accumulate_grad_batches", 0, "a number above 0"),
+        ("gradient_clip_val", -1, "at least 0"),
+        ("gradient_clip_val", float("nan"), "a finite number"),
+        ("overfit_batches", 0.5, "not supported, so 0"),
+        ("limit_predict_batches", 0, "1.0, for every image is judged"),
+        ("limit_predict_batches", 0.5, "1.0, for every image is judged"),
+        ("limit_predict_batches", 1, "1.0, for every image is judged"),
+        ("max_time", "00:00:00:00", "a time above 0"),
+        ("max_time", {"minutes": 0}, "a time above 0"),
+        ("max_time", timedelta(0), "a time above 0"),
+    ],
 )
-def test_a_trainer_that_would_train_or_judge_nothing_is_refused(name: str) -> None:
-    with pytest.raises(UsageError, match=f"trainer.{name}: {name} is a number above 0, not 0"):
-        check_numbers(Namespace(trainer=Namespace({name: 0})))
-    check_numbers(Namespace(trainer=Namespace({"limit_train_batches": 0.5, "max_steps": -1, name: None})))
+def test_a_trainer_that_would_train_or_judge_nothing_is_refused(name: str, value: object, right: str) -> None:
+    with pytest.raises(UsageError, match=f"trainer.{name}: {name} is {right}"):
+        check_trainer({name: value})
+
+
+def test_a_trainer_that_trains_is_left_alone() -> None:
+    check_trainer(
+        {
+            "limit_train_batches": 0.5, "max_steps": -1, "max_epochs": None, "limit_predict_batches": 1.0,
+            "overfit_batches": 0.0, "gradient_clip_val": 0, "accumulate_grad_batches": 1, "max_time": "00:00:01:00",
+        }
+    )  # fmt: skip
+    check_trainer({"max_time": {"hours": 1}, "limit_predict_batches": None, "gradient_clip_val": None})
+    check_trainer({"max_time": "no time"})  # which Lightning refuses itself
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("limit_train_batches", 0), ("gradient_clip_val", -1), ("overfit_batches", 1)]
+    ("name", "value"),
+    [("limit_train_batches", "0"), ("gradient_clip_val", "-1"), ("overfit_batches", "1"), ("max_time", "00:00:00:00")],
 )
-def test_a_command_looks_at_the_trainer_too(name: str, value: int, tmp_path: Path) -> None:
+def test_a_command_looks_at_the_trainer_too(name: str, value: str, tmp_path: Path) -> None:
     words = ["fit", "--config", "none.yaml", "--config", "quick.yaml", "--root", str(tmp_path)]
     with pytest.raises(UsageError, match=f"trainer.{name}: {name} is"):
-        parse([*words, f"--trainer.{name}", str(value)])
+        parse([*words, f"--trainer.{name}", value])
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["--model.network.init_args.width", "0"], "width is at least 1, not 0"),
+    (["--model.milestones", "[-1]"], "milestones are epochs from 1 on"),
+    (["--data.attack.target", "-1"], "target is at least 0, not -1"),
+    (["--data.seed", "-1"], "seed is at least 0, not -1"),
+])  # fmt: skip
+def test_a_command_is_told_before_anything_is_trained(words: list[str], said: str, tmp_path: Path) -> None:
+    shared = ["fit", "--config", "none.yaml", "--config", "quick.yaml", "--config", "attacks/badnets.yaml"]
+    with pytest.raises((UsageError, ValueError), match=said):
+        parse([*shared, "--root", str(tmp_path), *words])
 
 
 def test_numbers_deep_inside_are_found() -> None:
     with pytest.raises(UsageError, match="alpha is a finite number"):
         check_numbers({"data": {"init_args": {"attack": {"init_args": {"alpha": [0.1, float("nan")]}}}}})
+
+
+def test_an_argument_of_somebody_elses_class_may_mean_what_it_likes() -> None:
+    theirs = {"model": {"class_path": "mine.Recipe", "init_args": {"lr": -1, "width": 0}}}
+    check_numbers(theirs)
+    ours = {"class_path": "cleanse.networks.SmallCNN", "init_args": {"width": 0}}
+    with pytest.raises(UsageError, match="width is at least 1, not 0"):
+        check_numbers({"model": {"class_path": "mine.Recipe", "init_args": {"lr": -1, "network": ours}}})
 
 
 def test_what_can_be_used_is_left_alone() -> None:

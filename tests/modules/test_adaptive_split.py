@@ -174,8 +174,8 @@ def test_the_default_layers_are_the_last_two_stages_and_the_head_of_resnet18(vie
         ({"seeds": torch.empty(0, dtype=torch.int64)}, "seeds is empty"),
         ({"by_class_epochs": 9}, r"by_class_epochs is a number of epochs, 0 to meta_from \(5\), not 9"),
         ({"grow_every": 0}, "grow_every is at least 1, not 0"),
-        ({"grow_by": -1}, "grow_by is a number of images of each class, 0 or more, not -1"),
-        ({"virtual_lr": 0.0}, r"virtual_lr is above 0, not 0\.0"),
+        ({"grow_by": -1}, "grow_by is at least 0, not -1"),
+        ({"virtual_lr": 0.0}, r"virtual_lr is a number above 0, not 0\.0"),
     ],
     ids=["virtual_layers", "seeds", "by_class_epochs", "grow_every", "grow_by", "virtual_lr"],
 )

@@ -198,9 +198,9 @@ class Plain(nn.Module):
 def test_bad_input(view: TrainingView, runner: Runner) -> None:
     with pytest.raises(ValueError, match="has no features"):
         SimCLR(Plain, DIGITS)
-    with pytest.raises(ValueError, match="temperature is above 0"):
+    with pytest.raises(ValueError, match="temperature is a number above 0"):
         SimCLR(SmallCNN, DIGITS, temperature=0)
-    with pytest.raises(ValueError, match="optimizer is sgd or adam"):
+    with pytest.raises(ValueError, match="optimizer is one of sgd, adam"):
         SimCLR(SmallCNN, DIGITS, optimizer="lars")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="two images"):
         runner.fit("one", partial(SimCLR, SmallCNN, DIGITS, augment=AUGMENT), view.with_batch_size(1), max_epochs=1)

@@ -244,10 +244,10 @@ def test_another_kind_of_module_takes_the_network_over(view: TrainingView) -> No
         ({"fraction": 0.0}, r"fraction is a share of the images, in \(0, 1\], not 0.0"),
         ({"iterations": 0}, "iterations is at least 1, not 0"),
         ({"views": 0}, "views is at least 1, not 0"),
-        ({"temperature": 0.0}, "temperature is above 0, not 0.0"),
+        ({"temperature": 0.0}, "temperature is a number above 0, not 0.0"),
         ({"alpha": -1.0}, "alpha is above 0, not -1.0"),
         ({"unlabeled_weight": -1.0}, "unlabeled_weight is at least 0, not -1.0"),
-        ({"eval_view": "both"}, "eval_view is train_aug or plain, not 'both'"),
+        ({"eval_view": "both"}, "eval_view is one of train_aug, plain, not 'both'"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

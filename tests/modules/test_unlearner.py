@@ -74,7 +74,7 @@ def test_the_loss_and_the_probability_of_the_given_label(view: TrainingView, run
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"objective": "up"}, "objective is one of lga, flooding"), ({"hold": -1.0}, "hold is a loss, 0 or more")],
+    [({"objective": "up"}, "objective is one of lga, flooding"), ({"hold": -1.0}, "hold is at least 0")],
     ids=["objective", "hold"],
 )
 def test_arguments_out_of_range_are_refused(arguments: dict[str, Any], message: str) -> None:

@@ -84,7 +84,7 @@ def test_refusals_say_what_would_be_right() -> None:
         FastNet(1, 10)(torch.zeros(2, 1, 8, 8))
     with pytest.raises(ValueError, match="images of 3 channels, not 1"):
         FastNet(3, 10).initialize(images(channels=1))
-    with pytest.raises(ValueError, match="widths are three numbers"):
+    with pytest.raises(ValueError, match="widths is at least 1, not 0"):
         FastNet(3, 10, widths=(8, 0, 8))
     with pytest.raises(ValueError, match="head_scale is above 0"):
         FastNet(3, 10, head_scale=0)

@@ -226,9 +226,9 @@ def test_smallest_densenet_images() -> None:
 def test_refuses_wrong_arguments() -> None:
     with pytest.raises(ValueError, match=r"num_classes.*not 0"):
         SmallCNN(1, 0)
-    with pytest.raises(ValueError, match="stem is 'small' or 'imagenet', not 'cifar'"):
+    with pytest.raises(ValueError, match="stem is one of small, imagenet, not 'cifar'"):
         ResNet18(3, 10, stem="cifar")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="stem is 'small' or 'imagenet', not 'cifar'"):
+    with pytest.raises(ValueError, match="stem is one of small, imagenet, not 'cifar'"):
         DenseNet121(3, 10, stem="cifar")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"blocks.*not 0"):
         SmallResNet(3, 10, blocks=0)

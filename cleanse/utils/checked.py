@@ -1,0 +1,177 @@
+"""What every constructor of ours looks at: arguments of another type, and numbers that nothing can be made with."""
+
+import inspect
+import math
+import os
+import typing
+from collections.abc import Callable, Hashable, Mapping, Sequence, Set
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import Any, Literal, Self
+
+
+class Checked:
+    """A class whose constructor refuses what its arguments' names and annotations rule out, before it runs.
+
+    Recipes, attacks, data, modules and networks derive from it, so that Python is told what a config is told. A
+    subclass in somebody else's package is held to it for the arguments that it takes over from ours, not for its own.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        try:
+            bound = constructor_signature(cls).bind(*args, **kwargs)
+        except TypeError:  # unpickling and copying call __new__ bare; a wrong call is refused by __init__ itself
+            return super().__new__(cls)
+        ours = arguments_of_ours(cls)
+        for name, value in bound.arguments.items():
+            if name in ours:
+                check_argument(name, value, ours[name].annotation)
+        return super().__new__(cls)
+
+
+def constructor_signature(cls: type) -> inspect.Signature:
+    """The arguments of a class's constructor, without ``self``, and with those that ``**kwargs`` hands to its bases.
+
+    A subclass names its own arguments and passes the rest on (``super().__init__(**kwargs)``). Configs, ``--help`` and
+    cache keys see them all: the subclass's first, then the bases', by keyword only. An argument that both name is the
+    subclass's.
+
+    >>> class Base:
+    ...     def __init__(self, lr: float = 0.1, epochs: int = 10) -> None: ...
+    >>> class Own(Base):
+    ...     def __init__(self, k: int, epochs: int = 5, **kwargs: float) -> None: ...
+    >>> str(constructor_signature(Own))
+    '(k: int, epochs: int = 5, *, lr: float = 0.1)'
+    """
+    found = [parameter for parameter, _ in _parameters(cls).values()]
+    return inspect.Signature(sorted(found, key=lambda parameter: parameter.kind))
+
+
+def arguments_of_ours(cls: type) -> Mapping[str, inspect.Parameter]:
+    """Those of the constructor's arguments that a class of this package declares, rather than somebody's subclass."""
+    return {
+        name: parameter
+        for name, (parameter, owner) in _parameters(cls).items()
+        if owner.__module__.partition(".")[0] == __name__.partition(".")[0]
+    }
+
+
+def _parameters(cls: type) -> dict[str, tuple[inspect.Parameter, type]]:
+    """Each argument, and the class that declares it."""
+    found: dict[str, tuple[inspect.Parameter, type]] = {}
+    for base in (base for base in cls.__mro__ if "__init__" in vars(base)):
+        own = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
+        named = [parameter for parameter in own if parameter.kind is not inspect.Parameter.VAR_KEYWORD]
+        if found:
+            named = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in named]
+        for parameter in named:
+            found.setdefault(parameter.name, (parameter, base))
+        if len(named) == len(own):
+            break
+    return found
+
+
+def check_argument(name: str, value: object, hint: object) -> None:
+    """Refuse a value of another type than the annotation's, or outside the range that the name stands for.
+
+    Raises:
+        ValueError: says what the argument is.
+
+    >>> check_argument("epochs", 2.5, int)
+    Traceback (most recent call last):
+    ValueError: epochs is a whole number, not 2.5
+    >>> check_argument("momentum", 1.0, float)
+    Traceback (most recent call last):
+    ValueError: momentum is at least 0 and below 1, not 1.0
+    """
+    if not _fits(value, hint):
+        raise ValueError(f"{name} is {_words(hint)}, not {value!r}")
+    several = value if isinstance(value, (list, tuple)) else [] if value is None else [value]
+    if name.endswith("milestones") and any(b <= a for a, b in zip((0, *several), several, strict=False)):
+        raise ValueError(f"{name} are epochs from 1 on, each later than the one before, not {list(several)}")
+    for number in several:
+        if (right := wrong_number(name, number)) is not None:
+            raise ValueError(f"{name} is {right}, not {number}")
+
+
+def wrong_number(name: str, value: object) -> str | None:
+    """What an argument of this name is, if the value is another number than that.
+
+    >>> wrong_number("pretrain_lr", -0.1), wrong_number("pretrain_lr", 0.1)
+    ('at least 0', None)
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return None
+    if not math.isfinite(value):
+        return "a finite number"
+    return next((words for words, fits in _ranges(name) if not fits(float(value))), None)
+
+
+Range = tuple[str, Callable[[float], bool]]
+AT_LEAST_0: Range = ("at least 0", lambda value: value >= 0)
+AT_LEAST_1: Range = ("at least 1", lambda value: value >= 1)
+ABOVE_0: Range = ("a number above 0", lambda value: value > 0)
+SHARE: Range = ("a share, between 0 and 1", lambda value: 0 <= value <= 1)
+
+RANGES: Mapping[str, Range] = {
+    **dict.fromkeys(
+        ("lr", "weight_decay", "pretrain_warmup_epochs", "target", "source", "seed", "class_seed", "cover_classes",
+         "row", "column", "hold", "grow_by"), AT_LEAST_0,
+    ),
+    **dict.fromkeys(("width", "widths", "head_width", "blocks", "dimension"), AT_LEAST_1),
+    **dict.fromkeys(
+        ("temperature", "gamma", "virtual_lr", "density_limit", "lower_by", "excess", "separate", "trait"), ABOVE_0
+    ),
+    **dict.fromkeys(("disruptive_above", "far_below"), SHARE),
+    "momentum": ("at least 0 and below 1", lambda value: 0 <= value < 1),
+    "label_smoothing": ("a share of the target, at least 0 and below 1", lambda value: 0 <= value < 1),
+    "least_silhouette": ("a silhouette, between -1 and 1", lambda value: -1 <= value <= 1),
+}  # fmt: skip
+"""By an argument's name. Those that a single class has, and that its constructor looks at, are not here."""
+
+ENDINGS: Mapping[str, Range] = {"_lr": AT_LEAST_0, "_weight_decay": AT_LEAST_0, "_temperature": ABOVE_0}
+"""By the end of an argument's name, if that itself has no range."""
+
+
+def _ranges(name: str) -> list[Range]:
+    if name in RANGES:
+        return [RANGES[name]]
+    return [found for ending, found in ENDINGS.items() if name.endswith(ending)]
+
+
+_WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", NoneType: "none"}
+
+
+def _fits(value: object, hint: object) -> bool:
+    """Whether a value is of a type; true for types that are not looked into."""
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (UnionType, typing.Union):
+        return any(_fits(value, part) for part in inner)
+    if origin is Literal:
+        return isinstance(value, Hashable) and value in inner
+    if origin is Callable or hint is Callable:
+        return callable(value)
+    if origin in (tuple, Sequence, list) and inner:
+        if isinstance(value, (str, bytes, Mapping, Set)) or not hasattr(value, "__iter__"):
+            return False
+        return {*inner} - {inner[0], ...} != set() or all(_fits(part, inner[0]) for part in value)
+    if hint is bool:
+        return isinstance(value, Hashable) and value in (True, False)
+    if hint in (int, float):
+        return isinstance(value, Integral if hint is int else Real) and not isinstance(value, bool)
+    if hint is str:
+        return isinstance(value, (str, os.PathLike))
+    return value is None if hint in (None, NoneType) else True
+
+
+def _words(hint: object) -> str:
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (UnionType, typing.Union):
+        return " or ".join(_words(part) for part in inner)
+    if origin is Literal:
+        return f"one of {', '.join(map(str, inner))}"
+    if origin in (tuple, Sequence, list):
+        return f"a list of {_words(inner[0]).removeprefix('a ')}s"
+    if origin is Callable:
+        return "a class or a function"
+    return str(_WORDS.get(hint, getattr(hint, "__name__", hint)))  # type: ignore[call-overload]
