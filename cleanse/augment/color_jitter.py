@@ -3,8 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from cleanse.utils.checked import Checked
 
-class ColorJitter(nn.Module):
+
+class ColorJitter(Checked, nn.Module):
     """Change brightness, contrast, saturation and hue of each image, with strengths that are drawn too.
 
     CJ of Pal et al. 2023, Figure 1: "we randomly choose brightness, contrast, saturation between 0.4-0.8 and hue

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cleanse.augment._batch import check_batch, like
+from cleanse.utils.checked import Checked
 
 
 def pad_crop(image: Tensor, top: Tensor, left: Tensor, padding: int) -> Tensor:
@@ -21,7 +22,7 @@ def pad_crop(image: Tensor, top: Tensor, left: Tensor, padding: int) -> Tensor:
     return windows[torch.arange(len(image), device=image.device), :, top, left]
 
 
-class PadCrop(nn.Module):
+class PadCrop(Checked, nn.Module):
     """Pad with zeros and crop back to the size at a uniformly random place, as Kornia's ``RandomCrop``.
 
     Shapes: (B, C, H, W) float -> the same.

@@ -4,10 +4,12 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from cleanse.utils.checked import Checked
+
 Reading = Literal["area", "side"]
 
 
-class RandomCropScaled(nn.Module):
+class RandomCropScaled(Checked, nn.Module):
     """Crop a given part of each image at a uniformly random place and resize it back, bilinear.
 
     RCS of Pal et al. 2023, Figure 1. "Cropping 0.5 part of the image" may mean half its area or half its side (D160):
@@ -31,8 +33,6 @@ class RandomCropScaled(nn.Module):
         super().__init__()
         if not 0 < share <= 1:
             raise ValueError(f"share is the part of the image that remains, in (0, 1], not {share}")
-        if reading not in ("area", "side"):
-            raise ValueError(f"reading is area or side, not {reading!r}")
         self.share = share
         self.reading = reading
 

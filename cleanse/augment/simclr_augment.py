@@ -7,9 +7,10 @@ from cleanse.augment._batch import check_batch, like
 from cleanse.augment.adjust_color import adjust_color, to_gray
 from cleanse.augment.gaussian_blur import gaussian_blur
 from cleanse.augment.resized_crop import random_boxes, resized_crop
+from cleanse.utils.checked import Checked
 
 
-class SimCLRAugment(nn.Module):
+class SimCLRAugment(Checked, nn.Module):
     """Crop and enlarge, mirror, rotate, jitter the colors, make gray, blur: each image by its own draw of everything.
 
     Chen et al., ICML 2020, arXiv 2002.05709, with the settings of the SupContrast repository for CIFAR, since Wang et

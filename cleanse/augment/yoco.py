@@ -6,11 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from cleanse.augment._batch import check_batch
+from cleanse.utils.checked import Checked
 
 Axis = Literal["height", "width"]
 
 
-class YOCO(nn.Module):
+class YOCO(Checked, nn.Module):
     """You Only Cut Once: cut images in two, augment the halves independently, join them.
 
     Han et al., ICML 2022, arXiv 2201.12078. The published code chooses the axis at random for each batch; Pal
@@ -32,8 +33,6 @@ class YOCO(nn.Module):
 
     def __init__(self, inner: nn.Module, axis: Axis = "width") -> None:
         super().__init__()
-        if axis not in ("height", "width"):
-            raise ValueError(f"axis is height or width, not {axis!r}")
         self.inner = inner
         self.axis = axis
 

@@ -262,8 +262,8 @@ def test_refuses_other_names(name: str, why: str) -> None:
         (lambda: ColorJitter(brightness=(0.8, 0.4)), "brightness is two strengths"),
         (lambda: ColorJitter(hue=(0.4, 0.6)), "hue is two strengths"),
         (lambda: ColorJitter()(torch.rand(1, 2, 4, 4)), r"1 channel \(gray\) or 3"),
-        (lambda: YOCO(nn.Identity(), "depth"), "axis is height or width"),  # type: ignore[arg-type]
-        (lambda: RandomCropScaled(0.5, "edge"), "reading is area or side"),  # type: ignore[arg-type]
+        (lambda: YOCO(nn.Identity(), "depth"), "axis is one of height, width"),  # type: ignore[arg-type]
+        (lambda: RandomCropScaled(0.5, "edge"), "reading is one of area, side"),  # type: ignore[arg-type]
         (lambda: YOCO(nn.Identity())(torch.rand(1, 1, 4, 1)), "cannot be cut"),
     ],
 )

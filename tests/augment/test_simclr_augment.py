@@ -218,7 +218,7 @@ def test_nothing_waits_for_the_device() -> None:
         ({"ratio": (0.0, 1.0)}, "ratio is two quotients"),
         ({"flip": 1.5}, r"flip is a probability between 0 and 1, not 1\.5"),
         ({"jitter": -0.1}, "jitter is a probability"),
-        ({"gray": float("nan")}, "gray is a probability"),
+        ({"gray": float("nan")}, "gray is a finite number"),
         ({"blur": 2}, "blur is a probability"),
         ({"rotation": -1}, "rotation is the largest angle"),
         ({"contrast": -0.1}, "contrast is the largest change"),

@@ -13,6 +13,7 @@ import pytest
 from torch import nn
 
 import cleanse.attacks
+import cleanse.augment
 import cleanse.data
 import cleanse.defenses
 import cleanse.encoders
@@ -24,7 +25,15 @@ from cleanse.modules import Classifier
 from cleanse.networks import FastNet, PreActResNet18, SmallCNN
 from cleanse.utils.checked import Checked, check_argument, constructor_signature
 
-PARTS = (cleanse.attacks, cleanse.data, cleanse.defenses, cleanse.encoders, cleanse.modules, cleanse.networks)
+PARTS = (
+    cleanse.attacks,
+    cleanse.augment,
+    cleanse.data,
+    cleanse.defenses,
+    cleanse.encoders,
+    cleanse.modules,
+    cleanse.networks,
+)
 
 
 def every_class() -> Iterator[type]:
