@@ -1,8 +1,9 @@
 """Hundreds of classes of real pictures from what a machine has: characters in the fonts that are installed on it.
 
 A class is a character (a letter, numeral, sign), an image the character in one font: dark on light at 48x48 pixels, a
-little turned, moved and scaled. Characters that look alike are one class. Fonts of one folder, such as a family, fall
-into the same half, and so does a character: what was found on half 0 can be tried on half 1, which shares neither.
+little turned, moved and scaled. Of characters that look alike only the first is taken. Fonts of one folder, such as a
+family, fall into the same half, and so does a character: what was found on half 0 can be tried on half 1, which shares
+neither.
 
     apt-get install fonts-...                 # a hundred families or more
     python benchmarks/characters.py characters-0 --half 0 --classes 193 --images 120

@@ -171,14 +171,12 @@ def clean_draws(
             rows = (true >= 0).nonzero().flatten()
         else:
             rows = torch.randperm(len(true), generator=generator)[: len(true) // 2]
-        other = (true[rows] + torch.randint(1, len(chosen), (len(rows),), generator=generator)) % classes
+        other = (true[rows] + torch.randint(1, len(chosen), (len(rows),), generator=generator)) % len(chosen)
         noisy = torch.rand(len(rows), generator=generator) < wrong
         label = torch.where(noisy, other, true[rows])
         found = judge(content[rows], early[rows], label)
         expected = expected_flags(content_votes(content[rows], label).margin, label).unnamed
-        named = {
-            int(chosen[c]): int(found.sign[c]) for c in found.sign.nonzero().flatten()
-        }  # with the sum of its signs
+        named = {int(chosen[c]): int(found.sign[c]) for c in found.sign.nonzero().flatten()}
         row = {
             "draw": draw, "images": len(rows), "flagged": round(100 * float(found.flagged[~noisy].float().mean()), 2),
             "expected": round(100 * expected, 2), "named": named,

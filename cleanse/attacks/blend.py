@@ -84,8 +84,6 @@ class Blend(Attack):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if scope not in OWN:
-            raise ValueError(f"scope is one of {', '.join(OWN)}, not {scope!r}")
         if alpha is not None and not 0 < alpha <= 1:
             raise ValueError(f"alpha is the pattern's share, above 0 and at most 1, not {alpha}")
         if size is not None and scope == "whole":

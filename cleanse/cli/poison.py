@@ -152,7 +152,8 @@ def freeze(data: ImageDataModule, out: str | Path, triggered: Sequence[ImageView
       withheld), and ``test/<class>/<number>.png``: what a defender may have; `ImageFolder` reads it.
     * ``triggered/<true class>/<number>.png``: the test images that ASR is measured on, triggered.
     * ``rows.csv``, the answer key: file, given label, true label, role and the name in the original set, in the order
-      of the original. ``attack.yaml``: class, arguments and seed of the attack, names of the classes in label order.
+      of the original. ``attack.yaml``: class, arguments and seed of the attack, names of the classes in label order,
+      sha256 of the other two.
       ``trigger.pt``: the state of its buffers. ``README.md``: all this with the counts.
     * A class name that no folder can have (empty, hidden, with a slash, too long) becomes ``class-<number>``. Paths
       to files among the attack's arguments become names of files.

@@ -164,7 +164,7 @@ class CleanseCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
         check_classes(config)
-        check_numbers({name: config.get(name) for name in ("model", "data")})
+        check_numbers({name: config.get(name) for name in ("model", "data", "trainer")})
         check_trainer(config.trainer.as_dict())
         if config.threads is not None and config.threads < 1:
             raise UsageError(f"threads is a number of CPU threads, at least 1, not {config.threads}")

@@ -23,7 +23,7 @@ def check_numbers(config: object, keys: tuple[str, ...] = (), ours: bool = False
     much later, before anything begins.
 
     Args:
-        config: any part of a parsed config's ``model`` and ``data``.
+        config: any part of a parsed config.
         keys: that lead to it.
         ours: it is the argument of a class of this package.
 
@@ -47,7 +47,7 @@ def check_numbers(config: object, keys: tuple[str, ...] = (), ours: bool = False
 
 
 def check_trainer(config: Mapping[str, object]) -> None:
-    """See that a Trainer's numbers let it train, and judge every image.
+    """See that a Trainer's numbers let it train, and judge every image; that they are finite, `check_numbers` sees.
 
     Raises:
         UsageError: names the argument and its value.
@@ -59,8 +59,6 @@ def check_trainer(config: Mapping[str, object]) -> None:
             raise _refused(keys, "a time above 0, such as 00:01:00:00 (days:hours:minutes:seconds)", value)
         if number is None:
             continue
-        if not math.isfinite(number):
-            raise _refused(keys, "a finite number", number)
         if name in NOT_ZERO and number == 0:
             raise _refused(keys, "a number above 0", number)
         if name == "accumulate_grad_batches" and number <= 0:

@@ -84,7 +84,7 @@ class MixMatch(ImageModule):
             raise ValueError(f"fraction is a share of the images, in (0, 1], not {fraction}")
         if unlabeled_weight < 0:
             raise ValueError(f"unlabeled_weight is at least 0, not {unlabeled_weight}")
-        for name, value in (("temperature", temperature), ("alpha", alpha), ("lr", lr)):
+        for name, value in (("alpha", alpha), ("lr", lr)):
             if not value > 0:
                 raise ValueError(f"{name} is above 0, not {value}")
         self.fraction = fraction

@@ -13,19 +13,21 @@ from typing import Any, Literal, Self
 class Checked:
     """A class whose constructor refuses what its arguments' names and annotations rule out, before it runs.
 
-    Recipes, attacks, data, modules and networks derive from it, so that Python is told what a config is told. A
-    subclass in somebody else's package is held to it for the arguments that it takes over from ours, not for its own.
+    Recipes, attacks, data, modules, networks, encoders and augmentations derive from it, so that Python is told what a
+    config is told. A subclass in somebody else's package is held to it for the arguments that ours have, with its own
+    annotations, and not for others.
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        signature = constructor_signature(cls)
         try:
-            bound = constructor_signature(cls).bind(*args, **kwargs)
+            given = signature.bind(*args, **kwargs).arguments
         except TypeError:  # unpickling and copying call __new__ bare; a wrong call is refused by __init__ itself
             return super().__new__(cls)
-        ours = arguments_of_ours(cls)
-        for name, value in bound.arguments.items():
+        ours = {name for base in cls.__mro__ if _is_ours(base) for name in _parameters(base)}
+        for name, value in given.items():
             if name in ours:
-                check_argument(name, value, ours[name].annotation)
+                check_argument(name, value, signature.parameters[name].annotation)
         return super().__new__(cls)
 
 
@@ -43,32 +45,27 @@ def constructor_signature(cls: type) -> inspect.Signature:
     >>> str(constructor_signature(Own))
     '(k: int, epochs: int = 5, *, lr: float = 0.1)'
     """
-    found = [parameter for parameter, _ in _parameters(cls).values()]
-    return inspect.Signature(sorted(found, key=lambda parameter: parameter.kind))
-
-
-def arguments_of_ours(cls: type) -> Mapping[str, inspect.Parameter]:
-    """Those of the constructor's arguments that a class of this package declares, rather than somebody's subclass."""
-    return {
-        name: parameter
-        for name, (parameter, owner) in _parameters(cls).items()
-        if owner.__module__.partition(".")[0] == __name__.partition(".")[0]
-    }
-
-
-def _parameters(cls: type) -> dict[str, tuple[inspect.Parameter, type]]:
-    """Each argument, and the class that declares it."""
-    found: dict[str, tuple[inspect.Parameter, type]] = {}
+    found: dict[str, inspect.Parameter] = {}
     for base in (base for base in cls.__mro__ if "__init__" in vars(base)):
-        own = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
+        own = list(_parameters(base).values())
         named = [parameter for parameter in own if parameter.kind is not inspect.Parameter.VAR_KEYWORD]
         if found:
             named = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in named]
         for parameter in named:
-            found.setdefault(parameter.name, (parameter, base))
+            found.setdefault(parameter.name, parameter)
         if len(named) == len(own):
             break
-    return found
+    return inspect.Signature(sorted(found.values(), key=lambda parameter: parameter.kind))
+
+
+def _parameters(base: type) -> Mapping[str, inspect.Parameter]:
+    """Those of the constructor that the class itself has, without ``self``."""
+    own = inspect.signature(vars(base)["__init__"]).parameters.items() if "__init__" in vars(base) else ()
+    return dict(list(own)[1:])
+
+
+def _is_ours(base: type) -> bool:
+    return base.__module__.partition(".")[0] == __name__.partition(".")[0]
 
 
 def check_argument(name: str, value: object, hint: object) -> None:
@@ -127,7 +124,7 @@ RANGES: Mapping[str, Range] = {
     "label_smoothing": ("a share of the target, at least 0 and below 1", lambda value: 0 <= value < 1),
     "least_silhouette": ("a silhouette, between -1 and 1", lambda value: -1 <= value <= 1),
 }  # fmt: skip
-"""By an argument's name. Those that a single class has, and that its constructor looks at, are not here."""
+"""By an argument's name. What takes several arguments, or words of its own, a constructor looks at itself."""
 
 ENDINGS: Mapping[str, Range] = {"_lr": AT_LEAST_0, "_weight_decay": AT_LEAST_0, "_temperature": ABOVE_0}
 """By the end of an argument's name, if that itself has no range."""

@@ -14,19 +14,10 @@ from cleanse.functional.trigger_cluster import _beyond, _splits, mixture, trigge
 from cleanse.functional.voting_rows import voting_rows
 from cleanse.functional.whiten_within import whiten_within
 
+from .conftest import scene
+
 LIMIT = 4.4
 """Of a class of 300 images beside classes without groups."""
-
-
-def scene(n: int = 1500, classes: int = 5, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    """(n, 60) content features with one label in ten unclear, early features without any content, true labels."""
-    generator = torch.Generator().manual_seed(seed)
-    true = torch.arange(n) % classes
-    other = torch.randint(classes, (n,), generator=generator)
-    unclear = (torch.rand(n, generator=generator) < 0.1)[:, None]
-    content = 3 * torch.eye(60)[true] + 0.4 * torch.randn(n, 60, generator=generator)
-    content = torch.where(unclear, content / 2 + 1.5 * torch.eye(60)[other], content)
-    return content, torch.randn(n, 64, generator=generator), true
 
 
 def test_votes_leave_an_image_out() -> None:

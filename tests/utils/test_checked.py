@@ -134,13 +134,20 @@ def test_types(hint: object, right: list[object], wrong: list[object]) -> None:
 class Own(SelfTraining):
     """A stranger's recipe, with an argument that is called like one of ours and means something else."""
 
-    def __init__(self, lr: str = "fast", **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.speed = lr
+    def __init__(self, lr: str = "fast", k: Any = 3, weight_decay: float = 0.1, **kwargs: Any) -> None:
+        super().__init__(weight_decay=weight_decay, **kwargs)
+        self.speed, self.k = lr, k
 
 
 def test_a_strangers_own_argument_is_his() -> None:
     assert Own(lr="slow").speed == "slow"
+    assert Own(k="many").k == "many"
+    with pytest.raises(ValueError, match="lr is a text, not 3"):
+        Own(lr=3)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="epochs is at least 1, not 0"):
+        Own(epochs=0)
+    with pytest.raises(ValueError, match="weight_decay is at least 0, not -1"):
+        Own(weight_decay=-1)
     with pytest.raises(ValueError, match="momentum is at least 0"):
         Own(momentum=-1)
 
