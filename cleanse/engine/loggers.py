@@ -37,6 +37,8 @@ class StageLoggers:
         for logger in self.chosen:
             if isinstance(logger, WandbLogger):
                 logger._wandb_init.pop("anonymous", None)  # W&B warns about it, and Lightning always passes it
+                if logger.save_dir:  # a service of W&B that a parent process began has another working directory
+                    logger._wandb_init["dir"] = logger._save_dir = str(Path(logger.save_dir).absolute())
                 _never_ask()
         self.record = record if self.has_wandb else None
         if self.record is not None:

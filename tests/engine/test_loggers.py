@@ -89,8 +89,21 @@ def test_metrics_never_go_where_something_is_already(tmp_path: Path) -> None:
     assert StageLoggers(None).for_stage(tmp_path, "simclr")[0].version == "metrics-3"
 
 
-def test_a_killed_wandb_run_is_gone_on_with_and_a_finished_one_is_not(tmp_path: Path) -> None:
+def test_wandb_runs_are_written_where_the_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that a notebook with a run of its own calls share its service, which has the notebook's folder."""
     pytest.importorskip("wandb")
+    monkeypatch.chdir(tmp_path)
+    loggers = StageLoggers([WandbLogger(offline=True), WandbLogger(offline=True, save_dir="there")])
+    assert [logger._wandb_init["dir"] for logger in loggers.chosen] == [str(tmp_path), str(tmp_path / "there")]
+    assert [logger.save_dir for logger in loggers.chosen] == [str(tmp_path), str(tmp_path / "there")]
+
+
+def test_a_killed_wandb_run_is_gone_on_with_and_a_finished_one_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_SERVICE", "")  # so that what the service of this run sets is taken back at the end
+    monkeypatch.delenv("WANDB_SERVICE")
     record = tmp_path / "runs" / ".wandb-0123"
 
     def begin(**arguments: str) -> StageLoggers:
