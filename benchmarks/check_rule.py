@@ -175,7 +175,8 @@ def clean_draws(
         noisy = torch.rand(len(rows), generator=generator) < wrong
         label = torch.where(noisy, other, true[rows])
         found = judge(content[rows], early[rows], label)
-        expected = expected_flags(content_votes(content[rows], label).margin, label).unnamed
+        before = expected_flags(content_votes(content[rows], label).margin, label, named=found.sign)
+        expected = before.named if found.sign.any() else before.unnamed
         named = {int(chosen[c]): int(found.sign[c]) for c in found.sign.nonzero().flatten()}
         row = {
             "draw": draw, "images": len(rows), "flagged": round(100 * float(found.flagged[~noisy].float().mean()), 2),

@@ -117,12 +117,12 @@ class LabelCheck(Defense):
             raise ValueError("images are compared with those of other classes: at least two classes must have images")
 
         votes = content_votes(content, label, self.k, most=self.voters)
-        expected = expected_flags(votes.margin, label, self.lenient, self.elsewhere)
         checked = check_labels(
             content, early, label, votes, k=self.k, separate=self.separate, excess=self.excess, trait=self.trait,
             smallest=self.smallest, fewest=self.fewest, lenient=self.lenient, elsewhere=self.elsewhere,
             certain=self.certain, voters=self.voters,
         )  # fmt: skip
+        expected = expected_flags(votes.margin, label, self.lenient, self.elsewhere, checked.sign)
         verdict = self.verdict(train, given, checked.of_images(first.back))
         notes = [
             *(evidence(checked, train.classes) or ["No class looks attacked to this check."]),
