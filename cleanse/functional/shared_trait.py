@@ -53,10 +53,10 @@ def shared_trait(
     >>> gap > 1.4, 38 < int(group.sum()) < 43
     (True, True)
     """
-    seen = looks_like[margin > 0.5]
-    common = seen.bincount().argsort(descending=True)[:most].tolist() if len(seen) else []
+    votes = looks_like[margin > 0.5].bincount(minlength=1)
+    common = [c for c in votes.argsort(descending=True, stable=True)[:most].tolist() if votes[c]]
     means = mean[sorted({suspect, *common})]
-    basis = torch.linalg.qr((means - means.mean(0)).T).Q
+    basis = torch.linalg.qr((means[1:] - means[0]).T).Q
     group = foreign_cluster(inside - (inside @ basis) @ basis.T, margin, score, with_margin=False) > 0.5
     if min(int(group.sum()), int((~group).sum())) < 3:
         return 0.0, torch.zeros_like(group)

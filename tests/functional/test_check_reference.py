@@ -348,6 +348,30 @@ def test_means_are_those_of_typical_images_and_nothing_where_there_is_none() -> 
     assert not means[[1, 3, 4]].any()
 
 
+@pytest.mark.parametrize("most", [32, 3, 1, 0])
+@pytest.mark.parametrize("order", [list(range(12)), list(range(12))[::-1]])
+def test_a_trait_is_looked_for_outside_what_the_classes_explain(most: int, order: list[int]) -> None:
+    """Whatever numbers the classes have: those that nobody surely looks like explain nothing."""
+    generator = torch.Generator().manual_seed(4)
+    inside = torch.randn(200, 12, generator=generator).double()
+    inside[:25] += 3 * torch.randn(12, generator=generator).double()
+    mean = torch.randn(12, 12, generator=generator).double()
+    looks_like = torch.tensor([3] * 14 + [5] * 9 + [2] * 7 + [4] * 170)
+    margin = torch.where(torch.arange(200) < 30, 0.7, -0.3).double()
+    score = torch.randn(200, generator=generator).double()
+    seen = [3, 5, 2][:most]
+    means = mean[[8, *seen]].numpy()
+    means = means - means.mean(0)
+    without = inside - inside @ torch.from_numpy(means.T @ np.linalg.pinv(means.T))
+    wanted = foreign_cluster(without, margin, score, with_margin=False) > 0.5
+    place = torch.tensor(order)
+    renumbered = torch.empty_like(mean)
+    renumbered[place] = mean
+    gap, group = shared_trait(inside, margin, score, place[looks_like], renumbered, order[8], most)
+    assert torch.equal(group, wanted)
+    assert gap == pytest.approx(float(score[wanted].mean() - score[~wanted].mean()))
+
+
 def test_no_trait_of_nobody() -> None:
     inside, margin = torch.randn(30, 4, generator=torch.Generator().manual_seed(0)), -torch.ones(30)
     gap, group = shared_trait(inside, margin, margin, torch.zeros(30).long(), torch.eye(3, 4), 0)
