@@ -7,11 +7,13 @@ import pytest
 import torch
 import yaml
 
+from cleanse.attacks.base import build_for
 from cleanse.data import Digits
 from cleanse.data.base import ImageDataModule, Images
 from cleanse.defenses import ContrastiveFilter
 from cleanse.experiments.build import build
 from cleanse.experiments.experiment import Experiment, run_experiment
+from cleanse.networks import FastNet
 from cleanse.views import TrainingView
 
 CLASSIFIERS = ("none.yaml", "oracle.yaml", "knn.yaml", "energy.yaml", "knn_energy.yaml", "flow.yaml", "check.yaml")
@@ -118,6 +120,18 @@ def test_other_data_keep_their_own_augmentation(data: str) -> None:
 
 def test_traffic_signs_are_read_at_32_pixels() -> None:
     assert configured("none.yaml", "data/gtsrb.yaml").data.size == 32  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("attack", ["label_consistent", "label_consistent_pal", "narcissus", "adversarial_embedding"])
+def test_attackers_train_what_the_defender_trains(attack: str, view: TrainingView) -> None:
+    experiment = configured("none.yaml", f"attacks/{attack}.yaml")
+    made: Any = experiment.data.attack
+    defender = experiment.defense
+    assert (made.surrogate_epochs, made.surrogate_batch_size) == (defender.epochs, experiment.data.batch_size)
+    attacker = build_for(made.surrogate, view)
+    for name in ("lr", "momentum", "weight_decay", "schedule", "nesterov", "label_smoothing"):
+        assert getattr(attacker, name) == getattr(defender, name), name
+    assert isinstance(attacker.network, FastNet)
 
 
 def test_the_stages_are_known_beforehand(view: TrainingView) -> None:
