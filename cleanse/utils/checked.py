@@ -151,7 +151,9 @@ def _fits(value: object, hint: object) -> bool:
     if origin in (tuple, Sequence, list) and inner:
         if isinstance(value, (str, bytes, Mapping, Set)) or not hasattr(value, "__iter__"):
             return False
-        return {*inner} - {inner[0], ...} != set() or all(_fits(part, inner[0]) for part in value)
+        parts = list(value)
+        wanted = inner if _has_length(hint) else (inner[0],) * len(parts)
+        return len(parts) == len(wanted) and all(map(_fits, parts, wanted))
     if hint is bool:
         return isinstance(value, Hashable) and value in (True, False)
     if hint in (int, float):
@@ -161,6 +163,10 @@ def _fits(value: object, hint: object) -> bool:
     return value is None if hint in (None, NoneType) else True
 
 
+def _has_length(hint: object) -> bool:
+    return typing.get_origin(hint) is tuple and ... not in typing.get_args(hint)
+
+
 def _words(hint: object) -> str:
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin in (UnionType, typing.Union):
@@ -168,7 +174,10 @@ def _words(hint: object) -> str:
     if origin is Literal:
         return f"one of {', '.join(map(str, inner))}"
     if origin in (tuple, Sequence, list):
-        return f"a list of {_words(inner[0]).removeprefix('a ')}s"
+        count = f"{len(inner)} " if _has_length(hint) else ""
+        if len({*inner} - {...}) > 1:
+            return f"a list of {count}values ({', '.join(map(_words, inner))})"
+        return f"a list of {count}{_words(inner[0]).removeprefix('a ')}s"
     if origin is Callable:
         return "a class or a function"
     return str(_WORDS.get(hint, getattr(hint, "__name__", hint)))  # type: ignore[call-overload]

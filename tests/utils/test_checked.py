@@ -96,6 +96,7 @@ def stands_for(hint: object) -> Any:
         (lambda: SmallCNN(1, 10, width=0), "width is at least 1, not 0"),
         (lambda: PreActResNet18(3, 10, width=-4), "width is at least 1, not -4"),
         (lambda: FastNet(3, 10, widths=(8, 0, 8)), "widths is at least 1, not 0"),
+        (lambda: FastNet(3, 10, widths=(8, 8)), "widths is a list of 3 whole numbers, not (8, 8)"),
         (lambda: Classifier(SmallCNN, lr=-0.1), "lr is at least 0, not -0.1"),
     ],
 )  # fmt: skip
@@ -117,7 +118,9 @@ def test_python_is_told_what_a_config_is_told(make: Callable[[], object], said: 
         (Literal["a", "b"], ["a"], ["c", 3, []]),
         (Callable[[int], int], [abs, int], [3, "abs", None]),
         (Sequence[int], [(), [3], (3, 4)], [3, "34", ["a"], {3: 4}]),
-        (tuple[int, int] | None, [None, (3, 4)], [3, ("a", 4)]),
+        (tuple[int, int] | None, [None, (3, 4), [3, 4]], [3, ("a", 4), (3,), (3, 4, 5), (3, "a"), ()]),
+        (tuple[int, str], [(3, "a")], [("a", 3), (3,)]),
+        (tuple[int, ...], [(), (3,), (3, 4, 5)], [3, (3, "a")]),
         (tuple[float, ...], [(0.5,)], [0.5, "0.5"]),
         (nn.Module, [3, None], []),  # not looked into: jsonargparse and the constructor do
         (inspect.Parameter.empty, [3, None], []),
