@@ -1,6 +1,7 @@
 """The rule of `cleanse check` against the same rule in loops, one class and one image at a time."""
 
 import inspect
+import sys
 from typing import Any
 
 import numpy as np
@@ -191,6 +192,39 @@ def test_the_rule_is_what_it_says(name: str, number: int) -> None:
         assert one.dtype == other.dtype, field
         assert one.shape == other.shape, field
         assert torch.allclose(one.double(), other.double(), atol=1e-9), field
+
+
+def test_who_is_judged_by_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Classes of at least `fewest` images, if there are at least as many images as early features."""
+    seen: list[tuple[list[int], int]] = []
+
+    def spy(white: Tensor, label: Tensor, judged: list[int], *rest: Any) -> list[Cluster]:
+        seen.append((judged, rest[-1]))
+        return trigger_clusters(white, label, judged, *rest)
+
+    monkeypatch.setattr(sys.modules[check_labels.__module__], "trigger_clusters", spy)
+    content, early, label = trigger()
+    size = label.bincount().tolist()
+    largest = size.index(max(size))
+    check_labels(content, early, label, fewest=size[largest], smallest=13)
+    check_labels(content, early, label, fewest=size[largest] + 1)
+    wide = torch.randn(len(label), len(label) + 1, generator=torch.Generator().manual_seed(0)).double()
+    check_labels(content, wide[:, 1:], label)
+    check_labels(content, wide, label)
+    assert seen == [([largest], 13), ([], 10), (list(range(6)), 10), ([], 10)]
+
+
+@pytest.mark.parametrize(("classes", "named"), [(5, []), (6, [1, 4])])
+def test_groups_in_more_than_a_third_of_the_classes_say_nothing(classes: int, named: list[int]) -> None:
+    content, early, true = double(400 * classes, classes, seed=3)
+    row, label = torch.arange(400 * classes), true.clone()
+    for start, target in ((0, 1), (500, 4)):
+        poison = (row >= start) & (row < start + 90) & (true != target)
+        early[poison] += 1.5 if target == 1 else -1.5
+        label[poison] = target
+    found = check_labels(content, early, label)
+    assert (found.sign & TRIGGER).nonzero().flatten().tolist() == named
+    assert (found.separation >= found.limit).nonzero().flatten().tolist() == [1, 4]
 
 
 def test_the_scenes_bring_every_sign_alone_and_together() -> None:
