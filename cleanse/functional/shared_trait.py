@@ -23,10 +23,10 @@ def shared_trait(
 ) -> tuple[float, Tensor]:
     """Group one class by early features, from the images that surely look foreign; compare what the groups look like.
 
-    The span of the means of the classes that they look like is taken out first: wrong labels share the early features
-    of their true class, and are explained by it. What is left knows nothing of the votes; so if the group that it
-    finds still looks foreign, the same images are odd in two ways that have no reason to agree. Covers (the trigger
-    under the right label, Qi et al. 2023) do not hide that.
+    The span of the means of the classes that images of the class look like is taken out first: wrong labels share the
+    early features of their true class, and are explained by it. What is left knows nothing of the votes; so if the
+    group that it finds still looks foreign, the same images are odd in two ways that have no reason to agree. Covers
+    (the trigger under the right label, Qi et al. 2023) do not hide that.
 
     Args:
         inside: (n_c, p) float, one class's features, whitened within classes.
@@ -53,7 +53,7 @@ def shared_trait(
     >>> gap > 1.4, 38 < int(group.sum()) < 43
     (True, True)
     """
-    votes = looks_like[margin > 0.5].bincount(minlength=1)
+    votes = looks_like[margin > 0].bincount(minlength=1)
     common = [c for c in votes.argsort(descending=True, stable=True)[:most].tolist() if votes[c]]
     means = mean[sorted({suspect, *common})]
     basis = torch.linalg.qr((means[1:] - means[0]).T).Q

@@ -385,13 +385,14 @@ def test_means_are_those_of_typical_images_and_nothing_where_there_is_none() -> 
 @pytest.mark.parametrize("most", [32, 3, 1, 0])
 @pytest.mark.parametrize("order", [list(range(12)), list(range(12))[::-1]])
 def test_a_trait_is_looked_for_outside_what_the_classes_explain(most: int, order: list[int]) -> None:
-    """Whatever numbers the classes have: those that nobody surely looks like explain nothing."""
+    """Whatever numbers the classes have: those that nobody looks like explain nothing."""
     generator = torch.Generator().manual_seed(4)
     inside = torch.randn(200, 12, generator=generator).double()
-    inside[:25] += 3 * torch.randn(12, generator=generator).double()
     mean = torch.randn(12, 12, generator=generator).double()
+    for rows, c in ((slice(25), 3), (slice(10, 30), 5), (slice(15), 2), (slice(50, 90), 0)):
+        inside[rows] += 4 * (mean[c] - mean[8])  # what is not taken out decides the groups
     looks_like = torch.tensor([3] * 14 + [5] * 9 + [2] * 7 + [4] * 170)
-    margin = torch.where(torch.arange(200) < 30, 0.7, -0.3).double()
+    margin = torch.tensor([0.7] * 23 + [0.1] * 7 + [0.0] * 70 + [-0.3] * 100).double()
     score = torch.randn(200, generator=generator).double()
     seen = [3, 5, 2][:most]
     means = mean[[8, *seen]].numpy()
@@ -403,6 +404,7 @@ def test_a_trait_is_looked_for_outside_what_the_classes_explain(most: int, order
     renumbered[place] = mean
     gap, group = shared_trait(inside, margin, score, place[looks_like], renumbered, order[8], most)
     assert torch.equal(group, wanted)
+    assert 3 <= int(group.sum()) <= 197
     assert gap == pytest.approx(float(score[wanted].mean() - score[~wanted].mean()))
 
 
