@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 Action = Literal["keep", "relabel", "drop"]
 ACTIONS: tuple[Action, ...] = ("keep", "relabel", "drop")
 KEEP, RELABEL, DROP = 0, 1, 2
+UNUSABLE = 0.5
+"""With a larger share of flagged images, a verdict is not to be used at all. A convention."""
 MOST_CLASSES = 1_000_000
 """Class numbers in a file are below it: a larger one is damage, and a list of so many names would fill the memory."""
 

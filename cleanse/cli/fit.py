@@ -13,9 +13,12 @@ from cleanse.engine.runner import is_rank_zero
 from cleanse.experiments.augmentation_study import AugmentationStudy
 from cleanse.experiments.build import CleanseCLI, parse
 from cleanse.experiments.evaluation import evaluate_classifier
-from cleanse.experiments.experiment import prepare, run_experiment
+from cleanse.experiments.experiment import Experiment, prepare, run_experiment
 from cleanse.experiments.recipe_name import recipe_name
 from cleanse.report import results_table
+from cleanse.report.summary import cannot_be_used, flagged_rate
+
+LEGEND = "Per cent. SA: clean test images that are right; ASR: triggered ones that get the attacker's class."
 
 
 def run(argv: Sequence[str]) -> None:
@@ -42,8 +45,8 @@ def _fit(cli: CleanseCLI) -> None:
     """A recipe or a study is run, any other module is fitted."""
     if isinstance(cli.model, Defense):
         experiment = run_experiment(cli.setup())
-        table = f"\n{experiment.table}\n" if experiment.table else ""
-        _say(f"{experiment.summary}\n{table}{experiment.directory}")
+        table = f"\n{experiment.table}\n{LEGEND}\n" if experiment.table else ""
+        _say(f"{experiment.summary}\n{table}{_what_now(experiment)}\n{experiment.directory}")
     elif isinstance(cli.model, AugmentationStudy):
         study = cli.model.study(cli.images(), cli.runner(), cli.config_text(), cli.settings.threads)
         _say(f"{study.table}\n{study.directory}")
@@ -53,6 +56,15 @@ def _fit(cli: CleanseCLI) -> None:
         cli.trainer.fit(cli.model, datamodule=cli.datamodule, **cli.passed)
         if cli.trainer.checkpoint_callback is not None:
             _say(str(cli.trainer.checkpoint_callback.best_model_path))  # type: ignore[attr-defined]
+
+
+def _what_now(experiment: Experiment) -> str:
+    """What one does with the run's directory, whose name follows."""
+    page = (experiment.directory / "report.html").is_file()
+    steps = ["look at its report.html"] if page else []
+    if flagged_rate(experiment.verdict) > 0 and not cannot_be_used(experiment.verdict):
+        steps.append("cleanse export DIRECTORY --out FOLDER writes the cleansed set")
+    return "The run's directory" + (f" ({'; '.join(steps)})" if steps else "") + ":"
 
 
 def _test(cli: CleanseCLI) -> None:

@@ -15,11 +15,8 @@ from cleanse.functional import Checked, check_labels, content_votes, expected_fl
 from cleanse.functional.check_labels import FOREIGN, TRAIT, TRIGGER
 from cleanse.functional.content_votes import VOTERS
 from cleanse.functional.expected_flags import ExpectedFlags
-from cleanse.verdict import Verdict
+from cleanse.verdict import UNUSABLE, Verdict
 from cleanse.views import TrainingView
-
-UNUSABLE = 0.5
-"""With a larger share of flagged images, no image is relabeled: the encoder does not know these classes."""
 
 
 class LabelCheck(Defense):
@@ -136,7 +133,7 @@ class LabelCheck(Defense):
         """Flagged images are relabeled where the votes are sure, and dropped otherwise."""
         label = train.label[given]
         relabel = checked.relabel
-        if float(checked.flagged.float().mean()) > UNUSABLE:
+        if float(checked.flagged.float().mean()) > UNUSABLE:  # the encoder does not know these classes
             relabel = torch.zeros_like(relabel)
         new_label = torch.where(relabel, checked.prediction, label).masked_fill(checked.flagged & ~relabel, -1)
         reasons = [

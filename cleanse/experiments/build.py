@@ -33,6 +33,25 @@ from cleanse.version import __version__
 log = logging.getLogger("cleanse")
 
 
+ABOUT = {
+    "fit": (
+        "cleanse fit --config FILE [--config FILE ...] [--ARGUMENT VALUE ...]",
+        "Run a recipe (a verdict for every image, its summary and report, then a classifier), the study of "
+        "augmentations, or fit a single module. --model.help RECIPE and --data.help DATA list arguments.",
+    ),
+    "test": (
+        "cleanse test RUN [--trust] [--ARGUMENT VALUE ...]",
+        "Say SA, ASR, RA and TMR of the classifier in a run's directory, on the test images of the run.",
+    ),
+    "predict": (
+        "cleanse predict RUN [--images DIR] [--out FILE] [--trust] [--ARGUMENT VALUE ...]",
+        "Write what the classifier in a run's directory says of images as a CSV file (default: RUN/predictions.csv): "
+        "of the run's test images, or of the pictures in --images DIR, which need no labels.",
+    ),
+}
+"""Usage and description of the commands that Lightning's parser reads."""
+
+
 def build(configs: Sequence[str], overrides: Mapping[str, object] | None = None) -> Setup:
     """What ``cleanse fit`` would run with these config files and arguments.
 
@@ -97,6 +116,12 @@ class CleanseCLI(LightningCLI):
     def subcommands() -> dict[str, set[str]]:
         every = LightningCLI.subcommands()
         return {name: every[name] for name in ("fit", "test", "predict")}
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        """Not with the words of Lightning's methods of the same names, which know nothing of runs."""
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        parser.usage, parser.description = ABOUT[subcommand]
+        return parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--root", type=str, default="runs", help="Directory of all runs and stages.")

@@ -5,14 +5,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from cleanse.verdict import ACTIONS, Verdict
+from cleanse.verdict import ACTIONS, UNUSABLE, Verdict
 
 STANDS_OUT = 5.0
 """Robust standard deviations above the median class. A convention, set before any verdict was looked at."""
 MOST_FLAGGED = 0.25
 """A larger share of flagged images is doubted. A convention: poison that frequent would be no backdoor any more."""
-UNUSABLE = 0.5
-"""With a larger share of flagged images, a verdict is not to be used at all. A convention."""
 LARGER = 1.25
 """A class whose size stands out has at least so many times the images of the median class. A convention."""
 LISTED = 20
@@ -103,9 +101,10 @@ def cannot_be_used(verdict: Verdict) -> str:
         return ""
     return (
         f"THIS VERDICT CANNOT BE USED: it flags {rate:.1%} of the images, so it says more of the recipe than of the "
-        "data. The next step that takes minutes and no training: features of the images from a pretrained encoder, "
-        "and cleanse.verdict_from_embedding(features, labels, method='energy'). Or look at the images with the highest "
-        "scores, which may still be the right ones: cleanse export RUN --out DIR --short-list 100."
+        "data. What takes minutes and no training: cleanse check FOLDER; where this was a check, another encoder, one "
+        "that knows such images (--model.encoder), or your own features of them in cleanse.verdict_from_embedding. Or "
+        "look at the images with the highest scores, which may still be the right ones: cleanse export RUN --out DIR "
+        "--short-list 100."
     )
 
 

@@ -106,5 +106,7 @@ def test_a_folder_is_checked_end_to_end(cleanse: Callable[..., "CompletedProcess
     assert "Of the clean images, about" in done.stdout
     assert {path.name for path in run.iterdir()} >= {"verdict.csv", "summary.txt", "report.html"}
     assert not (run / "model.ckpt").exists()
+    steps = "look at its report.html; cleanse export DIRECTORY --out FOLDER writes the cleansed set"
+    assert done.stdout.splitlines()[-2] == f"The run's directory ({steps}):"
     cleanse("export", done.stdout.splitlines()[-1], "--out", "clean", "--force")
     assert len(list((tmp_path / "clean").rglob("*.png"))) > 60

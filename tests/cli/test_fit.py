@@ -79,7 +79,7 @@ def test_standard_output_is_the_verdict_in_words_the_table_and_last_the_run(
     assert words + "\n" == (run / "summary.txt").read_text()
     lines = table.splitlines()
     assert lines[0].split()[:4] == ["SA", "ASR", "RA", "TMR"]
-    assert [line.split()[0] for line in lines[1:-1]] == ["none", "oracle"]
+    assert [line.split()[0] for line in lines[1:-3]] == ["none", "oracle"]
     assert lines[-1] == f"runs/{run.name}"
 
 
@@ -133,6 +133,27 @@ def test_predict_writes_a_file(cleanse: Cleanse, finished: tuple[Path, "Complete
     table = pd.read_csv(path)
     assert list(table.columns) == ["id", "prediction", "confidence"]
     assert len(table) == 100
+
+
+@pytest.mark.parametrize("command", ["fit", "test", "predict"])
+def test_help_is_about_runs_and_not_about_lightning(command: str, cleanse: Cleanse) -> None:
+    text = cleanse(command, "--help").stdout
+    usage = {"fit": "fit --config FILE", "test": "test RUN", "predict": "predict RUN [--images DIR] [--out FILE]"}
+    assert text.startswith(f"usage: cleanse {usage[command]} ")
+    about = text.split("\n\n")[1]
+    assert about.endswith(".")
+    assert "forward" not in about
+    assert "optimization" not in about
+    assert "--trainer.max_epochs" in text
+
+
+def test_a_run_ends_with_what_to_do_next(finished: tuple[Path, "CompletedProcess[str]"]) -> None:
+    _, done = finished
+    *_, table, legend, now, directory = done.stdout.splitlines()
+    assert table.startswith("oracle ")
+    assert "ASR: triggered ones that get the attacker's class" in legend
+    assert now == "The run's directory (look at its report.html):"  # nothing is flagged, and so nothing to export
+    assert Path(directory).name.startswith("none-digits")
 
 
 def test_help_explains_every_argument_of_a_recipe(cleanse: Cleanse) -> None:
