@@ -17,7 +17,7 @@ from cleanse.report.pattern import SEE_REPORT, Pattern, kept_neighbors, kept_pee
 from cleanse.report.saliency import grad_cam
 from cleanse.report.summary import summarize
 from cleanse.utils.files import read_small
-from cleanse.verdict import RELABEL, Verdict
+from cleanse.verdict import DROP, RELABEL, Verdict
 
 GALLERY = 24
 """Images in a gallery at most."""
@@ -133,8 +133,11 @@ def gallery_rows(verdict: Verdict, most: int = GALLERY) -> dict[str, list[int]]:
     there = judged_rows(verdict)
     differ = len(verdict) > 0 and bool((verdict.score != verdict.score[0]).any())
     suspicious = most_suspicious(verdict, there, most) if differ else []
-    relabeled = [i for i in there if verdict.action[i] == RELABEL and i not in suspicious]
-    return {"suspicious": suspicious, "relabeled": most_suspicious(verdict, relabeled, most)}
+    rest = [i for i in there if i not in set(suspicious)]
+    return {"suspicious": suspicious} | {
+        name: most_suspicious(verdict, [i for i in rest if verdict.action[i] == action], most)
+        for name, action in (("relabeled", RELABEL), ("dropped", DROP))
+    }
 
 
 def shown_rows(run: RunContent, most: int = GALLERY) -> set[int]:

@@ -135,8 +135,9 @@ def _words(shared: Tensor, difference: Tensor, count: int, name: str) -> str:
     )
     beside = "all" if touching == int(shared.sum()) else f"{touching} of them"
     return (
-        f"{count} of the most suspicious images of class {name} share a pattern that the images most like them do not "
-        f"have: {int(shared.sum())} of {height * width} pixels, {beside} side by side, at the {place(x, y)}. "
+        f"Of {count} suspicious images of class {name}, most share a pattern that the images most like them do not "
+        f"have, surely so in {int(shared.sum())} of {height * width} pixels, {beside} side by side, at the "
+        f"{place(x, y)}. "
         f"{sign}"
     )
 

@@ -171,6 +171,26 @@ def test_the_gallery_says_that_it_draws_from_images_of_one_score() -> None:
     assert (shown[0], shown[23]) == (0, 35)
 
 
+def test_what_is_left_out_is_shown_however_suspicious_others_are() -> None:
+    run = content(100)
+    score = 2.0 * run.verdict.relabeled + run.verdict.dropped
+    page = make_page([replace(run, verdict=replace(run.verdict, score=score))])
+    suspicious, relabeled, dropped = re.findall(r'<ul class="gallery" aria-label="(.*?)</ul>', page, re.DOTALL)[:3]
+    assert suspicious.startswith("Most suspicious")
+    assert suspicious.count('class="what relabeled"') == 24
+    assert relabeled.count('class="what relabeled"') == 1
+    assert "1 of 25, besides those above: old label → new label." in page
+    assert dropped.count('class="what dropped"') == 24
+    assert "24 of 25, besides those above: these are left out of the cleansed set." in page
+    few = content(40)
+    page = make_page([replace(few, verdict=Verdict.keep_all(few.verdict.id, few.verdict.label))])
+    assert "No image was relabeled." in page
+    assert "No image was dropped." in page
+    page = make_page([replace(few, verdict=replace(few.verdict, score=(~few.verdict.kept).float()))])
+    assert "All relabeled images are among those above." in page
+    assert "All dropped images are among those above." in page
+
+
 def test_the_page_is_deterministic_and_small_with_many_images() -> None:
     assert make_page([content()]) == make_page([content()])
     page = make_page([content(50_000)])

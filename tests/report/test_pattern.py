@@ -34,7 +34,7 @@ def test_a_patch_on_the_suspicious_images_is_told_with_its_place(data: tuple[Ten
     assert pattern.label == 1
     assert pattern.shared[12:15, 12:15].all()
     assert int(pattern.shared.sum()) == 9
-    assert "20 of the most suspicious images of class '<b>dog' share a pattern" in pattern.words
+    assert "Of 20 suspicious images of class '<b>dog', most share a pattern" in pattern.words
     assert "9 of 256 pixels, all side by side, at the lower right. A clear sign" in pattern.words
 
 
