@@ -17,7 +17,7 @@ from cleanse.bench.results import GridResults
 from cleanse.bench.worker import failed_cells
 from cleanse.cli.own_classes import add_working_directory
 from cleanse.cli.parsers import bench_parser, leaderboard_parser
-from cleanse.engine.progress import quiet
+from cleanse.engine.progress import quiet, said_once
 from cleanse.experiments.messages import UsageError
 from cleanse.report.leaderboard import as_latex, as_markdown, leaderboard_page
 from cleanse.utils.files import atomic_write_text
@@ -46,7 +46,8 @@ def bench(argv: Sequence[str]) -> None:
     add_working_directory()
     results = GridResults(_grid(arguments), arguments.root)
     if arguments.dry_run:
-        sys.stdout.write(plan_text(results, arguments.timing) + "\n")
+        with said_once():
+            sys.stdout.write(plan_text(results, arguments.timing) + "\n")
         return
     part = Part(
         str(results.grid.path), arguments.root, _pair("--shard", arguments.shard), _pair("--worker", arguments.worker),

@@ -27,6 +27,8 @@ commands:
   stages    what the stages on disk take, and prune them:  cleanse stages [--unused --older 30d] [--prune]
   configs   the names of the config files that come with cleanse
 
+cleanse --version says which version this is.
+
 examples:
   cleanse check ./photos
   cleanse fit --config knn.yaml --config data/folder.yaml --data.root ./photos

@@ -5,7 +5,8 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import lightning.pytorch as pl
@@ -83,6 +84,23 @@ def quiet() -> None:
         log.addHandler(handler)
         log.propagate = False
     log.setLevel(logging.INFO if rank() == 0 else logging.ERROR)
+
+
+@contextmanager
+def said_once() -> Iterator[None]:
+    """Of lines that come again and again, as when many cells of a grid are looked at, the first."""
+    seen = set[str]()
+
+    def first(record: logging.LogRecord) -> bool:
+        before = len(seen)
+        seen.add(record.getMessage())
+        return len(seen) > before
+
+    log.addFilter(first)
+    try:
+        yield
+    finally:
+        log.removeFilter(first)
 
 
 class Screen:

@@ -1,6 +1,7 @@
 """`cleanse bench` end to end: real cells on a few digits, its table, its report and W&B."""
 
 import json
+import logging
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -98,6 +99,26 @@ def test_where_no_cell_has_run_a_step_of_each_training_says_how_long(
     assert "not timed" not in said
     assert "how long 1 cell will take is not known" in said
     assert not list((tmp_path / "runs").glob("*"))
+
+
+def test_a_dry_run_says_of_many_cells_once_what_they_have_in_common(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = logging.getLogger("cleanse")
+    heard: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: heard.append(record.getMessage())  # type: ignore[method-assign]
+    log.addHandler(handler)
+    try:
+        dry_run(tmp_path, capsys, "--timing", "0")
+        log.info("again")
+        log.info("again")
+    finally:
+        log.removeHandler(handler)
+    *dry, one, two = heard
+    assert any("images poisoned" in line for line in dry)
+    assert len(set(dry)) == len(dry)
+    assert (one, two) == ("again", "again")
 
 
 def test_a_training_that_two_cells_share_is_counted_once(tmp_path: Path) -> None:
