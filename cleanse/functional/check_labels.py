@@ -147,9 +147,11 @@ def check_labels(
         separation[c] = found[c].separation
     limit = separation_limits(separation, size, judged, separate)
     for c in judged:
-        if separation[c] >= limit[c]:
+        own = label == c
+        side = _foreign_side(found[c].posterior, surely[own], excess)
+        if separation[c] >= limit[c] and not _is_the_class(side > 0.5, surely[own], margin[own], excess):
             sign[c] += TRIGGER
-            posterior[label == c] = _foreign_side(found[c].posterior, surely[label == c], excess).to(margin)
+            posterior[own] = side.to(margin)
     if int(sign.count_nonzero()) > max(1, len(torch.unique(label)) // CROWD):
         sign.zero_()
         posterior.zero_()
@@ -217,6 +219,16 @@ def separation_limits(separation: Tensor, size: Tensor, judged: Sequence[int], s
         if len(others):
             limit[c] = torch.maximum(limit[c], OUTSTANDING * others.quantile(0.8, interpolation="lower"))
     return limit
+
+
+def _is_the_class(group: Tensor, surely: Tensor, margin: Tensor, excess: float) -> bool:
+    """Whether a group is most of its class, poison and all: more foreign images than usual, but most are not foreign.
+
+    Poison that is most of a class looks foreign if its labels are wrong, and none of it does if they are right.
+    """
+    expected = torch.tensor((1 - QUANTILE) * int(group.sum()), device=surely.device)
+    foreign = bool(is_excess(surely[group].sum(), expected, excess))
+    return foreign and 2 * int(group.sum()) > len(group) and float((margin[group] > 0).float().mean()) < 0.5
 
 
 def _foreign_side(posterior: Tensor, surely: Tensor, excess: float) -> Tensor:

@@ -215,7 +215,7 @@ def _best(
             hit, posterior, axis, past = ~hit, 1 - posterior, -axis, 1 - past
         a = int(hit.sum())
         enrichment = a / n / (past + 1 / others)
-        if a < smallest or enrichment < exclusive:
+        if min(a, n - a) < smallest or enrichment < exclusive:  # a few odd images and the rest are no group
             continue
         scenes = count_scenes(content[hit], alike)
         if scenes >= smallest:

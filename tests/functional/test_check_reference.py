@@ -123,15 +123,25 @@ def by_hand(content: Tensor, early: Tensor, label: Tensor, **given: Any) -> Chec
     for c in judged:
         separation[c] = clusters[c].separation
     limit = separation_limits(separation, torch.tensor(size), judged, number["separate"])
-    named = [c for c in judged if separation[c] >= limit[c]]
+    _, surely = foreign_excess(first.margin, label)
+    sides = {
+        c: _foreign_side(clusters[c].posterior, surely[label == c], number["excess"])
+        for c in judged
+        if separation[c] >= limit[c]
+    }
+    for c in list(sides):
+        members = [i for i, belongs in zip((label == c).nonzero().flatten().tolist(), sides[c] > 0.5) if belongs]
+        foreign = torch.tensor(sum(bool(surely[i]) for i in members))
+        many = bool(is_excess(foreign, torch.tensor(0.01 * len(members)), number["excess"]))
+        plain = sum(float(first.margin[i]) <= 0 for i in members) > len(members) / 2
+        if many and plain and len(members) > size[c] / 2:
+            del sides[c]
+    named = list(sides)
     if len(named) > max(1, sum(s > 0 for s in size) // 3):
         named = []
     posterior = [0.0] * n
-    _, surely = foreign_excess(first.margin, label)
     for c in named:
-        own = (label == c).nonzero().flatten()
-        side = _foreign_side(clusters[c].posterior, surely[own], number["excess"])
-        for i, value in zip(own.tolist(), side.tolist(), strict=True):
+        for i, value in zip((label == c).nonzero().flatten().tolist(), sides[c].tolist(), strict=True):
             posterior[i] = value
     inside = torch.tensor([p > 0.1 for p in posterior])
     votes = content_votes(content, label, number["k"], ~inside, number["voters"]) if inside.any() else first
