@@ -17,6 +17,7 @@ from cleanse.functional.check_labels import (
     TRIGGER,
     Checked,
     _foreign_side,
+    _is_the_class,
     check_labels,
     separation_limits,
 )  # fmt: skip
@@ -98,7 +99,24 @@ def small() -> tuple[Tensor, Tensor, Tensor]:
     return content, early, torch.where(true == 4, 7, true)
 
 
-SCENES = {"clean": clean, "patch": patch, "trigger": trigger, "both": both, "trait": trait, "small": small}
+def most() -> tuple[Tensor, Tensor, Tensor]:
+    """Four fifths of class 3 share something by themselves, and so does the poison in it."""
+    content, early, true = double(1500, 5, seed=7)
+    row = torch.arange(1500)
+    poison = (row < 60) & (true != 3)
+    early[poison | ((true == 3) & (row % 4 != 0))] += 1.5
+    return content, early, torch.where(poison, 3, true)
+
+
+SCENES = {
+    "clean": clean,
+    "patch": patch,
+    "trigger": trigger,
+    "both": both,
+    "trait": trait,
+    "small": small,
+    "most": most,
+}
 NUMBERS: list[dict[str, Any]] = [
     {},
     {"k": 13, "separate": 3.1, "excess": 1.5, "trait": 0.7, "smallest": 6, "fewest": 30, "lenient": 0.3,
@@ -130,7 +148,7 @@ def by_hand(content: Tensor, early: Tensor, label: Tensor, **given: Any) -> Chec
         if separation[c] >= limit[c]
     }
     for c in list(sides):
-        members = [i for i, belongs in zip((label == c).nonzero().flatten().tolist(), sides[c] > 0.5) if belongs]
+        members = (label == c).nonzero().flatten()[sides[c] > 0.5].tolist()
         foreign = torch.tensor(sum(bool(surely[i]) for i in members))
         many = bool(is_excess(foreign, torch.tensor(0.01 * len(members)), number["excess"]))
         plain = sum(float(first.margin[i]) <= 0 for i in members) > len(members) / 2
@@ -282,6 +300,26 @@ def test_limits_fall_with_the_size_and_rise_with_the_others() -> None:
     wanted = [max(2.9, 1.3 * 4), max(2.6, 1.3 * 4), max(2.45, 1.3 * 4), max(2.3, 1.3 * 3), max(2.9, 1.3 * 3), 11, 11]
     assert limit.tolist() == pytest.approx(wanted)
     assert separation_limits(separation, size, [3]).tolist()[3] == pytest.approx(3.8 + 9 / 30)
+
+
+@pytest.mark.parametrize(
+    ("size", "surely", "foreign", "whole"),
+    [(66, 16, 32, True), (65, 16, 32, False), (66, 16, 33, False), (66, 0, 0, False), (66, 5, 32, False)],
+)
+def test_most_of_a_class_with_its_poison_is_no_group(size: int, surely: int, foreign: int, whole: bool) -> None:
+    row = torch.arange(130)
+    margin = torch.where(row < foreign, 0.5, 0.0)
+    assert _is_the_class(row < size, row < surely, margin, 2.5) == whole
+    assert not _is_the_class(row < size, row < surely, margin, 40.0)
+
+
+def test_a_class_is_not_taken_for_the_poison_in_it() -> None:
+    found = check_labels(*most())
+    label = most()[2]
+    assert found.separation[3] > found.limit[3]
+    assert not int(found.sign[3]) & TRIGGER
+    clean = (label == 3) & (torch.arange(1500) >= 60)
+    assert found.flagged[clean].float().mean() < 0.05
 
 
 @pytest.mark.parametrize(
@@ -549,6 +587,10 @@ def test_the_best_split_is_the_most_separate_exclusive_one_of_different_pictures
     assert turned.direction.tolist() == [0, 0, -1, 0]
     assert torch.allclose(turned.posterior[[0, 99]], torch.tensor([0.2, 1.0]))
     assert turned.enrichment == pytest.approx(0.3 / 0.002, rel=1e-3)
+    left = torch.zeros(100, 4)
+    left[:90, 0], left[:91, 1] = 1, 1
+    few = {"splits": _Splits(left, torch.eye(4), torch.tensor([4.0, 5.0, 3.0, 6.0]), torch.zeros(4))}
+    assert best(**few, beyond=torch.zeros(4)).separation == 4.0  # of the second split, 9 images are left
     none = best(smallest=31)
     assert (none.separation, none.enrichment, none.scenes, none.posterior.any()) == (0.0, 0.0, 0, False)
     assert (len(none.posterior), len(none.direction)) == (100, 4)
