@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -25,6 +26,27 @@ def test_a_check_is_a_fit_of_the_folder_without_training(tmp_path: Path) -> None
 
 def test_train_trains() -> None:
     assert "--verdict_only=true" not in fit_arguments([".", "--train"])
+
+
+@pytest.mark.parametrize(("side", "trained"), [(300, 64), (65, 64), (64, 64), (40, 40)])
+def test_photographs_are_trained_on_at_64_pixels_and_judged_at_their_own(
+    side: int, trained: int, tmp_path: Path
+) -> None:
+    """A ResNet-18 on images of 224 pixels took 20 GB, and a day."""
+    (tmp_path / "cat").mkdir()
+    Image.new("RGB", (side, side)).save(tmp_path / "cat" / "a.png")
+    words = fit_arguments([str(tmp_path), "--train"])
+    assert f"--data.size={trained}" in words
+    assert ("--model.encoder.size=224" in words) == (side > 64)
+    assert f"--data.size={min(side, 224)}" in fit_arguments([str(tmp_path)])
+    assert fit_arguments([str(tmp_path), "--train", "--data.size=224"])[-1] == "--data.size=224"
+
+
+def test_quick_comes_before_the_folder_because_it_brings_data() -> None:
+    words = fit_arguments([".", "--train", "--config", "quick.yaml", "--config", "fast.yaml"])
+    files = [word for before, word in pairwise(words) if before == "--config"]
+    assert files == ["check.yaml", "quick.yaml", "data/folder.yaml", "fast.yaml"]
+    assert fit_arguments([".", "--out", "quick.yaml"])[-1] == "--root=quick.yaml"
 
 
 @pytest.mark.parametrize("given", [["--out", "found"], ["--out=found"]])
@@ -108,5 +130,7 @@ def test_a_folder_is_checked_end_to_end(cleanse: Callable[..., "CompletedProcess
     assert not (run / "model.ckpt").exists()
     steps = "look at its report.html; cleanse export DIRECTORY --out FOLDER writes the cleansed set"
     assert done.stdout.splitlines()[-2] == f"The run's directory ({steps}):"
+    trained = cleanse("check", "photos", "--train", "--config", "quick.yaml", "--model.epochs", "1")
+    assert (tmp_path / trained.stdout.splitlines()[-1] / "model.ckpt").exists()
     cleanse("export", done.stdout.splitlines()[-1], "--out", "clean", "--force")
     assert len(list((tmp_path / "clean").rglob("*.png"))) > 60
