@@ -53,6 +53,15 @@ def test_auroc_depends_on_the_order_only():
     assert detection_rates(role > 0, torch.tensor([-torch.inf, 50.0, torch.inf, 40.0]), role)["auroc"] == 1
 
 
+def test_no_auroc_is_above_one():
+    """Of 1,000 poisoned images that all 49,000 others are below, the sum of torchmetrics was 1.0000001."""
+    role = torch.full((50_000,), CLEAN)
+    role[-1000:] = POISON
+    found = detection_rates(torch.zeros(50_000).bool(), torch.arange(50_000).float(), role)
+    assert found["auroc"] <= 1
+    assert found["auroc"] == pytest.approx(1)
+
+
 def test_equal_scores_are_worth_one_half():
     role = torch.tensor([0, 1, 0, 1])
     assert detection_rates(role > 0, torch.zeros(4), role)["auroc"].item() == 0.5
