@@ -92,7 +92,7 @@ class DirtyLabel(Attack):
         **kwargs: Any,
     ) -> None:
         super().__init__(source=source, target=target, **kwargs)
-        if color is not None and (len(color) != 3 or not all(0 <= level <= 255 for level in color)):
+        if color is not None and not all(0 <= level <= 255 for level in color):
             raise ValueError(f"color is red, green and blue, each from 0 to 255, not {color}")
         self.shape = shape
         self.row = row

@@ -18,7 +18,7 @@ from cleanse.experiments.recipe_name import recipe_name
 from cleanse.report import results_table
 from cleanse.report.summary import cannot_be_used, flagged_rate
 
-LEGEND = "Per cent. SA: clean test images that are right; ASR: triggered ones that get the attacker's class."
+LEGEND = {"SA": "clean test images that are right", "ASR": "triggered ones that get the attacker's class"}
 
 
 def run(argv: Sequence[str]) -> None:
@@ -45,7 +45,7 @@ def _fit(cli: CleanseCLI) -> None:
     """A recipe or a study is run, any other module is fitted."""
     if isinstance(cli.model, Defense):
         experiment = run_experiment(cli.setup())
-        table = f"\n{experiment.table}\n{LEGEND}\n" if experiment.table else ""
+        table = f"\n{experiment.table}\n{_legend(experiment.table)}\n" if experiment.table else ""
         _say(f"{experiment.summary}\n{table}{_what_now(experiment)}\n{experiment.directory}")
     elif isinstance(cli.model, AugmentationStudy):
         study = cli.model.study(cli.images(), cli.runner(), cli.config_text(), cli.settings.threads)
@@ -56,6 +56,11 @@ def _fit(cli: CleanseCLI) -> None:
         cli.trainer.fit(cli.model, datamodule=cli.datamodule, **cli.passed)
         if cli.trainer.checkpoint_callback is not None:
             _say(str(cli.trainer.checkpoint_callback.best_model_path))  # type: ignore[attr-defined]
+
+
+def _legend(table: str) -> str:
+    shown = table.split("\n")[0].split()
+    return f"Per cent. {'; '.join(f'{name}: {words}' for name, words in LEGEND.items() if name in shown)}."
 
 
 def _what_now(experiment: Experiment) -> str:

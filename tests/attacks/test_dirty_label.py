@@ -162,7 +162,7 @@ def test_state_dict_brings_the_same_triggered_test_set() -> None:
     [
         ({"shape": "T"}, "shape is one of pixel, L, X, not 'T'"),
         ({"color": (0, 0, 256)}, r"color is red, green and blue, each from 0 to 255, not \(0, 0, 256\)"),
-        ({"color": (1, 2)}, "color is red, green and blue"),
+        ({"color": (1, 2)}, r"color is a list of 3 whole numbers or none, not \(1, 2\)"),
         ({"source": 4}, "source and target are both class 4"),
         ({"count": 3}, "exactly one of count=3, poison_rate=None, class_rate=0.1"),
     ],
