@@ -30,6 +30,7 @@ where S is the images' own size, at most 224 pixels.
 """
 
 VERDICT_ONLY = "--verdict_only=true"
+QUICK = (["--config", "quick.yaml"], ["-c", "quick.yaml"], ["--config=quick.yaml"])
 TRAINED = 64
 """Pixels a side of the images that ``--train`` trains on, at most: at 224 a ResNet-18 takes a day and 20 GB."""
 
@@ -52,12 +53,15 @@ def fit_arguments(argv: Sequence[str]) -> list[str]:
     size, more = natural_size(folder), list[str]()
     if VERDICT_ONLY not in rest and size > TRAINED:  # the encoder still sees the images at their own size
         size, more = TRAINED, ["--model.encoder=cleanse.encoders.EfficientNetLite", "--model.encoder.size=224"]
-    files = ["--config", "check.yaml"]
-    while "quick.yaml" in rest and rest[rest.index("quick.yaml") - 1] in ("--config", "-c"):
-        at = rest.index("quick.yaml")
-        files += ["--config", rest.pop(at)]  # it brings data of its own, and so comes before the folder
-        rest.pop(at - 1)
-    return [*files, "--config", "data/folder.yaml", f"--data.root={folder}", f"--data.size={size}", *more, *rest]
+    before, after = list[str](), list[str]()  # quick.yaml brings data of its own, which the folder replaces
+    words = iter(rest)
+    for word in words:
+        option = [word, next(words, "")] if word in ("--config", "-c") else [word]
+        (before if option in QUICK else after).extend(option)
+    return [
+        "--config", "check.yaml", *before, "--config", "data/folder.yaml", f"--data.root={folder}",
+        f"--data.size={size}", *more, *after,
+    ]  # fmt: skip
 
 
 def read_options(argv: Sequence[str]) -> tuple[str, list[str]]:

@@ -133,7 +133,8 @@ def gallery_rows(verdict: Verdict, most: int = GALLERY) -> dict[str, list[int]]:
     there = judged_rows(verdict)
     differ = len(verdict) > 0 and bool((verdict.score != verdict.score[0]).any())
     suspicious = most_suspicious(verdict, there, most) if differ else []
-    rest = [i for i in there if i not in set(suspicious)]
+    shown = set(suspicious)
+    rest = [i for i in there if i not in shown]
     return {"suspicious": suspicious} | {
         name: most_suspicious(verdict, [i for i in rest if verdict.action[i] == action], most)
         for name, action in (("relabeled", RELABEL), ("dropped", DROP))

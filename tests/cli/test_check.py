@@ -46,7 +46,11 @@ def test_quick_comes_before_the_folder_because_it_brings_data() -> None:
     words = fit_arguments([".", "--train", "--config", "quick.yaml", "--config", "fast.yaml"])
     files = [word for before, word in pairwise(words) if before == "--config"]
     assert files == ["check.yaml", "quick.yaml", "data/folder.yaml", "fast.yaml"]
+    for words in (["-c", "quick.yaml"], ["--config=quick.yaml"]):
+        found = fit_arguments([".", *words])
+        assert found.index(words[-1]) < found.index("data/folder.yaml")
     assert fit_arguments([".", "--out", "quick.yaml"])[-1] == "--root=quick.yaml"
+    assert fit_arguments([".", "--model.x", "quick.yaml"])[-2:] == ["--model.x", "quick.yaml"]
 
 
 @pytest.mark.parametrize("given", [["--out", "found"], ["--out=found"]])
