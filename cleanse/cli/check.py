@@ -32,7 +32,7 @@ where S is the images' own size, at most 224 pixels.
 VERDICT_ONLY = "--verdict_only=true"
 QUICK = (["--config", "quick.yaml"], ["-c", "quick.yaml"], ["--config=quick.yaml"])
 TRAINED = 64
-"""Pixels a side of the images that ``--train`` trains on, at most: at 224 a ResNet-18 takes a day and 20 GB."""
+"""Pixels a side of the images that ``--train`` trains on, at most: at 224 a ResNet-18 took 20 GB and hours."""
 
 
 def fit_arguments(argv: Sequence[str]) -> list[str]:

@@ -16,9 +16,8 @@ from cleanse.experiments.evaluation import evaluate_classifier
 from cleanse.experiments.experiment import Experiment, prepare, run_experiment
 from cleanse.experiments.recipe_name import recipe_name
 from cleanse.report import results_table
+from cleanse.report.meanings import MEANING
 from cleanse.report.summary import cannot_be_used, flagged_rate
-
-LEGEND = {"SA": "clean test images that are right", "ASR": "triggered ones that get the attacker's class"}
 
 
 def run(argv: Sequence[str]) -> None:
@@ -60,7 +59,8 @@ def _fit(cli: CleanseCLI) -> None:
 
 def _legend(table: str) -> str:
     shown = table.split("\n")[0].split()
-    return f"Per cent. {'; '.join(f'{name}: {words}' for name, words in LEGEND.items() if name in shown)}."
+    words = [f"{name.upper()}: {MEANING[name]}." for name in ("sa", "asr") if name.upper() in shown]
+    return " ".join(["Per cent.", *words])
 
 
 def _what_now(experiment: Experiment) -> str:

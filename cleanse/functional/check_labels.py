@@ -226,14 +226,18 @@ def _is_the_class(group: Tensor, surely: Tensor, margin: Tensor, excess: float) 
 
     Poison that is most of a class looks foreign if its labels are wrong, and none of it does if they are right.
     """
-    expected = torch.tensor((1 - QUANTILE) * int(group.sum()), device=surely.device)
-    foreign = bool(is_excess(surely[group].sum(), expected, excess))
-    return foreign and 2 * int(group.sum()) > len(group) and float((margin[group] > 0).float().mean()) < 0.5
+    most = 2 * int(group.sum()) > len(group)
+    return most and _many(surely[group], excess) and float((margin[group] > 0).float().mean()) < 0.5
 
 
 def _foreign_side(posterior: Tensor, surely: Tensor, excess: float) -> Tensor:
     """The posterior of the images outside a cluster instead, if they are the foreign ones."""
     sides = [surely[posterior > 0.5], surely[posterior <= 0.5]]
-    (inside, outside), expected = ((s.float().mean().nan_to_num() for s in sides), (1 - QUANTILE) * len(sides[1]))
-    foreign = is_excess(sides[1].sum(), torch.tensor(expected, device=surely.device), excess)
-    return 1 - posterior if foreign and outside > inside else posterior
+    inside, outside = (side.float().mean().nan_to_num() for side in sides)
+    return 1 - posterior if outside > inside and _many(sides[1], excess) else posterior
+
+
+def _many(surely: Tensor, excess: float) -> bool:
+    """Whether more of some images surely look foreign than of a hard class's."""
+    expected = torch.tensor((1 - QUANTILE) * len(surely), device=surely.device)
+    return bool(is_excess(surely.sum(), expected, excess))

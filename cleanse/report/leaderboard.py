@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cleanse.report.detection_figures import without_detection
 from cleanse.report.leaderboard_chart import small_multiples
+from cleanse.report.meanings import MEANING, SHORT
 from cleanse.utils.text import readable
 from cleanse.version import __version__
 
@@ -15,15 +16,8 @@ if TYPE_CHECKING:
 
 WHAT = ("recipe", "change", "attack", "data", "rate")
 FIGURES = {
-    "sa": ("SA", "clean test images classified as their true class"),
-    "asr": ("ASR", "triggered test images classified as the target; low is good"),
-    "ra": ("RA", "triggered test images classified as their true class"),
-    "tmr": ("TMR", "test images right without the trigger and the target with it; low is good"),
-    "tpr": ("TPR", "poisoned images that were relabeled or dropped"),
-    "fpr": ("FPR", "clean images that were relabeled or dropped; low is good"),
-    "auroc": ("AUROC", "area under the ROC curve of the score, poisoned against clean"),
-    "relabel_accuracy": ("Relabel acc.", "relabeled poisoned images that got their true label"),
-    "fpr_clean": ("FPR, no attack", "images that the same recipe relabels or drops where there is no attack"),
+    name: (SHORT.get(name, name.upper()), MEANING[name])
+    for name in ("sa", "asr", "ra", "tmr", "tpr", "fpr", "auroc", "relabel_accuracy", "fpr_clean")
 }
 """Heading and meaning of the figures that a leaderboard has, in per cent."""
 COMPARED = ("sa", "asr", "tmr", "relabel_accuracy")

@@ -10,6 +10,7 @@ from cleanse.report.by_trigger import by_trigger
 from cleanse.report.charts import DONE, by_class, charts
 from cleanse.report.content import Attention, RunContent, gallery_rows
 from cleanse.report.figures import data_address, enlarged, heat, place, signed
+from cleanse.report.meanings import MEANING, SHORT
 from cleanse.report.most_suspicious import how_chosen, judged_counts, judged_rows, most_suspicious
 from cleanse.report.pattern import Pattern
 from cleanse.utils.text import readable
@@ -19,28 +20,10 @@ from cleanse.version import __version__
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-FIGURES = {
-    "sa": "clean test images classified as their true class",
-    "asr": "triggered test images classified as the target; low is good",
-    "ra": "triggered test images classified as their true class",
-    "tmr": "test images right without the trigger and the target with it; low is good",
-}
+FIGURES = {name: MEANING[name] for name in ("sa", "asr", "ra", "tmr")}
 DETECTION = {
-    "tpr": "poisoned images that were relabeled or dropped",
-    "fpr": "clean images that were relabeled or dropped",
-    "auroc": "area under the ROC curve of the score, poisoned against clean",
-    "cover_flagged": "cover images (with the trigger and their own label) that were relabeled or dropped",
-    "relabel_accuracy": "relabeled poisoned images that got their true label",
-    "relabel_accuracy_all": "relabeled images, poisoned or not, that got their true label",
+    name: MEANING[name] for name in ("tpr", "fpr", "auroc", "cover_flagged", "relabel_accuracy", "relabel_accuracy_all")
 }
-
-
-SHORT = {
-    "relabel_accuracy": "Relabel acc.",
-    "relabel_accuracy_all": "Relabel acc., all",
-    "cover_flagged": "Cover flagged",
-}
-"""Headings of the figures that are not abbreviations."""
 
 
 def make_page(runs: Sequence[RunContent]) -> str:

@@ -151,7 +151,7 @@ def test_a_run_ends_with_what_to_do_next(finished: tuple[Path, "CompletedProcess
     _, done = finished
     *_, table, legend, now, directory = done.stdout.splitlines()
     assert table.startswith("oracle ")
-    assert "ASR: triggered ones that get the attacker's class" in legend
+    assert "ASR: triggered test images classified as the target; low is good." in legend
     assert now == "The run's directory (look at its report.html):"  # nothing is flagged, and so nothing to export
     assert Path(directory).name.startswith("none-digits")
 
