@@ -41,6 +41,11 @@ class DenseNet121(Network):
             self.body.conv0 = nn.Conv2d(in_channels, 64, 7, 2, padding=3, bias=False)
         nn.init.kaiming_normal_(self.body.conv0.weight)
 
+    @property
+    def map_layers(self) -> tuple[nn.Module, ...]:
+        """The last three of the four dense blocks."""
+        return self.body.denseblock2, self.body.denseblock3, self.body.denseblock4
+
     def features(self, x: Tensor) -> Tensor:
         smallest = 8 if self.stem == "small" else 29
         if min(x.shape[2:]) < smallest:

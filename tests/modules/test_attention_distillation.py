@@ -9,7 +9,7 @@ import torch
 from cleanse.engine.runner import Runner
 from cleanse.modules import AttentionDistillation, Classifier, warm_start
 from cleanse.modules.attention_distillation import three_map_layers, with_maps
-from cleanse.networks import PreActResNet18, ResNet18, SmallCNN, SmallResNet
+from cleanse.networks import DenseNet121, PreActResNet18, ResNet18, SmallCNN, SmallResNet
 from cleanse.views import TrainingView
 
 
@@ -29,8 +29,9 @@ def start(view: TrainingView, runner: Runner) -> Classifier:
         (partial(SmallResNet, blocks=2), [8, 4, 2]),
         (partial(ResNet18, stem="small"), [4, 2, 1]),
         (partial(PreActResNet18, width=4), [4, 2, 1]),
+        (partial(DenseNet121, stem="small"), [4, 2, 1]),
     ],
-    ids=["SmallResNet", "two blocks", "ResNet18", "PreActResNet18"],
+    ids=["SmallResNet", "two blocks", "ResNet18", "PreActResNet18", "DenseNet121"],
 )
 def test_three_maps_each_half_the_size_of_the_one_before(network: Any, sizes: list[int], view: TrainingView) -> None:
     module = Classifier(network, view.image_spec).eval()
