@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from torch.optim import Adam
 
-from cleanse.attacks.base import Attack, build_for, stamp
+from cleanse.attacks.base import Attack, plan_surrogate, stamp
+from cleanse.engine.plan import Planned
 from cleanse.engine.runner import Runner
 from cleanse.views import Batch, TrainingView
 
@@ -70,18 +71,19 @@ class AdaptivePatch(Attack):
         self.lr = lr
         self._found: Tensor | None = None
 
-    def learn(self, clean: TrainingView, role: Tensor, seed: int, run: Runner) -> None:
+    def plan_learn(self, clean: TrainingView, role: Tensor) -> list[Planned]:
         self._fits(clean.size)
-        encoder = run.fit(
-            "surrogate",
-            partial(build_for, self.surrogate, clean),
-            clean.plain().with_batch_size(self.surrogate_batch_size),
-            max_epochs=self.surrogate_epochs,
-        )
+        view = clean.plain().with_batch_size(self.surrogate_batch_size)
+        own = plan_surrogate(self.surrogate, view, self.surrogate_epochs)
         others = clean.plain().subset(clean.label != self.target).with_batch_size(self.batch_size)
+        return [own, Planned("patch", own.build, others, self.epochs)]
+
+    def learn(self, clean: TrainingView, role: Tensor, seed: int, run: Runner) -> None:
+        own, last = self.plan_learn(clean, role)
+        encoder = run.fit(own.name, own.build, own.data, max_epochs=own.epochs)
         goal = _mean_embedding(encoder, clean.subset(clean.label == self.target))
         search = partial(PatchSearch, encoder, goal, clean.channels, self.size, self.lr)
-        self._found = run.fit("patch", search, others, max_epochs=self.epochs).rounded()
+        self._found = run.fit(last.name, search, last.data, max_epochs=last.epochs).rounded()
 
     @property
     def learned(self) -> Tensor | None:

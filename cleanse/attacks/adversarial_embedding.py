@@ -9,9 +9,10 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from cleanse.attacks.badnets import BadNets
-from cleanse.attacks.base import POISON, Attack, build_for, streams
+from cleanse.attacks.base import POISON, Attack, plan_surrogate, streams
 from cleanse.attacks.found_images import found_images
 from cleanse.engine.fingerprint import hash_of
+from cleanse.engine.plan import FORWARD, Planned
 from cleanse.engine.runner import Runner
 from cleanse.functional.pgd_toward import pgd_toward
 from cleanse.networks.base import Network
@@ -82,13 +83,17 @@ class AdversarialEmbedding(Attack):
         self._near: Tensor | None = None  # (n, C, H, W) uint8
         self._rows: Tensor | None = None  # (n,) the rows of the training set that these are of
 
+    def plan_learn(self, clean: TrainingView, role: Tensor) -> list[Planned]:
+        own = plan_surrogate(self.surrogate, clean.with_batch_size(self.surrogate_batch_size), self.surrogate_epochs)
+        chosen = clean.plain().subset(role == POISON)
+        steps = Planned(
+            "embedding", own.build, chosen, passes=self.steps * len(chosen) / FORWARD
+        )  # each has a gradient
+        return [own, steps] if len(chosen) else [own]
+
     def learn(self, clean: TrainingView, role: Tensor, seed: int, run: Runner) -> None:
-        model = run.fit(
-            "surrogate",
-            partial(build_for, self.surrogate, clean),
-            clean.with_batch_size(self.surrogate_batch_size),
-            max_epochs=self.surrogate_epochs,
-        )
+        own = self.plan_learn(clean, role)[0]
+        model = run.fit(own.name, own.build, own.data, max_epochs=own.epochs)
         rows = (role == POISON).nonzero().flatten()
         targets = (clean.label == self.target).nonzero().flatten()
         if not len(targets):

@@ -4,6 +4,7 @@ import logging
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
@@ -11,6 +12,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from cleanse.engine.fingerprint import Described
+from cleanse.engine.plan import Planned
 from cleanse.engine.runner import Runner
 from cleanse.views import TrainingView
 
@@ -158,6 +160,15 @@ class Attack(Described, nn.Module):
             seed: of `poison`.
             run: makes each training a stage of the run.
         """
+
+    def plan_learn(self, clean: TrainingView, role: Tensor) -> list[Planned]:
+        """The stages that `learn` will ask for; a stand-in with the same network where one needs what another trains.
+
+        Args:
+            clean: as for `learn`.
+            role: likewise.
+        """
+        return []
 
     @property
     def learned(self) -> Tensor | None:
@@ -533,6 +544,11 @@ def build_for(build: Callable[[], LightningModule], view: TrainingView) -> Light
         )
     module.adapt_to(view)
     return module
+
+
+def plan_surrogate(build: Callable[[], LightningModule], view: TrainingView, epochs: int) -> Planned:
+    """The attacker's own training, of a factory that knows nothing of the data."""
+    return Planned("surrogate", partial(build_for, build, view), view, epochs)
 
 
 def _percent(part: int, whole: int) -> str:

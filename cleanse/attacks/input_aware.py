@@ -12,6 +12,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from torch.optim import Adam
 
 from cleanse.attacks.base import COVER, Attack, build_for, draw_covers
+from cleanse.engine.plan import Planned
 from cleanse.engine.runner import Runner
 from cleanse.networks.pattern_net import PatternNet
 from cleanse.views import Batch, TrainingView
@@ -91,13 +92,18 @@ class InputAware(Attack):
         self.cover_rate = cover_rate
         self._found: Tensor | None = None
 
-    def learn(self, clean: TrainingView, role: Tensor, seed: int, run: Runner) -> None:
+    def plan_learn(self, clean: TrainingView, role: Tensor) -> list[Planned]:
         build = partial(
             LearnTriggers, partial(build_for, self.surrogate, clean), clean.channels, self.target,
             self.mask_epochs, self.lr, self.share, self.density, self.width,
         )  # fmt: skip
         view = clean.with_batch_size(self.batch_size)
-        trained = run.fit("input_aware", build, view, max_epochs=self.mask_epochs + self.epochs)
+        return [Planned("input_aware", build, view, self.mask_epochs + self.epochs)]
+
+    def learn(self, clean: TrainingView, role: Tensor, seed: int, run: Runner) -> None:
+        [stage] = self.plan_learn(clean, role)
+        trained = run.fit(stage.name, stage.build, stage.data, max_epochs=stage.epochs)
+        assert isinstance(trained, LearnTriggers)
         self._found = parameters_to_vector([*trained.generator.parameters(), *trained.mask.parameters()]).detach().cpu()
 
     @property

@@ -14,6 +14,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from torch.optim import Adam
 
 from cleanse.attacks.base import Attack
+from cleanse.engine.plan import Planned
 from cleanse.engine.runner import Runner
 from cleanse.networks import SecretDecoder, SecretEncoder
 from cleanse.views import Batch, TrainingView
@@ -127,15 +128,19 @@ class ISSBA(Attack):
         self.weights = (image_weight, perceptual_weight, secret_weight)
         self._found: Tensor | None = None
 
-    def learn(self, clean: TrainingView, role: Tensor, seed: int, run: Runner) -> None:
-        if self.perceptual is None and self.weights[1] > 0:
-            log.info("ISSBA: no perceptual module is given, so the perceptual loss (LPIPS) is left out")
+    def plan_learn(self, clean: TrainingView, role: Tensor) -> list[Planned]:
         shape = (clean.channels, *clean.size)
         build = partial(
             HideSecrets, self.bits, shape, *self.weights, self.perceptual, self.secret_epochs, self.lr, self.base
         )
-        images = clean.plain().with_batch_size(self.batch_size)
-        trained = run.fit("issba", build, images, max_epochs=self.epochs)
+        return [Planned("issba", build, clean.plain().with_batch_size(self.batch_size), self.epochs)]
+
+    def learn(self, clean: TrainingView, role: Tensor, seed: int, run: Runner) -> None:
+        if self.perceptual is None and self.weights[1] > 0:
+            log.info("ISSBA: no perceptual module is given, so the perceptual loss (LPIPS) is left out")
+        [stage] = self.plan_learn(clean, role)
+        trained = run.fit(stage.name, stage.build, stage.data, max_epochs=stage.epochs)
+        assert isinstance(trained, HideSecrets)
         accuracy, change = measure(trained, clean.images(torch.arange(min(len(clean), MEASURED))), self.bits)
         log.info("ISSBA: %.1f %% of the bits come back, images change by %.2f levels", 100 * accuracy, change)
         self._found = parameters_to_vector(trained.encoder.parameters()).detach().cpu()

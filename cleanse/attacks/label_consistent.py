@@ -1,7 +1,6 @@
 """Label-consistent: images of the target class, made hard to recognize, so that a model learns the trigger instead."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -9,9 +8,10 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from cleanse.attacks.badnets import BadNets
-from cleanse.attacks.base import POISON, Attack, build_for, streams
+from cleanse.attacks.base import POISON, Attack, plan_surrogate, streams
 from cleanse.attacks.found_images import found_images
 from cleanse.engine.fingerprint import hash_of
+from cleanse.engine.plan import FORWARD, Planned
 from cleanse.engine.runner import Runner
 from cleanse.functional.pgd import pgd, random_start
 from cleanse.views import Batch, TrainingView
@@ -112,13 +112,16 @@ class LabelConsistent(Attack):
         """(N,) bool: the images of the target class."""
         return true_label == self.target
 
+    def plan_learn(self, clean: TrainingView, role: Tensor) -> list[Planned]:
+        own = plan_surrogate(self.surrogate, clean.with_batch_size(self.surrogate_batch_size), self.surrogate_epochs)
+        chosen = clean.plain().subset(role == POISON)
+        # each step has a gradient
+        steps = Planned("pgd", own.build, chosen, passes=self.steps * len(chosen) / FORWARD)
+        return [own, steps] if len(chosen) else [own]
+
     def learn(self, clean: TrainingView, role: Tensor, seed: int, run: Runner) -> None:
-        model = run.fit(
-            "surrogate",
-            partial(build_for, self.surrogate, clean),
-            clean.with_batch_size(self.surrogate_batch_size),
-            max_epochs=self.surrogate_epochs,
-        )
+        own = self.plan_learn(clean, role)[0]
+        model = run.fit(own.name, own.build, own.data, max_epochs=own.epochs)
         rows = (role == POISON).nonzero().flatten()
         self._weights = torch.cat([p.detach().flatten().float() for p in model.state_dict().values()])
         self._hard = clean.images(rows[:0])

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import RAdam
 
-from cleanse.attacks.base import Attack, build_for
+from cleanse.attacks.base import Attack, plan_surrogate
+from cleanse.engine.plan import Planned
 from cleanse.engine.runner import Runner
 from cleanse.views import Batch, TrainingView
 
@@ -92,19 +93,26 @@ class Narcissus(Attack):
         """(N,) bool: the images of the target class."""
         return true_label == self.target
 
-    def learn(self, clean: TrainingView, role: Tensor, seed: int, run: Runner) -> None:
-        own = clean.label == self.target
-        if not bool(own.any()):
+    def plan_learn(self, clean: TrainingView, role: Tensor) -> list[Planned]:
+        chosen = clean.label == self.target
+        if not bool(chosen.any()):
             raise ValueError(f"there is no image of the target class {self.target} to learn from")
         size = self.surrogate_batch_size
-        model = run.fit(
-            "surrogate", partial(build_for, self.surrogate, clean), clean.with_batch_size(size),
-            max_epochs=self.surrogate_epochs,
-        )  # fmt: skip
-        target = clean.subset(own).with_batch_size(min(size, int(own.sum())))
-        warm = run.fit("warm-up", partial(TargetOnly, model, self.warmup_lr), target, max_epochs=self.warmup_epochs)
+        own = plan_surrogate(self.surrogate, clean.with_batch_size(size), self.surrogate_epochs)
+        target = clean.subset(chosen).with_batch_size(min(size, int(chosen.sum())))
+        return [
+            own,
+            Planned("warm-up", own.build, target, self.warmup_epochs),
+            Planned("pattern", own.build, target, self.rounds),
+        ]
+
+    def learn(self, clean: TrainingView, role: Tensor, seed: int, run: Runner) -> None:
+        own, warmup, last = self.plan_learn(clean, role)
+        model = run.fit(own.name, own.build, own.data, max_epochs=own.epochs)
+        target_only = partial(TargetOnly, model, self.warmup_lr)
+        warm = run.fit(warmup.name, target_only, warmup.data, max_epochs=warmup.epochs)
         search = partial(PatternSearch, warm, (clean.channels, *clean.size), self.eps, self.lr)
-        self._found = run.fit("pattern", search, target, max_epochs=self.rounds).pattern.detach().cpu()
+        self._found = run.fit(last.name, search, last.data, max_epochs=last.epochs).pattern.detach().cpu()
 
     @property
     def learned(self) -> Tensor | None:

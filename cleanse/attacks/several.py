@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from cleanse.attacks.base import CLEAN, Attack, Poisoned, streams
+from cleanse.engine.plan import Planned
 from cleanse.engine.runner import Runner
 from cleanse.views import TrainingView
 
@@ -52,6 +53,10 @@ class Several(Attack):
     def look(self, image: Tensor, id: Sequence[str]) -> None:
         for part in self.parts:
             part.look(image, id)
+
+    def plan_learn(self, clean: TrainingView, role: Tensor) -> list[Planned]:
+        assert self._own is not None  # `roles` comes first
+        return [stage for part, own in zip(self.parts, self._own, strict=True) for stage in part.plan_learn(clean, own)]
 
     def learn(self, clean: TrainingView, role: Tensor, seed: int, run: Runner) -> None:
         assert self._own is not None  # `roles` comes first

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cleanse.attacks import Attack
 from cleanse.bench.cell import Cell
 from cleanse.bench.results import DONE, FAILED, MISSING, GridResults
 from cleanse.bench.timing import TIMING
@@ -15,7 +14,7 @@ from cleanse.engine.measured_step import Pace
 from cleanse.engine.plan import Planned
 from cleanse.engine.progress import duration
 from cleanse.experiments.build import build
-from cleanse.experiments.experiment import Setup, plan, prepare
+from cleanse.experiments.experiment import Setup, plan, plan_ahead, ready
 
 SHOWN = 10
 """Cells, or trainings, that are named where something is not known of them."""
@@ -53,7 +52,7 @@ class Ahead:
         asked: trainings that the cells ask for.
         later: of them, those that see what an earlier stage leaves of the images.
         folders: of the others, where each will be.
-        unknown: cells of which nothing is known, each with the reason.
+        unknown: titles of cells of which nothing is known, by the reason.
         seconds: of the cells whose trainings were timed, without what an earlier cell of them makes.
         untimed: their trainings that were not, each with the reason.
         timing: seconds that may still be spent on it.
@@ -64,7 +63,7 @@ class Ahead:
     asked: int = 0
     later: int = 0
     folders: set[Path] = field(default_factory=set)
-    unknown: dict[str, str] = field(default_factory=dict)
+    unknown: dict[str, list[str]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     untimed: dict[str, str] = field(default_factory=dict)
     paces: dict[str, Pace] = field(default_factory=dict)
@@ -89,21 +88,19 @@ class Ahead:
 def look_ahead(cells: Sequence[Cell], root: Path, known: set[str], timing: float) -> Ahead:
     """Plan the cells that are left, one after another, and time those that are not known.
 
-    Of a cell whose attack trains a model nothing is known, and nothing of a training that sees what an earlier stage
-    leaves of the images but how many they are at most.
+    Of a training that sees what an earlier stage leaves of the images, or what an attack that trains a model makes of
+    them, only their number is known.
     """
     ahead = Ahead(timing)
     for cell in cells:
         try:
             setup = build(cell.configs, {**cell.overrides, "root": str(root)})
-            if setup.data.attack is not None and type(setup.data.attack).learn is not Attack.learn:
-                raise ValueError("its attack trains a model")
-            prepare(setup.data, setup.run, setup.threads)
-            stages = plan(setup, setup.data.training_view())
+            ready(setup.data, setup.run, setup.threads)
+            stages = plan_ahead(setup) if setup.data.plan_attack() else plan(setup, setup.data.training_view())
             if stages is None:
                 raise ValueError("its recipe says nothing of its stages")
         except (ValueError, OSError) as error:
-            ahead.unknown[cell.id] = f"{cell.title}: {' '.join(str(error).split())}"
+            ahead.unknown.setdefault(" ".join(str(error).split()), []).append(cell.title)
             continue
         fits = [setup.run.directory_of(stage) for stage in stages if stage.epochs]
         ahead.asked += len(fits)
@@ -121,7 +118,8 @@ def _trainings(ahead: Ahead) -> list[str]:
         f"{ahead.asked} trainings: {len(ahead.folders)} distinct ones that are known before the first, {there} of them "
         f"on disk, and {ahead.later} that depend on what an earlier stage finds"
     ]
-    return [*lines, *_some(f"nothing is known of {_cells(len(ahead.unknown))}", ahead.unknown.values())]
+    unknown = [f"{names[0]}{_more(len(names) - 1)}: {why}" for why, names in ahead.unknown.items()]
+    return [*lines, *_some(f"nothing is known of {_cells(sum(map(len, ahead.unknown.values())))}", unknown)]
 
 
 def _slowest(results: GridResults, done: Sequence[Cell]) -> dict[tuple[str, str, str], float]:
@@ -161,6 +159,10 @@ def _some(what: str, items: Iterable[str]) -> list[str]:
     every = list(items)
     more = [f"  and {len(every) - SHOWN} more"] if len(every) > SHOWN else []
     return [f"{what}:", *(f"  {item}" for item in every[:SHOWN]), *more] if every else []
+
+
+def _more(count: int) -> str:
+    return f" and {count} more {'cell' if count == 1 else 'cells'}" if count else ""
 
 
 def _cells(count: int) -> str:

@@ -28,7 +28,7 @@ from cleanse.engine.progress import Screen, quiet
 from cleanse.engine.runner import Runner
 from cleanse.experiments.arguments import Arguments, read_arguments
 from cleanse.experiments.classes import check_classes
-from cleanse.experiments.experiment import prepare
+from cleanse.experiments.experiment import ready
 from cleanse.experiments.messages import UsageError
 from cleanse.experiments.parser import Parser
 from cleanse.experiments.reading import reading
@@ -124,7 +124,10 @@ def poison(argv: Sequence[str]) -> None:
     trainer = config.trainer.as_dict()
     if trainer["precision"] is None and type(data.attack).learn is not Attack.learn:  # it trains something, as in fit
         trainer["precision"] = best_precision(trainer["accelerator"], config.root)
-    prepare(data, Runner(config.root, config.seed_everything, arguments=one_device(trainer), screen=Screen()))
+    run = Runner(config.root, config.seed_everything, arguments=one_device(trainer), screen=Screen())
+    ready(data, run)
+    run.expect(data.plan_attack())
+    data.learn_attack(run)
     out = freeze(data, config.out)
     log.info("the answer key is %a: who must not know gets train, unlabeled and test only", str(out / "rows.csv"))
     sys.stdout.flush()

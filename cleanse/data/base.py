@@ -4,8 +4,9 @@ import logging
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -18,6 +19,7 @@ from cleanse.data.findings import copy_warnings, label_warnings, overlap_warning
 from cleanse.data.mapped import STREAM_FROM, cache_folder, gathered, per_chunk
 from cleanse.data.understood import Understood
 from cleanse.engine.fingerprint import Described, describe, hash_of
+from cleanse.engine.plan import Planned
 from cleanse.engine.runner import Runner
 from cleanse.views import Batch, ImageSource, ImageView, TrainingView
 
@@ -193,14 +195,31 @@ class ImageDataModule(Described, LightningDataModule):
         }
 
     # --- reading and poisoning ---
+    def plan_attack(self) -> list[Planned]:
+        """What `learn_attack` will ask for; nothing where the attack trains nothing, or has done so."""
+        if self.attack is None or self._train is not None or type(self.attack).learn is Attack.learn:
+            return []
+        return self.attack.plan_learn(*self._before_attack(self.attack))
+
     def learn_attack(self, run: Runner) -> None:
         """Let an attack that trains something do so, on the clean training set and before anything else happens."""
         if self.attack is not None and self._train is None:
-            clean = self._clean()
-            seed = self.seed or 0
-            self.attack.look(clean.image, clean.id)
-            role = self.attack.roles(clean.label, _given(clean), seed)
-            self.attack.learn(self._view(clean, None), role, seed, run)
+            self.attack.learn(*self._before_attack(self.attack), self.seed or 0, run)
+
+    def _before_attack(self, attack: Attack) -> tuple[TrainingView, Tensor]:
+        """The clean training set, and what an attack will do with each image."""
+        clean = self._clean()
+        attack.look(clean.image, clean.id)
+        return self._view(clean, None), attack.roles(clean.label, _given(clean), self.seed or 0)
+
+    def without_attack(self) -> Self:
+        """A copy without the attack, before anything is poisoned; its images are read once for both."""
+        if self._train is not None:
+            raise ValueError("without_attack has to come before the data is poisoned")
+        self._clean()
+        other = copy(self)
+        other.attack = None
+        return other
 
     def setup(self, stage: str | None = None) -> None:
         """Read and poison, once."""

@@ -218,7 +218,10 @@ def _prepare(setup: Setup) -> TrainingView:
         raise ValueError("there is no attack to know the truth about: leave 'oracle' out of --compare")
     if setup.baseline and isinstance(defense, OracleDefense):
         raise ValueError("a recipe that reads the truth flags nothing of its own: leave --baseline out")
-    prepare(data, run, setup.threads)
+    ready(data, run, setup.threads)
+    if data.plan_attack():
+        run.expect(plan_ahead(setup), _affordable(setup))
+    data.learn_attack(run)
     if isinstance(defense, CleanImagesDefense):
         defense.check_reserve(data.reserved_view())
     _describe_data(data)
@@ -256,6 +259,21 @@ def plan(setup: Setup, train: TrainingView) -> list[Planned] | None:
         return None
 
 
+def plan_ahead(setup: Setup) -> list[Planned] | None:
+    """The same before the attack has trained its models: these, and then the recipe's on as many clean images.
+
+    What the recipe trains will see other images, so it is `most`: nobody can say whether it is on disk.
+
+    Args:
+        setup: ready, with an attack that has not learned yet.
+    """
+    clean = setup.data.without_attack()
+    later = plan(replace(setup, data=clean, compare=setup.compared), clean.training_view())
+    if later is None:
+        return None
+    return [*setup.data.plan_attack(), *(replace(stage, most=bool(stage.epochs)) for stage in later)]
+
+
 def _plan_tables(setup: Setup, classifier: Planned) -> list[Planned]:
     """What `evaluate_classifier` will ask for."""
     clean = setup.data.clean_test()
@@ -268,7 +286,7 @@ def _plan_tables(setup: Setup, classifier: Planned) -> list[Planned]:
 def _affordable(setup: Setup) -> str:
     """What takes less time than a run of many hours, in a sentence."""
     ways = ["--config quick.yaml is a small network and short schedules, to try things out"]
-    if "fast.yaml" in shipped():
+    if "fast.yaml" in shipped() and "cleanse.networks.FastNet" not in setup.config:
         ways.insert(0, "--config fast.yaml trains at full size in a fraction of the time")
     if isinstance(setup.data, ImageFolder):
         ways.append("cleanse check FOLDER gives a verdict without training")
@@ -276,7 +294,19 @@ def _affordable(setup: Setup) -> str:
 
 
 def prepare(data: ImageDataModule, run: Runner, threads: int | None = None) -> None:
-    """Download what is missing, let the data's own draws follow the run's seed, and let the attack train its models.
+    """Make the data ready, and let the attack train its models.
+
+    Args:
+        data: the data, whose images are read.
+        run: its runner, which shows what the attack trains.
+        threads: see `Setup`.
+    """
+    ready(data, run, threads)
+    data.learn_attack(run)
+
+
+def ready(data: ImageDataModule, run: Runner, threads: int | None = None) -> None:
+    """Download what is missing, and let the data's own draws follow the run's seed.
 
     Args:
         data: the data, whose images are read.
@@ -287,7 +317,6 @@ def prepare(data: ImageDataModule, run: Runner, threads: int | None = None) -> N
     run.prepare(data)
     data.seed = run.seed if data.seed is None else data.seed
     set_threads(threads, data)
-    data.learn_attack(run)
 
 
 # --- 2. defend ---

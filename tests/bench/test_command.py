@@ -121,6 +121,30 @@ def test_a_dry_run_says_of_many_cells_once_what_they_have_in_common(
     assert (one, two) == ("again", "again")
 
 
+def test_a_dry_run_times_what_an_attack_trains_and_what_comes_after_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = """
+recipes: [none]
+attacks: {narcissus: attacks/narcissus.yaml}
+data: {digits: quick.yaml}
+overrides: {data.limit_train: 80, data.limit_test: 40, model.epochs: 2, data.attack.surrogate_epochs: 2}
+"""
+    said = dry_run(tmp_path, capsys, text=text)
+    assert "2 cells: 0 done, 0 failed, 2 to run" in said
+    assert "8 trainings: 3 distinct ones that are known before the first, 0 of them on disk, and 2 that" in said
+    assert " s for 2 cells: an estimate" in said
+    assert "not known" not in said
+
+
+def test_a_reason_that_many_cells_share_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "recipes: [none]\ndata: {folder: data/folder.yaml}\nseeds: [0, 1, 2]\n"
+    text += f"overrides: {{data.root: {tmp_path / 'none'}}}\n"
+    said = dry_run(tmp_path, capsys, text=text)
+    assert "nothing is known of 3 cells:\n  none clean folder seed 0 and 2 more cells: " in said
+    assert said.count(str(tmp_path / "none")) == 1
+
+
 def test_a_training_that_two_cells_share_is_counted_once(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(GRID)
     cell = read_grid(str(tmp_path / "tiny.yaml")).cells[0]

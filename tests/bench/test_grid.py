@@ -169,6 +169,13 @@ def test_every_value_of_a_shipped_grid_is_understood(name: str, tmp_path: Path) 
         parse(shlex.split(cell.command(str(tmp_path)))[1:]).setup()
 
 
+@pytest.mark.parametrize("name", GRIDS)
+def test_every_published_figure_of_a_shipped_grid_is_beside_a_cell(name: str) -> None:
+    grid = read_grid(name)
+    beside = [(cell.source, cell.published) for cell in grid.cells]
+    assert [table for table in grid.published if (table["source"], table["figures"]) not in beside] == []
+
+
 def test_the_quick_grid_has_24_cells() -> None:
     assert len(read_grid("grids/quick.yaml").cells) == 24
 

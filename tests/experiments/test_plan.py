@@ -11,6 +11,8 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
+from cleanse import attacks
+from cleanse.attacks import Attack, InputAware, LabelConsistent, Several
 from cleanse.data import Digits
 from cleanse.defenses import Defense, Outcome
 from cleanse.engine import progress
@@ -20,10 +22,12 @@ from cleanse.engine.resume_point import SeedEveryEpoch
 from cleanse.engine.runner import Runner
 from cleanse.experiments.build import build, parse
 from cleanse.experiments.experiment import Setup, run_experiment
+from cleanse.modules import Classifier
 from cleanse.networks import SmallCNN
 from cleanse.verdict import Verdict
 from cleanse.views import TrainingView
 
+SmallClassifier = partial(Classifier, partial(SmallCNN, width=4), lr=0.05)
 TINY = {"data.limit_train": 150, "data.limit_test": 50, "data.batch_size": 32, "model.epochs": 2, "report": False}
 FILTER = {"model.pretrain_epochs": 3, "model.probe_epochs": 2, "model.pretrain_batch_size": 50}
 STUDENTS = {"model.teacher_epochs": 3, "model.iteration_epochs": 2, "model.iterations": 2}
@@ -60,12 +64,23 @@ RECIPES: dict[str, tuple[str, dict[str, object]]] = {
 }
 
 
+ATTACKS: dict[str, dict[str, object]] = {
+    "adaptive_patch": {"data.attack.surrogate_epochs": 2, "data.attack.epochs": 1},
+    "adversarial_embedding": {"data.attack.surrogate_epochs": 2, "data.attack.steps": 2},
+    "input_aware": {"data.attack.epochs": 1, "data.attack.mask_epochs": 1},
+    "issba": {"data.attack.epochs": 1, "data.attack.secret_epochs": 1},
+    "label_consistent": {"data.attack.surrogate_epochs": 2, "data.attack.steps": 2},
+    "narcissus": {"data.attack.surrogate_epochs": 2, "data.attack.warmup_epochs": 1, "data.attack.rounds": 2},
+}
+
+
 @dataclass
 class Journal:
-    """What was announced to the runner, and what was then asked of it: name, epochs and images."""
+    """What was announced to the runner at last, and what was then asked of it: name, epochs and images."""
 
     planned: list[Planned] | None = None
     asked: list[tuple[str, int, int]] = field(default_factory=list)
+    before: list[tuple[list[Planned], list[tuple[str, int, int]]]] = field(default_factory=list)
 
 
 @pytest.fixture
@@ -74,11 +89,13 @@ def journal(monkeypatch: pytest.MonkeyPatch) -> Journal:
     expect, fit, predict = Runner.expect, Runner.fit, Runner.predict
 
     def expected(self: Runner, stages: Sequence[Planned] | None, *more: Any) -> None:
-        found.planned = None if stages is None else list(stages)
+        if found.planned is not None:
+            found.before.append((found.planned, found.asked))
+        found.planned, found.asked = None if stages is None else list(stages), []
         expect(self, stages, *more)
 
     def fitted(self: Runner, name: str, build: Any, data: Any, **trainer: Any) -> Any:
-        if found.planned is not None:  # what an attack trains comes before
+        if found.planned is not None:
             found.asked.append((name, trainer["max_epochs"], len(data)))
         return fit(self, name, build, data, **trainer)
 
@@ -103,8 +120,8 @@ def compare(journal: Journal) -> None:
         assert stage.most or images == stage.rows, stage.name
 
 
-def tiny(recipe: str, root: Path, **more: object) -> Setup:
-    configs = [f"{recipe}.yaml", "quick.yaml"]
+def tiny(recipe: str, root: Path, attack: str = "", **more: object) -> Setup:
+    configs = [f"{recipe}.yaml", "quick.yaml", *([f"attacks/{attack}.yaml"] if attack else [])]
     return build(configs, {**TINY, "root": str(root), "trainer.accelerator": "cpu", **more})
 
 
@@ -115,6 +132,58 @@ def test_what_is_planned_is_what_runs(case: str, journal: Journal, tmp_path: Pat
     setup = replace(setup, run=Runner(tmp_path, arguments={"accelerator": "cpu"}))  # timing is tested below
     run_experiment(setup)
     compare(journal)
+
+
+def test_attacks_that_train_a_model_are_all_tried_here() -> None:
+    every = {one for one in vars(attacks).values() if isinstance(one, type) and issubclass(one, Attack)}
+    training = {one.__name__ for one in every if one.learn is not Attack.learn} - {"Several"}
+    tried = {type(tiny("none", Path(), attack=name).data.attack).__name__ for name in ATTACKS}
+    assert tried == training
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_what_an_attack_trains_is_planned_too(attack: str, journal: Journal, tmp_path: Path) -> None:
+    setup = tiny("none", tmp_path, attack=attack, compare=["oracle"], **ATTACKS[attack])
+    run = Runner(tmp_path, arguments={"accelerator": "cpu"})
+    run_experiment(replace(setup, run=run))
+    compare(journal)  # the recipe's, once the attack knows its trigger
+    [(planned, asked)] = journal.before
+    own = planned[: len(asked)]
+    assert [(stage.name, stage.epochs, stage.rows) for stage in own] == asked
+    assert run.directory_of(own[0]) == run.stages[0][1]
+    later = [(stage.name, stage.epochs) for stage in planned[len(asked) :]]
+    assert later == [(s.name, s.epochs) for s in journal.planned or [] if "triggered" not in s.name]
+    assert [run.directory_of(stage) for stage in planned[len(asked) :]] == [None] * len(later)
+
+
+def test_several_attacks_plan_what_each_of_them_trains(journal: Journal, tmp_path: Path) -> None:
+    one = LabelConsistent(SmallClassifier, 2, surrogate_batch_size=32, target=0, steps=2, class_rate=0.5)
+    two = InputAware(SmallClassifier, epochs=1, mask_epochs=1, target=1, class_rate=0.1)
+    data = Digits(Several([one, two]), limit_train=100, limit_test=40, seed=0)
+    planned = data.plan_attack()
+    run = Runner(tmp_path, arguments={"accelerator": "cpu"})
+    run.expect(planned)
+    data.learn_attack(run)
+    assert [(stage.name, stage.epochs, stage.rows) for stage in planned] == journal.asked
+    assert len(planned) == 3
+    data.training_view()
+    assert data.plan_attack() == []
+    with pytest.raises(ValueError, match="before the data is poisoned"):
+        data.without_attack()
+
+
+def test_the_plan_of_an_attack_and_all_after_it_is_said_before_its_first_training(
+    said: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    run_experiment(tiny("none", tmp_path, attack="label_consistent", compare=[], **ATTACKS["label_consistent"]))
+    lines = [record.getMessage().strip() for record in said.records]
+    begin = lines.index("4 stages to do:")
+    assert lines[begin + 1].startswith("surrogate: 2 epochs of 150 images, ")
+    assert lines[begin + 2].startswith("pgd: a table of ")
+    assert lines[begin + 3].startswith("classifier: 2 epochs of at most 150 images, ")
+    assert lines[begin + 5].endswith(" in all on this machine, from a step of each training")
+    again = lines.index("3 stages to do, 2 are on disk already:")
+    assert begin < next(i for i, line in enumerate(lines) if "images poisoned" in line) < again
 
 
 def test_the_augmentation_study_does_what_it_plans(journal: Journal, tmp_path: Path) -> None:
