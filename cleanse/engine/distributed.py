@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch.distributed as dist
@@ -11,6 +12,9 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
 Answer = TypeVar("Answer")
+PATIENCE = timedelta(days=1)
+"""How long processes wait while rank zero downloads, writes or draws; a training's own limit is minutes (D353)."""
+_patient: dict[Any, Any] = {}
 LOST = "another process of this run has ended or cannot be reached"
 
 
@@ -25,18 +29,29 @@ def in_group() -> bool:
 
 
 def barrier() -> None:
-    """Wait for all processes, if there are others."""
+    """Wait for all processes, if there are others; see `PATIENCE`."""
     if in_group():
-        dist.barrier()
+        dist.barrier(group=_patient_group())
 
 
 def from_rank_zero(ask: Callable[[], Answer]) -> Answer:
-    """Rank zero looks, everybody hears (when there is anybody to hear)."""
+    """Rank zero looks, everybody hears (when there is anybody to hear); see `PATIENCE`."""
     if not in_group():
         return ask()
     answer: list[Any] = [ask() if dist.get_rank() == 0 else None]
-    dist.broadcast_object_list(answer, src=0)
+    dist.broadcast_object_list(answer, src=0, group=_patient_group())
     return answer[0]  # type: ignore[no-any-return]
+
+
+def _patient_group() -> Any:
+    """All processes, waiting for one another over gloo as long as `PATIENCE`; made by all of them at once."""
+    world = dist.group.WORLD
+    if not dist.is_gloo_available():
+        return world
+    if world not in _patient:
+        _patient.clear()
+        _patient[world] = dist.new_group(timeout=PATIENCE, backend="gloo")
+    return _patient[world]
 
 
 def join_group(make_trainer: Callable[..., Trainer]) -> None:
