@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from copy import copy, deepcopy
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,8 @@ SMALL_BATCH = 32
 """Images of the first steps: what takes seconds for a large batch can be told from a small one."""
 ENOUGH = 0.1
 """Seconds of a step from which a small batch tells the pace; of a shorter one, most is overhead."""
-STEPS = 3
-"""Steps of a measurement at most; the first is for warming up."""
+STEPS = 4
+"""Steps of a measurement at most; the first is for warming up, the middle one of the others counts."""
 
 TrainerMaker = Callable[[Path, list[Callback], dict[str, Any]], Trainer]
 Pace = dict[str, float | None]
@@ -41,33 +42,34 @@ class _Timed(Exception):
 
 
 class _Clock(Callback):
-    """Time some steps after a first one, and stop."""
+    """Time some steps after a first one, and stop; a step that something else on the machine held up does not count."""
 
     def __init__(self) -> None:
-        self.seconds = 0.0
-        self.rows = 0
-        self._steps = 0
+        self._each: list[tuple[float, int]] = []
+        self._last = 0
         self._begun = time.monotonic()
 
     @property
     def step(self) -> float:
         """Seconds of a step."""
-        return self.seconds / max(1, self._steps - 1)
+        return median(seconds for seconds, _ in self._each)
+
+    @property
+    def image(self) -> float:
+        """Seconds of an image in a step."""
+        return median(seconds / rows for seconds, rows in self._each)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, i: int
     ) -> None:
         if trainer.strategy.root_device.type == "cuda":
             torch.cuda.synchronize()
-        now = time.monotonic()
-        self._steps += 1
-        if self._steps == 1:
-            first, self._begun = now - self._begun, now
-            self._last = 2 if first > 1.0 else STEPS
+        seconds, self._begun = time.monotonic() - self._begun, time.monotonic()
+        if not self._last:
+            self._last = 1 if seconds > 1.0 else STEPS - 1
             return
-        self.seconds = now - self._begun
-        self.rows += rows_of(batch)
-        if self._steps >= self._last:
+        self._each.append((seconds, rows_of(batch)))
+        if len(self._each) >= self._last:
             raise _Timed
 
     def on_predict_batch_end(
@@ -75,8 +77,7 @@ class _Clock(Callback):
     ) -> None:
         if trainer.strategy.root_device.type == "cuda":
             torch.cuda.synchronize()
-        self.seconds = time.monotonic() - self._begun
-        self.rows = rows_of(batch)
+        self._each.append((time.monotonic() - self._begun, rows_of(batch)))
 
     def on_predict_batch_start(self, *args: Any) -> None:
         self._begun = time.monotonic()
@@ -136,9 +137,8 @@ def _time_fit(stage: Planned, trainer: TrainerMaker) -> float:
     if smaller is not None and batch > SMALL_BATCH and not torch.cuda.is_available():
         clock = _timed_fit(stage, smaller(SMALL_BATCH), trainer)
         if clock.step >= ENOUGH:
-            return clock.seconds / clock.rows
-    clock = _timed_fit(stage, stage.data, trainer)
-    return clock.seconds / clock.rows
+            return clock.image
+    return _timed_fit(stage, stage.data, trainer).image
 
 
 def _timed_fit(stage: Planned, data: Any, trainer: TrainerMaker) -> _Clock:
@@ -161,7 +161,7 @@ def _time_table(stage: Planned, trainer: TrainerMaker) -> float:
     with tempfile.TemporaryDirectory(prefix="cleanse-") as folder:
         made = trainer(Path(folder), [clock], {"enable_progress_bar": False})
         made.predict(deepcopy(stage.build)(), datamodule=data, return_predictions=False)
-    return clock.seconds / clock.rows / FORWARD
+    return clock.image / FORWARD
 
 
 def _apart(data: Any) -> Any:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from cleanse import attacks
 from cleanse.attacks import Attack, InputAware, LabelConsistent, Several
 from cleanse.data import Digits
 from cleanse.defenses import Defense, Outcome
-from cleanse.engine import progress
+from cleanse.engine import measured_step, progress
 from cleanse.engine.plan import Planned
 from cleanse.engine.progress import Screen
 from cleanse.engine.resume_point import SeedEveryEpoch
@@ -249,6 +250,18 @@ def test_a_step_is_timed_without_a_draw(tmp_path: Path, view: TrainingView) -> N
     assert stages[0].seconds is not None
     assert stages[0].seconds > 0
     assert [p.name.partition("-")[0] for p in tmp_path.iterdir() if p.is_dir()] == ["classifier"]
+
+
+def test_a_step_that_the_machine_holds_up_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ends of steps at 0.5 (warming up), 0.75, 8.75 and 9.0 seconds; rows are images of each."""
+    moments = iter((0.0, 0.5, 0.5, 0.75, 0.75, 8.75, 8.75, 9.0, 9.0))
+    monkeypatch.setattr(measured_step, "time", SimpleNamespace(monotonic=lambda: next(moments)))
+    trainer: Any = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cpu")))
+    clock, batch = measured_step._Clock(), {"index": torch.arange(8)}
+    with pytest.raises(measured_step._Timed):
+        for i in range(9):
+            clock.on_train_batch_end(trainer, LightningModule(), None, batch, i)
+    assert (clock.step, clock.image) == (0.25, 0.25 / 8)
 
 
 def test_a_run_of_more_than_two_hours_says_so_before_its_first_training(
