@@ -10,6 +10,8 @@ from cleanse.functional.voting_rows import voting_rows
 
 VOTERS = 50_000
 """Images that vote, at most: with a fixed number of them, time grows with the number of images, not with its square."""
+SMALLEST = 10
+"""A class of fewer voters is weighed as one of so many, so that a handful of images attracts nobody (D84)."""
 
 
 class Votes(NamedTuple):
@@ -40,8 +42,9 @@ def content_votes(
     """The share of each class among the k nearest voters, each vote divided by the number of voters of its class.
 
     Leave-one-out: no image votes for itself, nor is it counted in its class. So a class of fifty beside classes of five
-    hundred keeps its images. The votes of Wang et al. (2022, arXiv 2210.10272), on features that are centered first
-    (the features of a network that ends in a ReLU all point the same way).
+    hundred keeps its images; one of fewer than `SMALLEST` counts as that many. The votes of Wang et al. (2022, arXiv
+    2210.10272), on features that are centered first (the features of a network that ends in a ReLU all point the same
+    way).
 
     Of more than ``most`` images that many vote, drawn in each class (`voting_rows`), and on all of them.
 
@@ -99,7 +102,7 @@ def content_votes(
         others = size.repeat(len(rows), 1)
         own = counts[rows].nonzero().flatten()
         others[own, label[rows[own]]] -= 1
-        votes /= others.clamp(min=1)
+        votes /= others.clamp(min=SMALLEST)
         share = votes / votes.sum(1, keepdim=True)
         confidence[rows], prediction[rows] = share.max(1)
         margin[rows] = share.scatter(1, given, -1.0).amax(1) - share.gather(1, given)[:, 0]

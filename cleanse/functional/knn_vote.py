@@ -26,7 +26,8 @@ def knn_scores(
         k: neighbors; None for half the mean size of the classes that occur, floor(n / 2C), and at least 1 (D73).
         block: rows compared at a time; memory is a few times block * n numbers.
         by_size: divide the votes for a class by how many others it has and `SMALLEST` more, where classes differ in
-            size (D84, ours): plurality favors large classes, and no class of k images or fewer could win it.
+            size (D84, ours): plurality favors large classes, and no class of k images or fewer could win it. The only
+            image of a class is then nobody's neighbor, and k at most the number of those that can be.
 
     Returns:
         label: (n,) int64, the class voted for.
@@ -46,6 +47,8 @@ def knn_scores(
         k = max(1, n // (2 * len(classes)))
     if not 1 <= k < n:
         raise ValueError(f"k is between 1 and {n - 1}, the number of other images, not {k}")
+    alone = (size == 1)[column] & (by_size and int(size.max()) > 1)
+    k = min(k, int((~alone).sum()) - 1)
     member = torch.nn.functional.one_hot(column).to(unit)  # (n, C)
     voted = torch.empty(n, dtype=torch.int64, device=unit.device)
     share = torch.zeros(n, int(classes[-1]) + 1, dtype=torch.float32, device=unit.device)
@@ -53,6 +56,7 @@ def knn_scores(
         rows = slice(start, start + block)
         similarity = unit[rows] @ unit.T
         similarity.diagonal(start).fill_(-torch.inf)
+        similarity[:, alone] = -torch.inf
         last = similarity.topk(k, dim=1, sorted=False).values.amin(1, keepdim=True)
         nearer = similarity > last
         votes = nearer.to(unit) @ member
@@ -64,7 +68,6 @@ def knn_scores(
         total += taken * last
         if by_size:
             votes = votes / (size - member[rows] + SMALLEST)
-            votes = votes.masked_fill(size == 1, 0)
         most = votes.amax(1, keepdim=True)
         voted[rows] = classes[total.where(votes == most, -torch.inf).argmax(1)]  # argmax: the first of equals
         share[rows, classes] = (

@@ -6,6 +6,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+FEWEST = 5
+"""Accepted images that a class needs for a T of its own: a percentile of fewer is the confidence of one or two."""
+
 
 class Relabeling(NamedTuple):
     """What becomes of every image; each is in exactly one of the three masks."""
@@ -24,7 +27,7 @@ class Relabeling(NamedTuple):
 
     threshold: Tensor
     """(m,) float: T of each of the m methods that were asked, one unless combined; with a T for each class, the (C,) of
-    every method in turn, inf for a class of which nothing is accepted."""
+    every method in turn, inf for a class of which fewer than `FEWEST` images are accepted."""
 
     as_certain: Tensor
     """(n,) bool: of the relabeled, those at T and not above it (D77)."""
@@ -45,7 +48,8 @@ def relabel_confident(
         confidence: (n,) float.
         percentile: lambda, in [0, 100].
         by_class: take T of each class from the images that are accepted in it, and compare with the T of the predicted
-            class, where confidences of different classes do not compare (D85).
+            class, where confidences of different classes do not compare (D85). Of fewer than `FEWEST` images none is
+            taken: nothing is relabeled into such a class.
 
     Returns:
         The masks, the labels after relabeling, and T.
@@ -79,6 +83,8 @@ def relabel_confident(
     largest = threshold.clone()
     for c in torch.unique(group[accepted]).tolist():
         known = confidence[accepted & (group == c)]
+        if by_class and len(known) < FEWEST:
+            continue
         threshold[c] = _percentile(known, percentile)
         largest[c] = known.max()
     saturated = (threshold == largest) & threshold.isfinite()

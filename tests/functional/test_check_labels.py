@@ -40,6 +40,19 @@ def test_votes_keep_a_small_class_beside_large_ones() -> None:
     assert (plain.argmax(1) == label)[500:].float().mean() < 0.3  # undivided votes lose it
 
 
+@pytest.mark.parametrize("small", [1, 2, 3])
+def test_a_class_of_a_few_images_attracts_nobody_and_keeps_them(small: int) -> None:
+    """Divided by its size, the vote of one image among 300 of each other class would decide for all around it."""
+    generator = torch.Generator().manual_seed(0)
+    label = torch.arange(6).repeat_interleave(torch.tensor([300] * 5 + [small]))
+    center = 1.6 * torch.randn(6, 12, generator=generator)
+    features = center[label] + 1.3 * torch.randn(len(label), 12, generator=generator)
+    votes, without = content_votes(features, label), content_votes(features[:1500], label[:1500])
+    assert not ((votes.prediction == 5) & (votes.margin > 0.6))[:1500].any()
+    assert int((votes.margin[:1500] > 0.6).sum()) <= int((without.margin > 0.6).sum()) + 1
+    assert small == 1 or (votes.margin[1500:] <= 0.6).float().mean() > 0.5
+
+
 def test_only_voters_vote() -> None:
     content, _, true = scene()
     votes = content_votes(content, true, k=5, voter=true != 3)

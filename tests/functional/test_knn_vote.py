@@ -134,6 +134,24 @@ def test_single_image_of_a_class():
     assert (confidence * 6 - (confidence * 6).round()).abs().max() < 1e-6  # k = 40 // (2 * 3)
 
 
+@pytest.mark.parametrize("k", [1, 2, 8])
+def test_by_size_the_only_image_of_a_class_is_nobodys_neighbor(k):
+    """Also where it is the nearest of all, or k more than the others are: the next ones have the vote."""
+    features = torch.tensor([[1, 0], [1, 0.05], [1, 0.1], [1, 0.15], [0, 1], [0.05, 1], [0.1, 1], [0.98, 0.06]])
+    label = torch.tensor([0, 0, 0, 0, 1, 1, 1, 2])
+    features, label = torch.cat([features, features[7:] + 0.01]), torch.cat([label, torch.tensor([3])])
+    voted, share = knn_scores(features, label, k, by_size=True)
+    assert share[:, 2:].eq(0).all()
+    assert voted.lt(2).all()
+    assert share.sum(1).allclose(torch.ones(9))
+    assert k == 8 or voted.tolist() == [0, 0, 0, 0, 1, 1, 1, 0, 0]
+
+
+def test_by_size_where_every_class_has_one_image_they_are_neighbors():
+    features, _ = embeddings(5, 2)
+    assert knn_scores(features, torch.arange(5), 2, by_size=True)[0].ne(torch.arange(5)).all()
+
+
 def test_lengths_and_precisions():
     """Cosine forgets lengths, even those whose squares leave float32; half precision and gradients do no harm."""
     features, label = embeddings(200, 4)

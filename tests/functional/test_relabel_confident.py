@@ -61,12 +61,24 @@ def test_where_the_accepted_are_certain_as_certain_is_enough():
 
 def test_a_threshold_for_each_predicted_class():
     """The same confidence is enough for one class and not for another; a class without accepted images gets nothing."""
-    label = torch.tensor([0, 0, 1, 1, 0, 1, 0])
-    prediction = torch.tensor([0, 0, 1, 1, 1, 0, 2])
-    confidence = torch.tensor([0.1, 0.3, 0.6, 0.8, 0.5, 0.5, 0.99])
+    label = torch.tensor([0] * 6 + [1] * 6 + [0, 1, 0])
+    prediction = torch.tensor([0] * 6 + [1] * 6 + [1, 0, 2])
+    confidence = torch.tensor([0.1, 0.3] * 3 + [0.6, 0.8] * 3 + [0.5, 0.5, 0.99])
     result = relabel_confident(label, prediction, confidence, percentile=50, by_class=True)
     assert result.threshold.tolist() == pytest.approx([0.2, 0.7, float("inf")])
-    assert result.relabeled.tolist() == [False] * 5 + [True, False]
+    assert result.relabeled.tolist() == [False] * 13 + [True, False]
+
+
+@pytest.mark.parametrize(("accepted", "relabeled"), [(1, 0), (4, 0), (5, 2)])
+def test_a_class_with_few_accepted_images_has_no_threshold_of_its_own(accepted, relabeled):
+    """The confidence of one or two images is no percentile: whatever is as sure of their class would be taken."""
+    label = torch.tensor([0] * 20 + [1] * accepted + [0, 0])
+    prediction = torch.tensor([0] * 20 + [1] * accepted + [1, 1])
+    confidence = torch.tensor([0.9] * 20 + [0.1] * accepted + [0.8, 0.8])
+    result = relabel_confident(label, prediction, confidence, by_class=True)
+    assert int(result.relabeled.sum()) == relabeled
+    assert int(result.dropped.sum()) == 2 - relabeled
+    assert not relabel_confident(label, prediction, confidence).relabeled.any()
 
 
 def test_one_accepted_and_withheld_labels():
