@@ -21,6 +21,8 @@ ACTIONS: tuple[Action, ...] = ("keep", "relabel", "drop")
 KEEP, RELABEL, DROP = 0, 1, 2
 UNUSABLE = 0.5
 """With a larger share of flagged images, a verdict is not to be used at all. A convention."""
+LOST = 10
+"""A class is nearly lost with a tenth of its images or fewer. A convention."""
 MOST_CLASSES = 1_000_000
 """Class numbers in a file are below it: a larger one is damage, and a list of so many names would fill the memory."""
 
@@ -251,6 +253,21 @@ class Verdict:
         """How many images are kept, relabeled and dropped."""
         masks = {"kept": self.kept, "relabeled": self.relabeled, "dropped": self.dropped}
         return {name: int(mask.sum()) for name, mask in masks.items()}
+
+    def lost_classes(self, num_classes: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The classes that it takes away, or leaves a single image of or no more than a tenth of theirs (D86).
+
+        A class of a single image that is kept is not lost by the verdict.
+
+        Args:
+            num_classes: C, more than every label.
+
+        Returns:
+            (C,) bool; (C,) int64 images of each class as given, and as left, those included that are relabeled to it.
+        """
+        given = self.label[self.label >= 0].bincount(minlength=num_classes)
+        left = self.new_label[self.new_label >= 0].bincount(minlength=num_classes)
+        return (left < given) & ((left < 2) | (LOST * left <= given)), given, left
 
     def hash(self) -> str:
         """A short hash of what to train on: labels and actions, but not ids, scores and reasons.

@@ -9,9 +9,7 @@ log = logging.getLogger("cleanse")
 
 
 def warn_of_lost_classes(verdict: Verdict, classes: Sequence[str]) -> list[str]:
-    """Say which classes a verdict leaves with fewer than two images, or with less than a tenth of theirs (D86).
-
-    A class of a single image that is kept is not lost by the verdict, and not named.
+    """Say which classes a verdict takes away, or leaves next to no images of (`Verdict.lost_classes`).
 
     Args:
         verdict: of a recipe.
@@ -26,9 +24,8 @@ def warn_of_lost_classes(verdict: Verdict, classes: Sequence[str]) -> list[str]:
     >>> warn_of_lost_classes(verdict, ["cat", "dog"])
     ['dog']
     """
-    given = verdict.label[verdict.label >= 0].bincount(minlength=len(classes))
-    left = verdict.new_label[verdict.new_label >= 0].bincount(minlength=len(classes))
-    lost = ((left < given) & ((left < 2) | (10 * left < given))).nonzero().flatten().tolist()
+    those, given, left = verdict.lost_classes(len(classes))
+    lost = those.nonzero().flatten().tolist()
     if lost:
         shown = ", ".join(f"{classes[c]!r} ({int(left[c])} of {int(given[c])} images)" for c in lost[:10])
         more = f" and {len(lost) - 10} more" if len(lost) > 10 else ""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from cleanse.verdict import ACTIONS, UNUSABLE, Verdict
+from cleanse.verdict import ACTIONS, LOST, UNUSABLE, Verdict
 
 STANDS_OUT = 5.0
 """Robust standard deviations above the median class. A convention, set before any verdict was looked at."""
@@ -21,8 +21,6 @@ FEWEST_CLASSES = 4
 """Fewer classes have no spread to speak of."""
 MOST_NAMED = 10
 """Names in one sentence."""
-LOST = 10
-"""A class is nearly lost with a tenth of its images or fewer. A convention."""
 FEWEST_LABELED = 5
 """A class with fewer images has no share worth a comparison."""
 
@@ -155,7 +153,7 @@ def summarize(
         *_sizes(names, total),
         *_left(verdict, names),
         pattern,
-        *_lost(verdict, names, total),
+        *_lost(verdict, names),
         *_doubt(verdict),
         *([] if notes and baseline is None else _sureness(baseline, len(classes))),
     ]
@@ -260,12 +258,12 @@ def _left(verdict: Verdict, names: Sequence[str]) -> list[str]:
     return [f"Of the {every} relabeled images, {int(count[c])} leave class {names[c]}: look at these first."]
 
 
-def _lost(verdict: Verdict, names: Sequence[str], total: Tensor) -> list[str]:
+def _lost(verdict: Verdict, names: Sequence[str]) -> list[str]:
     """Sentences about classes that had images and have none, or next to none, to be trained on."""
-    left = verdict.new_label[~verdict.dropped & (verdict.new_label >= 0)].bincount(minlength=len(names))
+    lost, total, left = verdict.lost_classes(len(names))
     kinds = {
-        "lost, as no image is left to learn them from": (total > 0) & (left == 0),
-        f"nearly lost, as no more than a {LOST}th of their images is left": (left > 0) & (LOST * left <= total),
+        "lost, as no image is left to learn them from": lost & (left == 0),
+        f"nearly lost, as a single image, or no more than a {LOST}th of theirs, is left": lost & (left > 0),
     }
     lines = []
     for what, those in kinds.items():

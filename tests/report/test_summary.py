@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from cleanse.defenses.lost_classes import warn_of_lost_classes
 from cleanse.report.summary import cannot_be_used, flagged_rate, flagged_shares, standing_out, summarize
 from cleanse.verdict import Verdict
 
@@ -44,7 +45,7 @@ def test_how_sure_it_is_comes_from_the_kept_images_alone() -> None:
 
 
 GONE = "Classes that are lost, as no image is left to learn them from: "
-NEARLY = "Classes that are nearly lost, as no more than a 10th of their images is left: "
+NEARLY = "Classes that are nearly lost, as a single image, or no more than a 10th of theirs, is left: "
 
 
 @pytest.mark.parametrize(
@@ -54,6 +55,8 @@ NEARLY = "Classes that are nearly lost, as no more than a 10th of their images i
         (40, 0, f"{GONE}'owl' (0 of 40)."),
         (40, 4, f"{NEARLY}'owl' (4 of 40)."),
         (40, 5, None),
+        (5, 1, f"{NEARLY}'owl' (1 of 5)."),
+        (5, 2, None),
         (1, 1, None),
         (0, 0, None),
     ],
@@ -62,7 +65,9 @@ def test_a_class_that_loses_its_images_is_named(had: int, left: int, sentence: s
     label = torch.tensor([0] * 50 + [1] * 50 + [2] * had)
     keep = torch.ones(100 + had, dtype=torch.bool)
     keep[100 + left :] = False
-    text = summarize(Verdict.keep_mask([str(i) for i in range(len(label))], label, keep), NAMES[:3])
+    found = Verdict.keep_mask([str(i) for i in range(len(label))], label, keep)
+    text = summarize(found, NAMES[:3])
+    assert (warn_of_lost_classes(found, NAMES[:3]) == ["owl"]) == (sentence is not None)  # the log names the same
     if sentence is None:
         assert "lost" not in text
     else:
