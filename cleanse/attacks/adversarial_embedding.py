@@ -97,7 +97,7 @@ class AdversarialEmbedding(Attack):
         rows = (role == POISON).nonzero().flatten()
         targets = (clean.label == self.target).nonzero().flatten()
         if not len(targets):
-            raise ValueError(f"there is no image of the target class {self.target} to come near to")
+            raise ValueError(f"there is no image of the target class {self._name(self.target)} to come near to")
         generator = streams(seed)[0]
         self.patch.draw((clean.channels, *clean.size), generator)
         self._weights = torch.cat([p.detach().flatten().float() for p in model.state_dict().values()])

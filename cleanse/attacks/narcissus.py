@@ -96,7 +96,7 @@ class Narcissus(Attack):
     def plan_learn(self, clean: TrainingView, role: Tensor) -> list[Planned]:
         chosen = clean.label == self.target
         if not bool(chosen.any()):
-            raise ValueError(f"there is no image of the target class {self.target} to learn from")
+            raise ValueError(f"there is no image of the target class {self._name(self.target)} to learn from")
         size = self.surrogate_batch_size
         own = plan_surrogate(self.surrogate, clean.with_batch_size(size), self.surrogate_epochs)
         target = clean.subset(chosen).with_batch_size(min(size, int(chosen.sum())))

@@ -109,3 +109,11 @@ def test_the_descent_stops_at_the_goal_and_at_the_edge_of_levels() -> None:
 def test_goals_and_images_are_as_many() -> None:
     with pytest.raises(ValueError, match="2 images but 1 goals"):
         pgd_toward(torch.flatten, torch.zeros(2, 1, 1, 1), torch.zeros(1, 1), torch.zeros(1, 1).bool())
+
+
+def test_a_target_class_without_an_image_is_named(runner: Runner) -> None:
+    attack, clean = AdversarialEmbedding(SURROGATE, **ARGUMENTS), Digits(limit_train=60, seed=0).training_view()
+    attack.check_classes(10, ["c0", "c1", "c2", "the third", *(f"c{i}" for i in range(4, 10))])
+    others = clean.subset(clean.label != 3)
+    with pytest.raises(ValueError, match="no image of the target class 'the third' to come near to"):
+        attack.learn(others, torch.zeros(len(others), dtype=torch.int8), 0, runner)

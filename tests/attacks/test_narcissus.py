@@ -107,3 +107,11 @@ def test_refuses_images_of_another_size(runner: Runner) -> None:
     attack.draw((1, 8, 8), torch.Generator())
     with pytest.raises(ValueError, match=r"drawn for images of \(1, 8, 8\)"):
         attack.trigger(torch.zeros(1, 1, 9, 8, dtype=torch.uint8))
+
+
+def test_a_target_class_without_an_image_is_named(runner: Runner) -> None:
+    attack, clean = Narcissus(SURROGATE, **SMALL), Digits(limit_train=60, seed=0).training_view()
+    attack.check_classes(10, ["c0", "c1", "c2", "the third", *(f"c{i}" for i in range(4, 10))])
+    others = clean.subset(clean.label != 3)
+    with pytest.raises(ValueError, match="no image of the target class 'the third' to learn from"):
+        attack.learn(others, torch.zeros(len(others), dtype=torch.int8), 0, runner)
