@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cleanse.bench.cell import AXES, CLEAN, Cell
+from cleanse.experiments.numbers import MOST_SEED
 from cleanse.utils.configs import find_config, read_config
 from cleanse.utils.suggest import did_you_mean
 
@@ -267,8 +268,8 @@ def _number(grid: str, rate: Any) -> float | None:
 
 
 def _seed(grid: str, seed: Any) -> int:
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise ValueError(f"{grid}: {seed!r} is no seed: give whole numbers")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MOST_SEED:
+        raise ValueError(f"{grid}: {seed!r} is no seed: give whole numbers from 0 to {MOST_SEED}")
     return seed
 
 

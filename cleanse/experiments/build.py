@@ -25,13 +25,12 @@ from cleanse.experiments.arguments import Arguments, read_arguments
 from cleanse.experiments.classes import check_classes
 from cleanse.experiments.experiment import Comparison, Setup
 from cleanse.experiments.messages import UsageError
-from cleanse.experiments.numbers import check_numbers, check_trainer
+from cleanse.experiments.numbers import MOST_SEED, check_numbers, check_trainer
 from cleanse.experiments.parser import Parser
 from cleanse.experiments.reading import reading
 from cleanse.version import __version__
 
 log = logging.getLogger("cleanse")
-
 
 ABOUT = {
     "fit": (
@@ -170,6 +169,14 @@ class CleanseCLI(LightningCLI):
 
     def _parse_ckpt_path(self) -> None:
         """Not Lightning's way, which reads hyper-parameters out of any file: `check_checkpoint` has the first look."""
+
+    def _set_seed(self) -> None:
+        seed = self.config[self.subcommand].seed_everything
+        if not 0 <= seed <= MOST_SEED:
+            raise UsageError(
+                f"seed_everything is a whole number from 0 to {MOST_SEED}, not {seed}", ("seed_everything",)
+            )
+        super()._set_seed()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         try:

@@ -11,6 +11,8 @@ from lightning.pytorch.callbacks import Timer
 from cleanse.experiments.messages import UsageError
 from cleanse.utils.checked import wrong_number
 
+MOST_SEED = 2**32 - 1
+"""The largest that NumPy can be seeded with."""
 NOT_ZERO = ("limit_train_batches", "max_steps")
 """Of the Trainer, which would train nothing, and say that it is done."""
 

@@ -95,6 +95,9 @@ def read_config(path: Path, name: str = "") -> dict[str, Any]:
     for section in ("model", "data", "trainer"):
         if isinstance(content.get(section), list) and "recipes" not in content:  # a grid has a list of data
             raise ValueError(f"{name}: {section} is a list; it takes one class_path with its init_args")
+        arguments = found.get("init_args") if isinstance(found := content.get(section), dict) else None
+        if arguments is not None and not isinstance(arguments, dict):
+            raise ValueError(f"{name}: {section}.init_args is {arguments!r}; it takes arguments with their values")
     return content
 
 

@@ -102,6 +102,7 @@ def test_published_figures_are_beside_their_cell(make_grid: MakeGrid) -> None:
         ("recipes: [knn]\nseed: [1]", "has no 'seed': did you mean seeds"),
         ("recipes: [knn]\nrates: [10]", "10 is no rate"),
         ("recipes: [knn]\nseeds: [one]", "'one' is no seed"),
+        ("recipes: [knn]\nseeds: [-1]", "-1 is no seed: give whole numbers from 0 to 4294967295"),
         ("recipes: [knn]\nrate_of: rate", "rate_of is 'rate'"),
         ("recipes: [knn]\nexclude: [{recipe: kmn}]", "there is no recipe 'kmn': did you mean knn"),
         ("recipes: [knn]\nexclude: [{defense: knn}]", "there is no axis 'defense'"),

@@ -198,6 +198,11 @@ BAD = {
     ),
     "command misspelt": (("fitt",), "did you mean fit\\? there are check, fit, export, report, table, predict"),
     "threads": ((*NONE, "--threads", "0"), "threads is a number of CPU threads, at least 1, not 0"),
+    "seed": ((*NONE, "--seed_everything", "-1"), "seed_everything is a whole number from 0 to 4294967295, not -1"),
+    "list as arguments": (
+        (*NONE, "--config", "arguments.yaml"),
+        "arguments.yaml: model.init_args is \\[1\\]; it takes",
+    ),
     "epochs": ((*NONE, "--model.epochs", "-5"), "epochs is at least 1, not -5"),
     "no attack": ((*NONE, "--data.attack=null", "--data.attack.target", "1"), "there is no attack: name one"),
     "file": ((*NONE, "--config", "data/folder.yaml", "--data.root", __file__), "data.root: .* is not a folder"),
@@ -285,6 +290,7 @@ BAD = {
 
 FILES = {
     "list.yaml": "model: [a, b]",
+    "arguments.yaml": "model: {init_args: [1]}",
     "deep.yaml": "model: " + "[" * 20_000,
     "section.yaml": "modle: {init_args: {epochs: 3}}",
     "argument.yaml": "model: {init_args: {epoch: 3}}",
