@@ -84,6 +84,8 @@ class AdversarialEmbedding(Attack):
         self._rows: Tensor | None = None  # (n,) the rows of the training set that these are of
 
     def plan_learn(self, clean: TrainingView, role: Tensor) -> list[Planned]:
+        if not bool((clean.label == self.target).any()):
+            raise ValueError(f"there is no image of the target class {self._name(self.target)} to come near to")
         own = plan_surrogate(self.surrogate, clean.with_batch_size(self.surrogate_batch_size), self.surrogate_epochs)
         chosen = clean.plain().subset(role == POISON)
         steps = Planned(
@@ -96,8 +98,6 @@ class AdversarialEmbedding(Attack):
         model = run.fit(own.name, own.build, own.data, max_epochs=own.epochs)
         rows = (role == POISON).nonzero().flatten()
         targets = (clean.label == self.target).nonzero().flatten()
-        if not len(targets):
-            raise ValueError(f"there is no image of the target class {self._name(self.target)} to come near to")
         generator = streams(seed)[0]
         self.patch.draw((clean.channels, *clean.size), generator)
         self._weights = torch.cat([p.detach().flatten().float() for p in model.state_dict().values()])

@@ -22,7 +22,9 @@ FIGURES = (
     "flagged", "fpr_clean", "baseline_flagged", "none_sa", "none_asr", "oracle_sa", "oracle_asr",
 )  # fmt: skip
 """Fractions. ``flagged``: of all training images; ``fpr_clean``: of the same recipe on the same data without attack."""
-PUBLISHED = ("published_sa", "published_asr", "published_tmr", "published_relabel_accuracy")
+PUBLISHED = (
+    "published_sa", "published_asr", "published_tmr", "published_relabel_accuracy", "published_relabel_accuracy_all",
+)  # fmt: skip
 COUNTS = ("kept", "relabelled", "dropped", "poisoned", "train_images", "test_images")
 MOST_TIME = 1e11
 """Seconds since the epoch that an end of a cell may have: the year 5138."""

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 WHAT = ("recipe", "change", "attack", "data", "rate")
 FIGURES = {
     name: (SHORT.get(name, name.upper()), MEANING[name])
-    for name in ("sa", "asr", "ra", "tmr", "tpr", "fpr", "auroc", "relabel_accuracy", "fpr_clean")
-}
+    for name in (
+        "sa", "asr", "ra", "tmr", "tpr", "fpr", "auroc", "relabel_accuracy", "relabel_accuracy_all", "fpr_clean",
+    )
+}  # fmt: skip
 """Heading and meaning of the figures that a leaderboard has, in per cent."""
-COMPARED = ("sa", "asr", "tmr", "relabel_accuracy")
+COMPARED = ("sa", "asr", "tmr", "relabel_accuracy", "relabel_accuracy_all")
 """Figures that a paper may have published."""
 
 

@@ -8,7 +8,7 @@ import pytest
 from cleanse.bench.cell import Cell
 from cleanse.bench.executors import Slurm, write_script
 from cleanse.bench.grid import Grid, read_grid
-from cleanse.bench.results import GridResults
+from cleanse.bench.results import PUBLISHED, GridResults
 from cleanse.bench.worker import in_turn, shard_of
 from cleanse.experiments.build import parse
 from cleanse.utils.configs import shipped
@@ -175,6 +175,15 @@ def test_every_published_figure_of_a_shipped_grid_is_beside_a_cell(name: str) ->
     grid = read_grid(name)
     beside = [(cell.source, cell.published) for cell in grid.cells]
     assert [table for table in grid.published if (table["source"], table["figures"]) not in beside] == []
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_every_published_figure_of_a_shipped_grid_has_a_column(name: str) -> None:
+    """Those of Sabolic et al., Table 2, count every relabeled image (D10)."""
+    named = {figure for cell in read_grid(name).cells for figure in cell.published}
+    assert {f"published_{figure}" for figure in named} <= set(PUBLISHED)
+    assert ("relabel_accuracy_all" in named) == (name == "grids/sabolic2024.yaml")
+    assert "relabel_accuracy" not in named
 
 
 def test_the_quick_grid_has_24_cells() -> None:
