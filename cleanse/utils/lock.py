@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import stat
 import threading
 import time
 import uuid
@@ -72,12 +73,17 @@ class Lock:
             return False
 
     def _try(self) -> bool:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
-            file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+            file = os.open(self.path, flags, 0o666)
         except OSError as error:
-            if error.errno not in (errno.ELOOP, errno.EISDIR):
+            if error.errno not in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
                 raise
-            raise OSError(f"{self.path} is a link or a folder where a lock belongs: remove it") from None
+            raise OSError(f"{self.path} is no file of its own where a lock belongs: remove it") from None
+        found = os.fstat(file)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:  # writing to it would change what it is linked to
+            os.close(file)
+            raise OSError(f"{self.path} is no file of its own where a lock belongs: remove it")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(file), os.lstat(self.path)) and (self._is_ours(file) or self._is_over(file)):

@@ -1,8 +1,10 @@
 """A lock that is removed while it is held never lets two in."""
 
 import os
+import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -55,13 +57,24 @@ def test_a_killed_holder_holds_nobody_up(tmp_path: Path) -> None:
     assert Lock(tmp_path / "lock").acquire()
 
 
-@pytest.mark.parametrize("kind", ["folder", "link"])
-def test_what_cannot_be_a_lock_is_named_and_not_followed(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["folder", "link", "hard link", "pipe", "socket"])
+def test_what_cannot_be_a_lock_is_named_and_not_followed(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, other = tmp_path / ".lock", tmp_path / "other"
     other.write_text("dear")
-    path.mkdir() if kind == "folder" else path.symlink_to(other)
-    with pytest.raises(OSError, match=r"\.lock is a link or a folder where a lock belongs: remove it"):
-        Lock(path).acquire()
+    if kind == "socket":
+        monkeypatch.chdir(tmp_path)  # the path of a socket has to be short
+        socket.socket(socket.AF_UNIX).bind(path.name)
+    else:
+        {
+            "folder": os.mkdir,
+            "link": partial(os.symlink, other),
+            "hard link": partial(os.link, other),
+            "pipe": os.mkfifo,
+        }[kind](path)
+    with pytest.raises(OSError, match=r"\.lock is no file of its own where a lock belongs: remove it"):
+        Lock(path, lease=0.0).acquire()
     assert other.read_text() == "dear"
 
 
