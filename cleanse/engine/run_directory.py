@@ -126,12 +126,15 @@ class RunDirectory:
         """The config as plain values; nothing that it names is imported.
 
         Raises:
-            ValueError: not yaml, or it names no data.
+            ValueError: not yaml, it names no data, or has a trainer or a seed of another kind.
         """
         self.config_text()  # refuses what is no regular file
         config = read_config(self.config)
         if not isinstance(config.get("data"), dict):
             raise ValueError(f"{self.config} names no data: give the directory of a run")
+        trainer, seed = config.get("trainer"), config.get("seed_everything")
+        if not (trainer is None or isinstance(trainer, dict)) or not (seed is None or isinstance(seed, int)):
+            raise ValueError(f"{self.config} is of no run: its trainer is no section, or its seed no whole number")
         return config
 
     def read_results(self) -> dict[str, Any]:

@@ -99,13 +99,20 @@ def test_results_of_strangers_are_refused(run: RunDirectory, name: str) -> None:
         run.read_results()
 
 
-CONFIGS = {"no yaml": "data: [", "no data": "model: {}", "a list": "- 1", "nested without end": "[" * 20_000}
+CONFIGS = {
+    "no yaml": "data: [",
+    "no data": "model: {}",
+    "a list": "- 1",
+    "nested without end": "[" * 20_000,
+    "a trainer that is a text": "data: {}\ntrainer: x",
+    "a seed that is a text": "data: {}\nseed_everything: abc",
+}
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_configs_of_strangers_are_refused(run: RunDirectory, name: str) -> None:
     run.config.write_text(CONFIGS[name])
-    with pytest.raises(ValueError, match=r"config\.yaml (is not valid yaml|names no data|is a list)"):
+    with pytest.raises(ValueError, match=r"config\.yaml (is not valid yaml|names no data|is a list|is of no run)"):
         run.read_config()
 
 
