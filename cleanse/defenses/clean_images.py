@@ -106,8 +106,9 @@ def most_certain(train: TrainingView, verdict: Verdict, count: int) -> TrainingV
     size = label[label >= 0].bincount(minlength=train.num_classes)
     if int(size.min()) < count:
         name, has = train.classes[int(size.argmin())], int(size.min())
+        fewer = f"ask for {has} or fewer, or " if has else ""
         raise ValueError(
             f"clean_per_class={count}, but only {has} images of class {name!r} are kept by the recipe that chooses"
-            f" them: ask for {has} or fewer, or set clean images aside (--data.reserve_clean)"
+            f" them: {fewer}set clean images aside (--data.reserve_clean)"
         )
     return train.subset(lowest_of_class(verdict.score, label, count))

@@ -61,6 +61,15 @@ def test_a_stage_begins_where_the_one_before_ended(view: TrainingView, recording
     assert all(torch.equal(value, first[name]) for name, value in model.state_dict().items())
 
 
+@pytest.mark.parametrize("unlearn_to", [None, 1.5])
+def test_the_end_of_the_ascent_is_ours_or_the_released_code_s_none(
+    unlearn_to: float | None, view: TrainingView, recording: Any
+) -> None:
+    run = recording(**losses(view))
+    _ = recipe(unlearn_to=unlearn_to).cleanse(view, run).model
+    assert run["unlearn"].module.most == unlearn_to
+
+
 def test_a_classifier_can_be_trained_on_the_rest_instead(view: TrainingView, recording: Any) -> None:
     run = recording(**losses(view))
     _ = recipe(isolation=0.01, retrain=True).cleanse(view, run).model

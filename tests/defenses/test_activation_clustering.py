@@ -38,6 +38,15 @@ def test_the_smaller_cluster_of_a_class_is_dropped(view: TrainingView, recording
     assert run.names == ["classifier", "features"]
 
 
+@pytest.mark.parametrize(("least", "dropped"), [(0.1, 4), (0.99, 0)])
+def test_a_cluster_may_have_to_be_set_apart_as_well(
+    least: float, dropped: int, view: TrainingView, recording: Any, planted: Any
+) -> None:
+    asked = recipe(rule="silhouette", most=0.22, least_silhouette=least)
+    verdict = asked.cleanse(view, Scripted(recording, features=planted[0])).verdict
+    assert int(verdict.dropped.sum()) == dropped
+
+
 def Scripted(recording: Any, features: torch.Tensor, **columns: torch.Tensor) -> Any:
     class Runner(recording):  # type: ignore[misc]
         def generator(self, name: str, data: TrainingView) -> torch.Generator:
