@@ -529,9 +529,10 @@ def reserved_rows(label: Tensor, given: Tensor, count: int, classes: Sequence[st
     size = label[given].bincount(minlength=len(classes))
     if int(size.min()) <= count:
         name, has = classes[int(size.argmin())], int(size.min())
+        most = f"reserve {has - 1} or fewer" if has > 1 else "leave reserve_clean out, or this class"
         raise ValueError(
             f"reserve_clean={count} of each class, but class {name!r} has {has} labeled training images, and at least"
-            f" one is to be trained on: reserve {max(0, has - 1)} or fewer"
+            f" one is to be trained on: {most}"
         )
     generator = torch.Generator().manual_seed(seed)
     shuffled = torch.randperm(len(label), generator=generator)

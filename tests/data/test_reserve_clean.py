@@ -5,7 +5,7 @@ import torch
 
 from cleanse.attacks import BadNets
 from cleanse.data import Digits, ImageFolder
-from cleanse.data.base import ImageDataModule
+from cleanse.data.base import ImageDataModule, reserved_rows
 from cleanse.views import TrainingView
 
 
@@ -98,6 +98,11 @@ def test_more_than_a_class_has_is_refused() -> None:
         ValueError, match=r"reserve_clean=25 of each class, but class '8' has 19 .* reserve 18 or fewer"
     ):
         reserving(25).training_view()
+
+
+def test_a_class_of_one_image_has_none_to_set_aside() -> None:
+    with pytest.raises(ValueError, match=r"'dog' has 1 labeled .*: leave reserve_clean out, or this class"):
+        reserved_rows(torch.tensor([0, 0, 1]), torch.ones(3, dtype=torch.bool), 1, ("cat", "dog"), seed=0)
 
 
 def test_none_of_a_class_is_refused() -> None:

@@ -95,7 +95,7 @@ def test_the_most_certain_are_the_kept_ones_of_lowest_score() -> None:
 def test_more_than_are_kept_is_refused() -> None:
     train = digits().training_view()
     verdict = Verdict.keep_mask(train.id, train.label, train.label != 4)
-    with pytest.raises(ValueError, match="clean_per_class=2, but only 0 .* '4' are kept by the .* them: set clean images"):
+    with pytest.raises(ValueError, match=r"only 0 images of class '4' are kept .* them: set clean images aside"):
         most_certain(train, verdict, 2)
 
 
