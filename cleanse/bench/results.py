@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cleanse.bench.cell import AXES, CLEAN, Cell
 from cleanse.bench.grid import Grid
+from cleanse.report.leaderboard import COMPARED
 from cleanse.utils.files import atomic_write, atomic_write_text, read_small
 from cleanse.utils.lock import Lock
 from cleanse.version import __version__
@@ -22,9 +23,7 @@ FIGURES = (
     "flagged", "fpr_clean", "baseline_flagged", "none_sa", "none_asr", "oracle_sa", "oracle_asr",
 )  # fmt: skip
 """Fractions. ``flagged``: of all training images; ``fpr_clean``: of the same recipe on the same data without attack."""
-PUBLISHED = (
-    "published_sa", "published_asr", "published_tmr", "published_relabel_accuracy", "published_relabel_accuracy_all",
-)  # fmt: skip
+PUBLISHED = tuple(f"published_{name}" for name in COMPARED)
 COUNTS = ("kept", "relabelled", "dropped", "poisoned", "train_images", "test_images")
 MOST_TIME = 1e11
 """Seconds since the epoch that an end of a cell may have: the year 5138."""

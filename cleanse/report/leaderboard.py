@@ -22,7 +22,7 @@ FIGURES = {
     )
 }  # fmt: skip
 """Heading and meaning of the figures that a leaderboard has, in per cent."""
-COMPARED = ("sa", "asr", "tmr", "relabel_accuracy", "relabel_accuracy_all")
+COMPARED = ("sa", "asr", "tmr", "tpr", "fpr", "relabel_accuracy", "relabel_accuracy_all")
 """Figures that a paper may have published."""
 
 
