@@ -5,7 +5,7 @@ import re
 import pandas as pd
 import pytest
 
-from cleanse.report.leaderboard import FIGURES, as_latex, as_markdown, leaderboard, leaderboard_page
+from cleanse.report.leaderboard import COMPARED, FIGURES, as_latex, as_markdown, leaderboard, leaderboard_page
 
 NAN = float("nan")
 
@@ -23,8 +23,8 @@ def table() -> pd.DataFrame:
     names = ["recipe", "attack", "seed", "status", "sa", "asr", "published_sa", "failed"]
     frame = pd.DataFrame(rows, columns=names)
     return frame.assign(
-        **{name: NAN for name in FIGURES if name not in frame}, published_asr=NAN, published_tmr=NAN,
-        published_relabel_accuracy=NAN, published_relabel_accuracy_all=NAN,
+        **{name: NAN for name in FIGURES if name not in frame},
+        **{f"published_{name}": NAN for name in COMPARED if name != "sa"},
         published_source=["A Paper, Table 1"] * 2 + [""] * 3, change="", data="digits",
         rate=0.1, given="", seconds=3.0, peak_memory_mb=100.0,
     )  # fmt: skip
