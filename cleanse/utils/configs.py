@@ -92,13 +92,26 @@ def read_config(path: Path, name: str = "") -> dict[str, Any]:
         raise ValueError(
             f"{name} is a {type(content).__name__}, not a config: one has sections such as data: and model:"
         )
-    for section in ("model", "data", "trainer"):
-        if isinstance(content.get(section), list) and "recipes" not in content:  # a grid has a list of data
-            raise ValueError(f"{name}: {section} is a list; it takes one class_path with its init_args")
-        arguments = found.get("init_args") if isinstance(found := content.get(section), dict) else None
-        if arguments is not None and not isinstance(arguments, dict):
-            raise ValueError(f"{name}: {section}.init_args is {arguments!r}; it takes arguments with their values")
+    if "recipes" not in content:  # a grid has other data
+        for section in ("model", "data", "trainer"):
+            _check_section(name, section, content.get(section))
     return content
+
+
+def _check_section(name: str, section: str, content: Any) -> None:
+    """Raises: ValueError for what is no class with its arguments."""
+    if isinstance(content, list):
+        raise ValueError(f"{name}: {section} is a list; it takes one class_path with its init_args")
+    if section == "trainer" or not isinstance(content, dict):
+        return
+    arguments = content.get("init_args")
+    if arguments is not None and not isinstance(arguments, dict):
+        raise ValueError(f"{name}: {section}.init_args is {arguments!r}; it takes arguments with their values")
+    for key in content:
+        if key not in ("class_path", "init_args", "dict_kwargs"):
+            raise ValueError(
+                f"{name}: {section}.{key} stands beside class_path: arguments are below {section}.init_args"
+            )
 
 
 def _check_bounds(text: str, name: str) -> None:

@@ -203,6 +203,10 @@ BAD = {
         (*NONE, "--config", "arguments.yaml"),
         "arguments.yaml: model.init_args is \\[1\\]; it takes",
     ),
+    "argument beside its class": (
+        (*NONE, "--config", "beside.yaml"),
+        "beside.yaml: data.limit_train stands beside class_path: arguments are below data.init_args",
+    ),
     "epochs": ((*NONE, "--model.epochs", "-5"), "epochs is at least 1, not -5"),
     "no attack": ((*NONE, "--data.attack=null", "--data.attack.target", "1"), "there is no attack: name one"),
     "file": ((*NONE, "--config", "data/folder.yaml", "--data.root", __file__), "data.root: .* is not a folder"),
@@ -291,6 +295,7 @@ BAD = {
 FILES = {
     "list.yaml": "model: [a, b]",
     "arguments.yaml": "model: {init_args: [1]}",
+    "beside.yaml": "data: {class_path: cleanse.data.Digits, limit_train: .nan}",
     "deep.yaml": "model: " + "[" * 20_000,
     "section.yaml": "modle: {init_args: {epochs: 3}}",
     "argument.yaml": "model: {init_args: {epoch: 3}}",
