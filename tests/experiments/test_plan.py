@@ -21,6 +21,7 @@ from cleanse.engine.plan import Planned
 from cleanse.engine.progress import Screen
 from cleanse.engine.resume_point import SeedEveryEpoch
 from cleanse.engine.runner import Runner
+from cleanse.experiments import experiment
 from cleanse.experiments.build import build, parse
 from cleanse.experiments.experiment import Setup, run_experiment
 from cleanse.modules import Classifier
@@ -285,6 +286,13 @@ def test_a_run_of_more_than_two_hours_says_so_before_its_first_training(
     (warning,) = [record for record in said.records if "this run needs about" in record.getMessage()]
     assert warning.levelno == logging.WARNING
     assert "--config quick.yaml" in warning.getMessage()
+
+
+@pytest.mark.parametrize(("configs", "advised"), [((), True), (("fast.yaml",), False)])
+def test_nobody_is_sent_to_the_fast_preset_who_has_it(configs: tuple[str, ...], advised: bool) -> None:
+    advice = experiment._affordable(build(["none.yaml", "data/mnist.yaml", "attacks/badnets.yaml", *configs]))
+    assert ("--config fast.yaml" in advice) == advised
+    assert "--config quick.yaml" in advice
 
 
 def test_two_hours_are_what_is_warned_about() -> None:
