@@ -8,6 +8,7 @@ from cleanse.bench.cell import Cell
 from cleanse.bench.grid import read_grid
 from cleanse.bench.results import GridResults
 from cleanse.bench.worker import in_turn, run_cell, run_cells, shard_of
+from cleanse.engine.progress import speaking_as
 from cleanse.experiments.experiment import Experiment
 
 
@@ -45,7 +46,8 @@ def run_part(part: Part) -> GridResults:
     cells = [cell for cell in results.grid.cells if not part.only or cell.id in part.only]
     cells = shard_of(cells, *part.shard)
     index, workers = part.worker
-    run_cells(in_turn(cells, index - 1, workers), results, partial(_logged, part))
+    with speaking_as(f"worker {index}" if workers > 1 else ""):
+        run_cells(in_turn(cells, index - 1, workers), results, partial(_logged, part))
     return results
 
 

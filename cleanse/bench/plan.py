@@ -115,8 +115,8 @@ def _trainings(ahead: Ahead) -> list[str]:
     """How many trainings the cells ask for, and how many of them differ."""
     there = sum(folder.is_dir() for folder in ahead.folders)
     lines = [
-        f"{ahead.asked} trainings: {len(ahead.folders)} distinct ones that are known before the first, {there} of them "
-        f"on disk, and {ahead.later} that depend on what an earlier stage finds"
+        f"{ahead.asked} trainings are asked for: {ahead.asked - ahead.later} are known before the first, of which "
+        f"{len(ahead.folders)} are distinct and {there} on disk, and {ahead.later} depend on what earlier stages find"
     ]
     unknown = [f"{names[0]}{_more(len(names) - 1)}: {why}" for why, names in ahead.unknown.items()]
     return [*lines, *_some(f"nothing is known of {_cells(sum(map(len, ahead.unknown.values())))}", unknown)]

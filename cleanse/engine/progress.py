@@ -87,6 +87,19 @@ def quiet() -> None:
 
 
 @contextmanager
+def speaking_as(name: str) -> Iterator[None]:
+    """Inside the block, each message begins with who says it; nothing for an empty name."""
+    before = [(handler, handler.formatter) for handler in log.handlers]
+    for handler in log.handlers if name else ():
+        handler.setFormatter(logging.Formatter(f"{name.replace('%', '%%')}: %(message)s"))
+    try:
+        yield
+    finally:
+        for handler, formatter in before:
+            handler.setFormatter(formatter)
+
+
+@contextmanager
 def said_once() -> Iterator[None]:
     """Of lines that come again and again, as when many cells of a grid are looked at, the first."""
     seen = set[str]()

@@ -1,6 +1,7 @@
 """A grid's table for people: a page that loads nothing, Markdown and LaTeX; mean and deviation over seeds."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,33 +98,45 @@ def leaderboard_page(table: "pd.DataFrame", title: str) -> str:
 
 
 def as_markdown(table: "pd.DataFrame") -> str:
-    """The leaderboard as a Markdown table, in per cent."""
-    heading, lines = _plain_table(leaderboard(table))
+    """The leaderboard as a Markdown table, in per cent, and a line that says what its figures are."""
+    rows = leaderboard(table)
+    heading, lines = _plain_table(rows)
     escaped = [[cell.replace("|", "\\|") for cell in line] for line in (heading, *lines)]
     marks = ["---" if i < 3 else "--:" for i in range(len(heading))]
-    return "\n".join("| " + " | ".join(line) + " |" for line in (escaped[0], marks, *escaped[1:])) + "\n"
+    shown = "\n".join("| " + " | ".join(line) + " |" for line in (escaped[0], marks, *escaped[1:]))
+    return f"{shown}\n\n{_what_it_shows(rows)}\n"
 
 
 def as_latex(table: "pd.DataFrame") -> str:
-    """The leaderboard as a LaTeX ``tabular`` (package booktabs), in per cent."""
-    heading, lines = _plain_table(leaderboard(table))
+    """The leaderboard as a LaTeX ``tabular``, in per cent; comments say what it needs and what its figures are."""
+    rows = leaderboard(table)
+    heading, lines = _plain_table(rows)
     body = [" & ".join(_tex(cell) for cell in line) + r" \\" for line in lines]
     top = " & ".join(_tex(cell) for cell in heading) + r" \\"
     sides = "lll" + "r" * (len(heading) - 3)
     parts = [rf"\begin{{tabular}}{{{sides}}}", r"\toprule", top, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
-    return "\n".join(parts) + "\n"
+    head = ["% needs \\usepackage{booktabs}", f"% {_what_it_shows(rows)}"]
+    return "\n".join([*head, *parts]) + "\n"
+
+
+def _what_it_shows(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A line about the figures of a table that is no page."""
+    sources = dict.fromkeys(row["source"] for row in rows if row["source"])
+    published = f" Published, and ours less that: {readable('; '.join(sources))}." if sources else ""
+    words = "Per cent; mean ± standard deviation over seeds, with the number of seeds where some have no figure."
+    return words + published
 
 
 def _plain_table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Heading and lines of the tables that are no page."""
     shown = [name for name in FIGURES if any(row[name][2] for row in rows)]
     compared = [name for name in COMPARED if any(name in row["published"] for row in rows)]
-    heading = ["Recipe", "Attack", "Data", "Rate", "Seeds", *(FIGURES[name][0] for name in shown)]
+    heading = ["Recipe", "Attack", "Data", "Rate %", "Seeds", *(FIGURES[name][0] for name in shown)]
     heading += [f"{FIGURES[name][0]} published" for name in compared]
     lines = []
     for row in rows:
         line = [_name(row), readable(row["attack"]), readable(row["data"]), _rate(row["rate"]), _seeds(row)]
-        line += [_figure(row[name]) for name in shown]
+        line += [_figure(row[name], row["cells"]["done"]) for name in shown]
         for name in compared:
             published = row["published"].get(name)
             text = "" if published is None else f"{100 * published:.2f}"
@@ -142,7 +155,7 @@ def _cells(row: Mapping[str, Any], shown: Sequence[str], compared: Sequence[str]
         {"text": _seeds(row), "key": str(row["cells"]["done"])},
     ]
     for name in shown:
-        cells.append({"text": _figure(row[name]), "key": _key(row[name][0])})
+        cells.append({"text": _figure(row[name], row["cells"]["done"]), "key": _key(row[name][0])})
         if name not in compared:
             continue
         published, difference = row["published"].get(name), row["difference"].get(name, math.nan)
@@ -172,11 +185,12 @@ def _spread(values: Any) -> tuple[float, float, int]:
     return float(there.mean()), float(there.std()), len(there)
 
 
-def _figure(spread: tuple[float, float, int]) -> str:
+def _figure(spread: tuple[float, float, int], seeds: int) -> str:
     mean, deviation, count = spread
     if not count:
         return ""
-    return f"{100 * mean:.1f}" if count == 1 else f"{100 * mean:.1f} ± {100 * deviation:.1f}"
+    text = f"{100 * mean:.1f}" if count == 1 else f"{100 * mean:.1f} ± {100 * deviation:.1f}"
+    return text if count == seeds else f"{text} ({count} of {seeds})"
 
 
 def _rate(rate: float | None) -> str:
@@ -190,4 +204,5 @@ def _key(value: float | None) -> str:
 def _tex(text: str) -> str:
     special = {"\\": r"\textbackslash{}", "±": r"$\pm$", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     special |= {c: f"\\{c}" for c in "&%$#_{}"}
-    return "".join(special.get(c, c) for c in text)
+    escaped = "".join(special.get(c, c) for c in text)
+    return re.sub(r"\(-(?=\d)", "($-$", escaped)  # a difference's sign is no hyphen

@@ -55,9 +55,11 @@ def test_every_cell_has_its_figures_or_the_reason_why_not(folder: Path) -> None:
 
 def test_two_workers_make_the_same_table(folder: Path, cleanse: Cleanse) -> None:
     (folder / "again").mkdir(exist_ok=True)
-    cleanse("bench", str(folder / "tiny.yaml"), "--root", str(folder / "again"), "--workers", "2")
+    done = cleanse("bench", str(folder / "tiny.yaml"), "--root", str(folder / "again"), "--workers", "2")
     one, two = (pd.read_parquet(folder / root / "bench" / "tiny.parquet") for root in ("runs", "again"))
     pd.testing.assert_frame_equal(figures_of(one), figures_of(two))
+    begun = [line for line in done.stderr.splitlines() if "cell " in line]
+    assert {line[:15] for line in begun} == {"worker 1: cell ", "worker 2: cell "}
 
 
 def test_rows_that_are_lost_are_found_again_from_the_stages_on_disk(folder: Path) -> None:
@@ -81,7 +83,9 @@ def test_the_plan_says_what_is_there_and_what_is_not(folder: Path, capsys: pytes
     assert "8 cells: 3 done, 1 failed, 4 to run" in said
     assert "at most" in said
     assert "for 3 cells, by the slowest of their kind that has run" in said
-    assert "3 trainings: 2 distinct ones that are known before the first, 0 of them on disk, and 1 that" in said
+    assert (
+        "3 trainings are asked for: 2 are known before the first, of which 2 are distinct and 0 on disk, and 1" in said
+    )
 
 
 def dry_run(root: Path, capsys: pytest.CaptureFixture[str], *options: str, text: str = GRID) -> str:
@@ -132,7 +136,9 @@ overrides: {data.limit_train: 80, data.limit_test: 40, model.epochs: 2, data.att
 """
     said = dry_run(tmp_path, capsys, text=text)
     assert "2 cells: 0 done, 0 failed, 2 to run" in said
-    assert "8 trainings: 3 distinct ones that are known before the first, 0 of them on disk, and 2 that" in said
+    assert (
+        "8 trainings are asked for: 6 are known before the first, of which 3 are distinct and 0 on disk, and 2" in said
+    )
     assert " s for 2 cells: an estimate" in said
     assert "not known" not in said
 

@@ -68,6 +68,20 @@ def test_markdown_and_latex_escape_names(table: pd.DataFrame) -> None:
     assert "a\\_b|c &" in as_latex(table)
 
 
+def test_the_tables_say_what_their_figures_are_and_where_the_papers_are_from(table: pd.DataFrame) -> None:
+    """Of two seeds only one relabeled a poisoned image."""
+    shown = table.assign(relabel_accuracy=[0.5, NAN, NAN, NAN, NAN])
+    words = "Per cent; mean ± standard deviation over seeds, with the number of seeds where some have no figure. "
+    words += "Published, and ours less that: A Paper, Table 1."
+    assert as_markdown(shown).endswith(f"|\n\n{words}\n")
+    assert as_latex(shown).startswith(f"% needs \\usepackage{{booktabs}}\n% {words}\n\\begin{{tabular}}")
+    assert "| 50.0 (1 of 2) |" in as_markdown(shown)
+    assert "50.0 (1 of 2)" in leaderboard_page(shown, "mine")
+    assert "92.00 (-1.0)" in as_markdown(shown)
+    assert "92.00 ($-$1.0)" in as_latex(shown)
+    assert "| Rate % |" in as_markdown(shown)
+
+
 def test_what_detects_nothing_has_no_figures_of_detection_and_stands_last(table: pd.DataFrame) -> None:
     """Its verdict keeps every image, which would be the lowest FPR of all."""
     given = table.assign(tpr=[0.9, 0.9, 0.0, NAN, NAN], fpr=[0.1, 0.3, 0.0, NAN, NAN], auroc=[0.9, 0.9, 0.5, NAN, NAN])
