@@ -10,6 +10,7 @@ from typing import Any
 
 from cleanse.bench.cell import AXES, CLEAN, Cell
 from cleanse.experiments.numbers import MOST_SEED
+from cleanse.report.leaderboard import COMPARED
 from cleanse.utils.configs import find_config, read_config
 from cleanse.utils.suggest import did_you_mean
 
@@ -86,6 +87,17 @@ class Grid:
         for cell in wanted:
             found.setdefault(cell.names, cell)
         return tuple(sorted(found.values(), key=lambda c: (c.data, c.attack, c.rate or 0.0, c.seed)))
+
+    def loose_ends(self) -> list[str]:
+        """Sentences about parts of the file that no cell has anything to do with."""
+        found, every = [], list(self._product(dict.fromkeys(AXES)))
+        for out in self.exclude:
+            if not any(cell.matches(out) for cell in every):
+                found.append(f"exclude has {_in_words(out)}, and there is no such cell")
+        for one in self.published:
+            if not any(cell.matches(one["cells"]) for cell in self.cells):
+                found.append(f"figures of {one['source']} are for {_in_words(one['cells'])}, and there is no such cell")
+        return found
 
     def _product(self, wanted: Mapping[str, Sequence[object] | None]) -> Iterator[Cell]:
         """The cells of a part of each axis."""
@@ -225,6 +237,11 @@ def _published(grid: str, content: Sequence[Any]) -> Iterator[Mapping[str, Any]]
             for attack, figures in _mapping(grid, f"published.recipes.{recipe}", rows).items():
                 cells = _part(grid, "published", {"change": "", **shared, "recipe": recipe, "attack": attack})
                 for name, value in _mapping(grid, f"published.recipes.{recipe}.{attack}", figures).items():
+                    if name not in COMPARED:
+                        raise ValueError(
+                            f"{grid}: there is no published {name!r}: {did_you_mean(name, COMPARED)}there are "
+                            f"{_list(COMPARED)}"
+                        )
                     if isinstance(value, bool) or not isinstance(value, (int, float)):
                         raise ValueError(f"{grid}: published {name} is {value!r}: it is a number, in per cent")
                 yield {"source": table["source"], "cells": cells, "figures": figures}
@@ -271,6 +288,10 @@ def _seed(grid: str, seed: Any) -> int:
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MOST_SEED:
         raise ValueError(f"{grid}: {seed!r} is no seed: give whole numbers from 0 to {MOST_SEED}")
     return seed
+
+
+def _in_words(part: Mapping[str, Sequence[object]]) -> str:
+    return ", ".join(f"{axis} {_list(values)}" for axis, values in part.items() if tuple(values) != ("",))
 
 
 def _list(names: Any) -> str:

@@ -15,6 +15,7 @@ from cleanse.engine.plan import Planned
 from cleanse.engine.progress import duration
 from cleanse.experiments.build import build
 from cleanse.experiments.experiment import Setup, plan, plan_ahead, ready
+from cleanse.experiments.messages import UsageError
 
 SHOWN = 10
 """Cells, or trainings, that are named where something is not known of them."""
@@ -52,6 +53,7 @@ class Ahead:
         asked: trainings that the cells ask for.
         later: of them, those that see what an earlier stage leaves of the images.
         folders: of the others, where each will be.
+        failing: titles of cells whose configs or arguments are wrong, by the reason.
         unknown: titles of cells of which nothing is known, by the reason.
         seconds: of the cells whose trainings were timed, without what an earlier cell of them makes.
         untimed: their trainings that were not, each with the reason.
@@ -63,6 +65,7 @@ class Ahead:
     asked: int = 0
     later: int = 0
     folders: set[Path] = field(default_factory=set)
+    failing: dict[str, list[str]] = field(default_factory=dict)
     unknown: dict[str, list[str]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     untimed: dict[str, str] = field(default_factory=dict)
@@ -99,6 +102,9 @@ def look_ahead(cells: Sequence[Cell], root: Path, known: set[str], timing: float
             stages = plan_ahead(setup) if setup.data.plan_attack() else plan(setup, setup.data.training_view())
             if stages is None:
                 raise ValueError("its recipe says nothing of its stages")
+        except UsageError as error:
+            ahead.failing.setdefault(" ".join(str(error).split()), []).append(cell.title)
+            continue
         except (ValueError, OSError) as error:
             ahead.unknown.setdefault(" ".join(str(error).split()), []).append(cell.title)
             continue
@@ -118,8 +124,12 @@ def _trainings(ahead: Ahead) -> list[str]:
         f"{ahead.asked} trainings are asked for: {ahead.asked - ahead.later} are known before the first, of which "
         f"{len(ahead.folders)} are distinct and {there} on disk, and {ahead.later} depend on what earlier stages find"
     ]
-    unknown = [f"{names[0]}{_more(len(names) - 1)}: {why}" for why, names in ahead.unknown.items()]
-    return [*lines, *_some(f"nothing is known of {_cells(sum(map(len, ahead.unknown.values())))}", unknown)]
+    for what, cells in (("these will fail", ahead.failing), ("nothing is known of", ahead.unknown)):
+        reasons = [f"{names[0]}{_more(len(names) - 1)}: {why}" for why, names in cells.items()]
+        lines += _some(f"{what} ({_cells(sum(map(len, cells.values())))})", reasons)
+    if ahead.failing:
+        lines.append("  what only some recipes, attacks or data take has a `for` that names them")
+    return lines
 
 
 def _slowest(results: GridResults, done: Sequence[Cell]) -> dict[tuple[str, str, str], float]:

@@ -1,6 +1,7 @@
 """``cleanse bench``: run a grid of recipes, attacks, data, rates and seeds, and report on it."""
 
 import argparse
+import logging
 import os
 import re
 import shlex
@@ -21,6 +22,8 @@ from cleanse.engine.progress import quiet, said_once
 from cleanse.experiments.messages import UsageError
 from cleanse.report.leaderboard import as_latex, as_markdown, leaderboard_page
 from cleanse.utils.files import atomic_write_text
+
+log = logging.getLogger("cleanse")
 
 
 def bench(argv: Sequence[str]) -> None:
@@ -45,6 +48,8 @@ def bench(argv: Sequence[str]) -> None:
     quiet()
     add_working_directory()
     results = GridResults(_grid(arguments), arguments.root)
+    if arguments.worker is None and not arguments.cells:
+        _warn_of_loose_ends(results.grid)
     if arguments.dry_run:
         with said_once():
             sys.stdout.write(plan_text(results, arguments.timing) + "\n")
@@ -73,7 +78,10 @@ def bench(argv: Sequence[str]) -> None:
         run_part(part)
     if arguments.worker is None:
         if part.wandb is not None:
-            show_table(results.table(), results.grid.name, part.wandb, Path(arguments.root) / "bench")
+            folder = Path(arguments.root) / "bench"
+            show_table(results.table(), results.grid.name, part.wandb, folder)
+            if os.environ.get("WANDB_MODE") == "offline":
+                log.info("W&B ran offline: wandb sync %s sends what it has", folder / "wandb" / "offline-run-*")
         _say(results)
 
 
@@ -104,6 +112,11 @@ def _grid(arguments: argparse.Namespace) -> Grid:
     return read_grid(arguments.grid)
 
 
+def _warn_of_loose_ends(grid: Grid) -> None:
+    for line in grid.loose_ends():
+        log.warning("%s: %s", grid.path.name, line)
+
+
 def _pair(option: str, text: str | None) -> tuple[int, int]:
     if text is None:
         return (1, 1)
@@ -117,6 +130,7 @@ def _report(argv: Sequence[str]) -> None:
     arguments = leaderboard_parser().parse_args(list(argv))
     quiet()
     results = GridResults(_grid(arguments), arguments.root)
+    _warn_of_loose_ends(results.grid)
     table = results.collect()
     if table is None:
         raise OSError(f"{results.parquet} is being written by another command: try again")

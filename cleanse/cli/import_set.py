@@ -65,6 +65,8 @@ def import_set(argv: Sequence[str]) -> None:
             f"say which tool and which folder, as in cleanse import {TOOLS[0]} DIR, not {said}: {_or(TOOLS)}"
         )
     tool, root = words[0], Path(os.path.expanduser(words[1]))
+    if not root.is_dir():
+        raise UsageError(f"{str(root)!r} is no folder: name the one that {tool} wrote")
     config, clean = data_from(parser, read_arguments(["poison", *words[2:]]), trust)
     if config.out is None:
         raise UsageError("say which folder to make: --out DIR")
@@ -73,8 +75,6 @@ def import_set(argv: Sequence[str]) -> None:
     for name in WHOLE:
         if clean.arguments.get(name) is not None:
             raise UsageError(f"the other tool's rows are of the whole data set: leave {name} out", ("data", name))
-    if not root.is_dir():
-        raise UsageError(f"{str(root)!r} is no folder: name the one that {tool} wrote")
     check_new_folder(config.out)
     Runner("runs", config.seed_everything).prepare(clean)
     data, triggered = imported(tool, root, clean)

@@ -133,6 +133,8 @@ def _plain_table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[lis
     compared = [name for name in COMPARED if any(name in row["published"] for row in rows)]
     heading = ["Recipe", "Attack", "Data", "Rate %", "Seeds", *(FIGURES[name][0] for name in shown)]
     heading += [f"{FIGURES[name][0]} published" for name in compared]
+    told = any(row["given"] for row in rows)
+    heading += ["Given"] if told else []
     lines = []
     for row in rows:
         line = [_name(row), readable(row["attack"]), readable(row["data"]), _rate(row["rate"]), _seeds(row)]
@@ -141,6 +143,7 @@ def _plain_table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[lis
             published = row["published"].get(name)
             text = "" if published is None else f"{100 * published:.2f}"
             line.append(text if not text or not row[name][2] else f"{text} ({100 * row['difference'][name]:+.1f})")
+        line += [readable(row["given"])] if told else []
         lines.append([cell or "-" for cell in line])
     return heading, lines
 

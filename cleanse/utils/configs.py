@@ -115,21 +115,27 @@ def _check_section(name: str, section: str, content: Any) -> None:
 
 
 def _check_bounds(text: str, name: str) -> None:
-    """Count what a YAML text would build, alias by alias, while it is only read."""
+    """Count what a YAML text would build, alias by alias, while it is only read; a name twice is refused."""
     import yaml
-    from yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, ScalarEvent
+    from yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, MappingStartEvent, ScalarEvent
 
     sizes: dict[str, tuple[int, int]] = {}  # of each anchored value: how many values it holds, how many levels
     open_: list[tuple[str | None, int, int]] = []
+    names: list[set[str] | None] = []  # of each open mapping
+    is_name: list[bool] = []  # whether the next value of each is one
     for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
         anchor, size, levels = getattr(event, "anchor", None), 1, 1
         if isinstance(event, CollectionStartEvent):
             open_.append((anchor, 1, 1))
+            names.append(set() if isinstance(event, MappingStartEvent) else None)
+            is_name.append(True)
             if len(open_) > MOST_LEVELS:
                 raise ValueError(f"{name} is nested more than {MOST_LEVELS} levels deep: that is no config")
             continue
         if isinstance(event, CollectionEndEvent):
             anchor, size, levels = open_.pop()
+            names.pop()
+            is_name.pop()
         elif isinstance(event, AliasEvent):
             if anchor not in sizes:
                 raise ValueError(f"{name} repeats {anchor!r} inside itself: that is no config")
@@ -139,6 +145,12 @@ def _check_bounds(text: str, name: str) -> None:
         if anchor is not None and not isinstance(event, AliasEvent):
             sizes[anchor] = (size, levels)
         if open_:
+            known = names[-1]
+            if known is not None and is_name[-1] and isinstance(event, ScalarEvent):
+                if event.value in known and event.value != "<<":
+                    raise ValueError(f"{name} has {event.value!r} twice in one place: only the last one would count")
+                known.add(event.value)
+            is_name[-1] = not is_name[-1]
             outer, before, deepest = open_.pop()
             size, levels = before + size, max(deepest, levels + 1)
             open_.append((outer, size, levels))

@@ -147,8 +147,15 @@ def test_a_reason_that_many_cells_share_is_said_once(tmp_path: Path, capsys: pyt
     text = "recipes: [none]\ndata: {folder: data/folder.yaml}\nseeds: [0, 1, 2]\n"
     text += f"overrides: {{data.root: {tmp_path / 'none'}}}\n"
     said = dry_run(tmp_path, capsys, text=text)
-    assert "nothing is known of 3 cells:\n  none clean folder seed 0 and 2 more cells: " in said
+    assert "nothing is known of (3 cells):\n  none clean folder seed 0 and 2 more cells: " in said
     assert said.count(str(tmp_path / "none")) == 1
+
+
+def test_a_cell_that_will_fail_is_said_before_it_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "recipes: [none]\ndata: {digits: quick.yaml}\nchanges: {k=5: {overrides: {model.k: 5}, for: {recipe: none}}}"
+    said = dry_run(tmp_path, capsys, "--timing", "0", text=text)
+    assert "these will fail (1 cell):\n  none k=5 clean digits seed 0: model: there is no argument 'k'" in said
+    assert "what only some recipes, attacks or data take has a `for` that names them" in said
 
 
 def test_a_training_that_two_cells_share_is_counted_once(tmp_path: Path) -> None:
@@ -188,7 +195,7 @@ def test_the_report_has_published_figures_failures_and_no_address(folder: Path, 
     assert "https://" not in page
     markdown = (folder / "runs" / "bench" / "tiny.md").read_text()
     assert "| oracle | badnets | digits | 10 |" in markdown
-    assert (folder / "runs" / "bench" / "tiny.tex").read_text().startswith(r"\begin{tabular}")
+    assert (folder / "runs" / "bench" / "tiny.tex").read_text().startswith("% needs \\usepackage{booktabs}\n")
 
 
 def test_a_wrong_option_is_one_sentence(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

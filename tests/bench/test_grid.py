@@ -120,11 +120,37 @@ def test_published_figures_are_beside_their_cell(make_grid: MakeGrid) -> None:
             "published sa is 'high': it is a number",
         ),
         ("recipes: [knn]\npublished: [{source: x, recipes: {knn: {clean: 7}}}]", "knn.clean is 7: give names"),
+        ("recipes: [knn]\npublished: [{source: x, recipes: {knn: {clean: {acc: 7}}}}]", "there is no published 'acc'"),
+        ("recipes: {knn: knn.yaml, energy: energy.yaml, knn: energy.yaml}", "has 'knn' twice in one place"),
+        ("recipes: [knn]\nseeds: [0]\nrecipes: [energy]", "has 'recipes' twice in one place"),
     ],
 )
 def test_a_grid_that_makes_no_sense_is_refused_with_a_sentence(make_grid: MakeGrid, text: str, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         make_grid(text)
+
+
+def test_what_no_cell_has_anything_to_do_with_is_said(make_grid: MakeGrid) -> None:
+    text = """
+recipes: [knn]
+attacks: [badnets]
+rates: [0.1]
+exclude: [{recipe: knn, rate: 0.2}, {recipe: knn, seed: 0}]
+published:
+- {source: "A Paper, Table 9", rate: 0.3, recipes: {none: {badnets: {sa: 12.5}}}}
+- {source: "A Paper, Table 8", recipes: {knn: {badnets: {sa: 12.5}}}}
+- {source: "A Paper, Table 7", recipes: {none: {badnets: {sa: 12.5}}}}
+"""
+    assert make_grid(text).loose_ends() == [
+        "exclude has recipe knn, rate 0.2, and there is no such cell",
+        "figures of A Paper, Table 9 are for rate 0.3, recipe none, attack badnets, and there is no such cell",
+        "figures of A Paper, Table 8 are for recipe knn, attack badnets, and there is no such cell",
+    ]
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_the_shipped_grids_have_no_loose_ends(name: str) -> None:
+    assert read_grid(name).loose_ends() == []
 
 
 def test_data_may_be_a_list_of_names(make_grid: MakeGrid) -> None:
