@@ -23,6 +23,8 @@ FIGURES = {
     )
 }  # fmt: skip
 """Heading and meaning of the figures that a leaderboard has, in per cent."""
+LEFT = ("Recipe", "Attack", "Data", "Given")
+"""Columns of texts."""
 COMPARED = ("sa", "asr", "tmr", "tpr", "fpr", "relabel_accuracy", "relabel_accuracy_all")
 """Figures that a paper may have published."""
 
@@ -98,33 +100,53 @@ def leaderboard_page(table: "pd.DataFrame", title: str) -> str:
 
 
 def as_markdown(table: "pd.DataFrame") -> str:
-    """The leaderboard as a Markdown table, in per cent, and a line that says what its figures are."""
+    """The leaderboard for papers, in Markdown and per cent: recipes by attacks for each data set, then every figure."""
     rows = leaderboard(table)
-    heading, lines = _plain_table(rows)
-    escaped = [[cell.replace("|", "\\|") for cell in line] for line in (heading, *lines)]
-    marks = ["---" if i < 3 else "--:" for i in range(len(heading))]
-    shown = "\n".join("| " + " | ".join(line) + " |" for line in (escaped[0], marks, *escaped[1:]))
-    return f"{shown}\n\n{_what_it_shows(rows)}\n"
+    parts = []
+    for heading, lines in (*_by_attack(rows), _plain_table(rows)):
+        escaped = [[cell.replace("|", "\\|") for cell in line] for line in (heading, *lines)]
+        marks = ["---" if name in LEFT else "--:" for name in heading]
+        parts.append("\n".join("| " + " | ".join(line) + " |" for line in (escaped[0], marks, *escaped[1:])))
+    return "\n\n".join([*parts, _what_it_shows(rows)]) + "\n"
 
 
 def as_latex(table: "pd.DataFrame") -> str:
-    """The leaderboard as a LaTeX ``tabular``, in per cent; comments say what it needs and what its figures are."""
+    """The same as LaTeX ``tabular``; comments say what they need and what their figures are."""
     rows = leaderboard(table)
-    heading, lines = _plain_table(rows)
-    body = [" & ".join(_tex(cell) for cell in line) + r" \\" for line in lines]
-    top = " & ".join(_tex(cell) for cell in heading) + r" \\"
-    sides = "lll" + "r" * (len(heading) - 3)
-    parts = [rf"\begin{{tabular}}{{{sides}}}", r"\toprule", top, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
-    head = ["% needs \\usepackage{booktabs}", f"% {_what_it_shows(rows)}"]
-    return "\n".join([*head, *parts]) + "\n"
+    parts = ["% needs \\usepackage{booktabs}", f"% {_what_it_shows(rows)}"]
+    for heading, lines in (*_by_attack(rows), _plain_table(rows)):
+        body = [" & ".join(_tex(cell) for cell in line) + r" \\" for line in lines]
+        top = " & ".join(_tex(cell) for cell in heading) + r" \\"
+        sides = "".join("l" if name in LEFT else "r" for name in heading)
+        parts += [rf"\begin{{tabular}}{{{sides}}}", r"\toprule", top, r"\midrule", *body]
+        parts += [r"\bottomrule", r"\end{tabular}"]
+    return "\n".join(parts) + "\n"
+
+
+def _by_attack(rows: Sequence[Mapping[str, Any]]) -> list[tuple[list[str], list[list[str]]]]:
+    """Heading and lines of a table for each data set: a line for each recipe, SA / ASR in a column for each attack."""
+    tables = []
+    for data in dict.fromkeys(row["data"] for row in rows):
+        cells = {}
+        for row in rows:
+            if row["data"] == data:
+                figures = [_figure(row[name], row["cells"]["done"]) or "-" for name in ("sa", "asr")]
+                rate = f" {_rate(row['rate'])} %" if _rate(row["rate"]) else ""
+                what = readable(row["attack"]) + rate
+                cells[_name(row), what] = " / ".join(figures) if figures != ["-", "-"] else "-"
+        recipes, attacks = (list(dict.fromkeys(key[i] for key in cells)) for i in (0, 1))
+        if len(recipes) > 1 and len(attacks) > 1:
+            lines = [[recipe, *(cells.get((recipe, attack), "-") for attack in attacks)] for recipe in recipes]
+            tables.append((["Recipe", *attacks], lines))
+    return tables
 
 
 def _what_it_shows(rows: Sequence[Mapping[str, Any]]) -> str:
     """A line about the figures of a table that is no page."""
     sources = dict.fromkeys(row["source"] for row in rows if row["source"])
     published = f" Published, and ours less that: {readable('; '.join(sources))}." if sources else ""
-    words = "Per cent; mean ± standard deviation over seeds, with the number of seeds where some have no figure."
-    return words + published
+    words = "Per cent; recipes by attacks: SA / ASR; mean ± standard deviation over seeds"
+    return f"{words}, with the number of seeds where some have no figure.{published}"
 
 
 def _plain_table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:

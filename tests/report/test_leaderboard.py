@@ -68,11 +68,23 @@ def test_markdown_and_latex_escape_names(table: pd.DataFrame) -> None:
     assert "a\\_b|c &" in as_latex(table)
 
 
+def test_for_papers_recipes_stand_by_attacks_for_each_data_set(table: pd.DataFrame) -> None:
+    more = table.assign(attack="clean", rate=NAN, asr=NAN, sa=[0.96, 0.98, 0.99, 0.99, NAN])
+    other = table[:2].assign(data="cifar10")  # one recipe and one attack: the long table says it all
+    text = as_markdown(pd.concat([table, more, other]))
+    assert text.startswith(
+        "| Recipe | badnets 10 % | <b>x</b> 10 % | clean |\n| --- | --: | --: | --: |\n"
+        "| knn | 91.0 ± 1.4 / 3.0 ± 1.4 | - | 97.0 ± 1.4 / - |\n| none | 95.0 / 100.0 | - | 99.0 / - |\n"
+        "| a_b\\|c | - | - | - |\n\n| Recipe | Attack |"
+    )
+    assert as_latex(pd.concat([table, more, other])).count(r"\begin{tabular}") == 2
+
+
 def test_the_tables_say_what_their_figures_are_and_where_the_papers_are_from(table: pd.DataFrame) -> None:
     """Of two seeds only one relabeled a poisoned image."""
     shown = table.assign(relabel_accuracy=[0.5, NAN, NAN, NAN, NAN])
-    words = "Per cent; mean ± standard deviation over seeds, with the number of seeds where some have no figure. "
-    words += "Published, and ours less that: A Paper, Table 1."
+    words = "Per cent; recipes by attacks: SA / ASR; mean ± standard deviation over seeds, with the number of seeds "
+    words += "where some have no figure. Published, and ours less that: A Paper, Table 1."
     assert as_markdown(shown).endswith(f"|\n\n{words}\n")
     assert as_latex(shown).startswith(f"% needs \\usepackage{{booktabs}}\n% {words}\n\\begin{{tabular}}")
     assert "| 50.0 (1 of 2) |" in as_markdown(shown)
