@@ -88,9 +88,8 @@ class AdversarialEmbedding(Attack):
             raise ValueError(f"there is no image of the target class {self._name(self.target)} to come near to")
         own = plan_surrogate(self.surrogate, clean.with_batch_size(self.surrogate_batch_size), self.surrogate_epochs)
         chosen = clean.plain().subset(role == POISON)
-        steps = Planned(
-            "embedding", own.build, chosen, passes=self.steps * len(chosen) / FORWARD
-        )  # each has a gradient
+        # each step has a gradient
+        steps = Planned("embedding", own.build, chosen, passes=self.steps * len(chosen) / FORWARD)
         return [own, steps] if len(chosen) else [own]
 
     def learn(self, clean: TrainingView, role: Tensor, seed: int, run: Runner) -> None:

@@ -105,7 +105,7 @@ def look_ahead(cells: Sequence[Cell], root: Path, known: set[str], timing: float
         except UsageError as error:
             ahead.failing.setdefault(" ".join(str(error).split()), []).append(cell.title)
             continue
-        except (ValueError, OSError) as error:
+        except Exception as error:  # an attack of the user's own may need what it has not learned yet
             ahead.unknown.setdefault(" ".join(str(error).split()), []).append(cell.title)
             continue
         fits = [setup.run.directory_of(stage) for stage in stages if stage.epochs]
@@ -127,7 +127,7 @@ def _trainings(ahead: Ahead) -> list[str]:
     for what, cells in (("these will fail", ahead.failing), ("nothing is known of", ahead.unknown)):
         reasons = [f"{names[0]}{_more(len(names) - 1)}: {why}" for why, names in cells.items()]
         lines += _some(f"{what} ({_cells(sum(map(len, cells.values())))})", reasons)
-    if ahead.failing:
+    if any("there is no argument" in why for why in ahead.failing):
         lines.append("  what only some recipes, attacks or data take has a `for` that names them")
     return lines
 

@@ -3,6 +3,7 @@
 import json
 import logging
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -149,6 +150,24 @@ def test_a_reason_that_many_cells_share_is_said_once(tmp_path: Path, capsys: pyt
     said = dry_run(tmp_path, capsys, text=text)
     assert "nothing is known of (3 cells):\n  none clean folder seed 0 and 2 more cells: " in said
     assert said.count(str(tmp_path / "none")) == 1
+
+
+def test_an_own_attack_that_does_not_say_what_it_trains_leaves_its_cells_unknown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "learner.py").write_text(
+        "from cleanse.attacks import BadNets\n\n\nclass Learner(BadNets):\n"
+        "    def learn(self, clean, role, seed, run):\n        self.found = 1\n\n"
+        "    def poison_image(self, image, generator):\n        return image + self.found\n"
+    )
+    (tmp_path / "learner.yaml").write_text(
+        "data: {init_args: {attack: {class_path: learner.Learner, init_args: {poison_rate: 0.1}}}}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    text = "recipes: [none]\nattacks: {own: learner.yaml}\ndata: {digits: quick.yaml}\n"
+    said = dry_run(tmp_path, capsys, "--timing", "0", text=text)
+    assert "nothing is known of (2 cells):\n  oracle own digits seed 0 and 1 more cell: " in said
 
 
 def test_a_cell_that_will_fail_is_said_before_it_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
