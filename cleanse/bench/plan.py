@@ -106,7 +106,8 @@ def look_ahead(cells: Sequence[Cell], root: Path, known: set[str], timing: float
             ahead.failing.setdefault(" ".join(str(error).split()), []).append(cell.title)
             continue
         except Exception as error:  # an attack of the user's own may need what it has not learned yet
-            ahead.unknown.setdefault(" ".join(str(error).split()), []).append(cell.title)
+            kind = "" if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: "
+            ahead.unknown.setdefault(kind + " ".join(str(error).split()), []).append(cell.title)
             continue
         fits = [setup.run.directory_of(stage) for stage in stages if stage.epochs]
         ahead.asked += len(fits)

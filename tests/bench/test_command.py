@@ -167,7 +167,7 @@ def test_an_own_attack_that_does_not_say_what_it_trains_leaves_its_cells_unknown
     monkeypatch.setattr(sys, "path", [*sys.path])
     text = "recipes: [none]\nattacks: {own: learner.yaml}\ndata: {digits: quick.yaml}\n"
     said = dry_run(tmp_path, capsys, "--timing", "0", text=text)
-    assert "nothing is known of (2 cells):\n  oracle own digits seed 0 and 1 more cell: " in said
+    assert "nothing is known of (2 cells):\n  oracle own digits seed 0 and 1 more cell: AttributeError: " in said
 
 
 def test_a_cell_that_will_fail_is_said_before_it_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
