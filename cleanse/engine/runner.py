@@ -40,6 +40,7 @@ from cleanse.engine.progress import Screen
 from cleanse.engine.resume_point import ResumePoint, SeedEveryEpoch
 from cleanse.engine.shards import EqualRows
 from cleanse.engine.stage import Stage, key_of, seed_of
+from cleanse.engine.trainer_numbers import check_trainer
 from cleanse.version import __version__
 
 log = logging.getLogger("cleanse")
@@ -102,6 +103,9 @@ class Runner:
         screen: where progress is shown.
         compile: let torch.compile make faster kernels for the networks that are trained; see `compile_network`.
 
+    Raises:
+        ValueError: callbacks among ``arguments``, or a number with which a Trainer would train or judge nothing.
+
     Example::
 
         run = Runner("runs", arguments={"accelerator": "cpu"})
@@ -122,6 +126,7 @@ class Runner:
         self.root, self.seed, self.arguments = Path(root), seed, dict(arguments or {})
         if trainer is None and self.arguments.get("callbacks"):
             raise ValueError("callbacks would be shared between stages: give a trainer function that makes them anew")
+        check_trainer(self.arguments)
         self.trainer = trainer or partial(Trainer, **self.arguments)
         self.loggers = loggers or (lambda directory, name: [])
         self.screen = screen or Screen(enabled=False)
@@ -151,8 +156,9 @@ class Runner:
             the trained module on the CPU, in eval mode, with ``stage_key`` set.
 
         Raises:
-            ValueError: a stage asks for devices of its own, or for less than one epoch.
+            ValueError: a stage asks for devices of its own, for less than one epoch, or for no batch at all.
         """
+        check_trainer(trainer_arguments)
         epochs, ends = trainer_arguments.get("max_epochs"), {"max_steps", "max_time"} & trainer_arguments.keys()
         if epochs is not None and epochs < 1 and not ends:  # -1 is for ever, until one of the two ends it
             raise ValueError(f"{name} is to be trained for {epochs} epochs: give it at least one")

@@ -21,11 +21,12 @@ from cleanse.engine.loggers import StageLoggers
 from cleanse.engine.precision import best_precision
 from cleanse.engine.progress import Screen, quiet
 from cleanse.engine.runner import Runner
+from cleanse.engine.trainer_numbers import check_trainer
 from cleanse.experiments.arguments import Arguments, read_arguments
 from cleanse.experiments.classes import check_classes
 from cleanse.experiments.experiment import Comparison, Setup
 from cleanse.experiments.messages import UsageError
-from cleanse.experiments.numbers import MOST_SEED, check_numbers, check_trainer
+from cleanse.experiments.numbers import MOST_SEED, check_numbers
 from cleanse.experiments.parser import Parser
 from cleanse.experiments.reading import reading
 from cleanse.version import __version__

@@ -2,19 +2,14 @@
 
 import math
 from collections.abc import Mapping
-from datetime import timedelta
 
 from jsonargparse import Namespace
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Timer
 
 from cleanse.experiments.messages import UsageError
 from cleanse.utils.checked import wrong_number
 
 MOST_SEED = 2**32 - 1
 """The largest that NumPy can be seeded with."""
-NOT_ZERO = ("limit_train_batches", "max_steps")
-"""Of the Trainer, which would train nothing, and say that it is done."""
 
 
 def check_numbers(config: object, keys: tuple[str, ...] = (), ours: bool = False) -> None:
@@ -46,44 +41,6 @@ def check_numbers(config: object, keys: tuple[str, ...] = (), ours: bool = False
             raise _refused(keys, "a finite number", config)
         if ours and (right := wrong_number(name, config)) is not None:
             raise _refused(keys, right, config)
-
-
-def check_trainer(config: Mapping[str, object]) -> None:
-    """See that a Trainer's numbers let it train, and judge every image; that they are finite, `check_numbers` sees.
-
-    Raises:
-        UsageError: names the argument and its value.
-    """
-    for name, value in config.items():
-        keys = ("trainer", name)
-        number = value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
-        if name == "max_time" and value is not None and _seconds(value) <= 0:
-            raise _refused(keys, "a time above 0, such as 00:01:00:00 (days:hours:minutes:seconds)", value)
-        if number is None:
-            continue
-        if name in NOT_ZERO and number == 0:
-            raise _refused(keys, "a number above 0", number)
-        if name == "accumulate_grad_batches" and number <= 0:
-            raise _refused(keys, "a number above 0", number)
-        if name == "gradient_clip_val" and number < 0:
-            raise _refused(keys, "at least 0", number)
-        if name == "overfit_batches" and number != 0:
-            raise _refused(keys, "not supported, so 0 (fewer images: --data.limit_train)", number)
-        if name == "limit_predict_batches" and (number, type(number)) != (1.0, float):
-            raise _refused(keys, "1.0, for every image is judged (fewer images: --data.limit_train)", number)
-
-
-def _seconds(time: object) -> float:
-    """Of a Trainer's max_time; it is the Trainer that refuses one that is no time."""
-    if isinstance(time, Namespace):
-        time = time.as_dict()
-    if not isinstance(time, (str, dict, timedelta)):
-        return math.inf
-    try:
-        left = Timer(time).time_remaining()
-    except (MisconfigurationException, TypeError, ValueError):
-        return math.inf
-    return math.inf if left is None else left
 
 
 def _refused(keys: tuple[str, ...], right: str, value: object) -> UsageError:

@@ -1,6 +1,5 @@
 """Numbers that no training can use."""
 
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,7 @@ from jsonargparse import Namespace
 
 from cleanse.experiments.build import parse
 from cleanse.experiments.messages import UsageError
-from cleanse.experiments.numbers import check_numbers, check_trainer
+from cleanse.experiments.numbers import check_numbers
 
 
 @pytest.mark.parametrize(
@@ -33,39 +32,6 @@ def test_what_no_training_can_use_is_named(name: str, value: float, right: str) 
     config = Namespace(model=Namespace(class_path="cleanse.defenses.NoDefense", init_args=Namespace({name: value})))
     with pytest.raises(UsageError, match=f"model.{name}: {name} is {right}, not"):
         check_numbers(config)
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "right"),
-    [
-        ("limit_train_batches", 0, "a number above 0"),
-        ("limit_train_batches", 0.0, "a number above 0"),
-        ("max_steps", 0, "a number above 0"),
-        ("accumulate_grad_batches", 0, "a number above 0"),
-        ("gradient_clip_val", -1, "at least 0"),
-        ("overfit_batches", 0.5, "not supported, so 0"),
-        ("limit_predict_batches", 0, "1.0, for every image is judged"),
-        ("limit_predict_batches", 0.5, "1.0, for every image is judged"),
-        ("limit_predict_batches", 1, "1.0, for every image is judged"),
-        ("max_time", "00:00:00:00", "a time above 0"),
-        ("max_time", {"minutes": 0}, "a time above 0"),
-        ("max_time", timedelta(0), "a time above 0"),
-    ],
-)
-def test_a_trainer_that_would_train_or_judge_nothing_is_refused(name: str, value: object, right: str) -> None:
-    with pytest.raises(UsageError, match=f"trainer.{name}: {name} is {right}"):
-        check_trainer({name: value})
-
-
-def test_a_trainer_that_trains_is_left_alone() -> None:
-    check_trainer(
-        {
-            "limit_train_batches": 0.5, "max_steps": -1, "max_epochs": None, "limit_predict_batches": 1.0,
-            "overfit_batches": 0.0, "gradient_clip_val": 0, "accumulate_grad_batches": 1, "max_time": "00:00:01:00",
-        }
-    )  # fmt: skip
-    check_trainer({"max_time": {"hours": 1}, "limit_predict_batches": None, "gradient_clip_val": None})
-    check_trainer({"max_time": "no time"})  # which Lightning refuses itself
 
 
 @pytest.mark.parametrize(
