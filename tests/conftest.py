@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from commands import run_forked
 
 os.environ["OMP_NUM_THREADS"] = "1"  # tiny kernels on shared cores: two threads would wait for each other
 os.environ["WANDB_MODE"] = "offline"
@@ -39,6 +40,8 @@ def runner(tmp_path: Path) -> Runner:
     return Runner(tmp_path / "runs", arguments={"accelerator": "cpu", "devices": 1})
 
 
+HANGING = 1800
+"""Seconds: a guard, since machines are shared."""
 Cleanse = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -47,14 +50,17 @@ def cleanse(tmp_path: Path) -> Cleanse:
     """``cleanse("fit", "--config", ...)`` in a process of its own, from a temporary working directory."""
 
     def call(*arguments: str, check: bool = True, **environment: str) -> "subprocess.CompletedProcess[str]":
-        done = subprocess.run(
-            [sys.executable, "-m", "cleanse", *arguments],
-            cwd=tmp_path,
-            env={**os.environ, **environment},
-            capture_output=True,
-            text=True,
-            timeout=1800,  # a guard against hanging: machines are shared
-        )
+        if environment or "--trainer.devices" in arguments:  # read before any import, or started as the first one
+            done = subprocess.run(
+                [sys.executable, "-m", "cleanse", *arguments],
+                cwd=tmp_path,
+                env={**os.environ, **environment},
+                capture_output=True,
+                text=True,
+                timeout=HANGING,
+            )
+        else:
+            done = run_forked(arguments, tmp_path, HANGING)
         if check and done.returncode:
             raise AssertionError(
                 f"cleanse {' '.join(arguments)} exited with {done.returncode}\n{done.stdout}\n{done.stderr}"

@@ -1,14 +1,13 @@
 """What the README and the guides show works as shown."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import torch
+from commands import run_forked
 
 from cleanse.utils.configs import shipped
 from cleanse.verdict import Verdict
@@ -64,8 +63,6 @@ def test_the_classes_of_the_guide_run_verbatim(command: str, tmp_path: Path) -> 
     small = ["--data.limit_train", "200", "--data.limit_test", "50", "--model.epochs", "1", "--compare", "[]"]
     if "knn.yaml" in command:
         small += ["--model.pretrain_epochs", "1", "--model.pretrain_batch_size", "64", "--model.probe_epochs", "1"]
-    done = subprocess.run(
-        [sys.executable, "-m", "cleanse", *command.split(), *small], cwd=tmp_path, capture_output=True, text=True
-    )
+    done = run_forked([*command.split(), *small], tmp_path, 1800)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / done.stdout.splitlines()[-1] / "verdict.parquet").is_file()

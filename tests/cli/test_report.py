@@ -1,13 +1,11 @@
 """`cleanse report`: from a run's directory to its page, with and without its data."""
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from commands import run_forked
 
 from cleanse.cli.main import main
 from cleanse.cli.report import report
@@ -21,10 +19,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     where = tmp_path_factory.mktemp("report")
     command = "fit --config knn.yaml --config quick.yaml --data.limit_train 100 --data.limit_test 50 --compare [none] "
     command += "--model.pretrain_epochs 1 --model.epochs 1 --model.probe_epochs 1 --trainer.accelerator cpu"
-    done = subprocess.run(
-        [sys.executable, "-m", "cleanse", *command.split()],
-        cwd=where, env=dict(os.environ), capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+    done = run_forked(command.split(), where, 300)
     assert done.returncode == 0, done.stderr
     return where / done.stdout.strip().splitlines()[-1]
 
