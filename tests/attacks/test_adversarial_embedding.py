@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from cleanse.attacks import POISON, AdversarialEmbedding
-from cleanse.attacks.adversarial_embedding import encoded
+from cleanse.attacks import POISON, AdversarialEmbedding, BadNets
+from cleanse.attacks.adversarial_embedding import NearImages, encoded
 from cleanse.attacks.base import build_for
 from cleanse.cli.poison import freeze
 from cleanse.data import Digits, Frozen
@@ -58,6 +58,39 @@ def test_it_comes_nearer_to_the_target_class(runner: Runner) -> None:
     before = torch.cdist(see(stamped.float() / 255), target).min(1).values.mean()
     after = torch.cdist(see(view.source.image[rows].float() / 255), target).min(1).values.mean()
     assert after < 0.95 * before
+
+
+def test_each_image_comes_near_to_one_of_the_target_class(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.Tensor] = []
+    begin = NearImages.__init__
+
+    def look(self: NearImages, model: Any, other: torch.Tensor, *more: Any) -> None:
+        seen.append(other)
+        begin(self, model, other, *more)
+
+    monkeypatch.setattr(NearImages, "__init__", look)
+    digits(runner)
+    clean = Digits(limit_train=200, seed=0).training_view()
+    target = clean.source.image[clean.label == 3]
+    assert len(seen[0]) == 30
+    assert all(bool((one == target).flatten(1).all(1).any()) for one in seen[0])
+    assert len(seen[0].unique(dim=0)) > 5
+
+
+def test_it_searches_in_single_precision_whatever_the_run_s() -> None:
+    patch, seen = BadNets(class_rate=0.1), []
+    patch.draw((1, 8, 8), torch.Generator())
+
+    class Look(torch.nn.Flatten):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            seen.append(torch.is_autocast_enabled("cpu"))
+            return super().forward(image)
+
+    image = torch.rand(2, 1, 8, 8)
+    search = NearImages(Look(), torch.zeros(2, 1, 8, 8, dtype=torch.uint8), patch, 0.1, 0.1, 2)  # type: ignore[arg-type]
+    with torch.autocast("cpu", torch.bfloat16):
+        search.predict_step({"index": torch.arange(2), "image": image}, 0)  # type: ignore[typeddict-item]
+    assert seen == [False] * 3
 
 
 def test_a_network_shows_its_features_and_another_module_what_it_gives() -> None:

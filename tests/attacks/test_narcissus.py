@@ -53,6 +53,19 @@ def test_test_images_get_it_three_times_as_strong(runner: Runner) -> None:
     assert torch.equal(attack.trigger(gray)[0].float(), (128 + expected).clamp(0, 255))
 
 
+def test_each_training_has_its_epochs(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, Any]] = []
+    fit = Runner.fit
+
+    def look(self: Runner, name: str, build: Any, data: Any, **trainer: Any) -> Any:
+        asked.append((name, trainer["max_epochs"]))
+        return fit(self, name, build, data, **trainer)
+
+    monkeypatch.setattr(Runner, "fit", look)
+    digits(runner, rounds=4, warmup_epochs=2)
+    assert [epochs for _, epochs in asked] == [3, 2, 4]
+
+
 def test_the_search_lowers_the_loss_within_eps_and_leaves_the_model(runner: Runner) -> None:
     view = Digits(limit_train=200, seed=0, batch_size=64).training_view()
     model = Classifier(partial(SmallCNN, width=8), view.image_spec)

@@ -54,6 +54,21 @@ def test_it_blends_as_written() -> None:
         assert int((made.int() - expected(attack, one).int()).abs().max()) <= 1
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_pane_lies_where_it_was_drawn(seed: int) -> None:
+    bare, made = (synthetic(torch.Generator().manual_seed(seed), 100, panes).int() for panes in (0, 1))
+    generator = torch.Generator().manual_seed(seed)
+    torch.rand(3, 4, 4, generator=generator)
+    top, left, height, width, level = torch.rand(5, generator=generator).tolist()
+    color = (0.5 + 0.5 * torch.rand(3, generator=generator)) * (0.5 + 0.5 * level)
+    rows = slice(int(80 * top), int(80 * top) + 2 + int(40 * height))
+    columns = slice(int(80 * left), int(80 * left) + 2 + int(40 * width))
+    assert torch.equal(made[:, rows, columns].amax((1, 2)), (255 * color).round().int())
+    assert torch.equal(made[:, rows, columns].amin((1, 2)), (255 * color).round().int())
+    made[:, rows, columns] = bare[:, rows, columns]
+    assert torch.equal(made, bare)
+
+
 def test_an_image_gets_the_same_reflection_whatever_its_batch() -> None:
     attack, image = drawn(), pictures()
     assert torch.equal(attack.trigger(image)[3:4], attack.trigger(image[3:4]))

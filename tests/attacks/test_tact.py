@@ -53,10 +53,13 @@ def test_the_patch_grows_with_the_image(shape: tuple[int, int, int], pixels: int
     assert torch.equal(changed, attack.trigger_mask)
 
 
-@pytest.mark.parametrize(("cover_classes", "of"), [((5, 7), {5, 7}), (None, set(range(10)) - {2, 3}), ((9,), {9})])
+@pytest.mark.parametrize(
+    ("cover_classes", "of"), [((5, 7), {5, 7}), (None, set(range(10)) - {2, 3}), ((9,), {9}), ((0,), {0})]
+)
 def test_poison_and_covers(cover_classes: Any, of: set[int]) -> None:
     image = torch.full((1000, 3, 8, 8), 77, dtype=torch.uint8)
     attack = TaCT(cover_classes=cover_classes, cover_rate=0.08, source=3, target=2, class_rate=0.25)
+    attack.check_classes(10)
     result = attack.poison(image, LABELS, ALL, 10, seed=4)
     poison, cover = result.role == POISON, result.role == COVER
     assert (int(poison.sum()), int(cover.sum()), int((result.role == CLEAN).sum())) == (25, 80, 895)

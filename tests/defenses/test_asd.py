@@ -52,6 +52,9 @@ def test_every_argument_reaches_the_training(scripted: Any) -> None:
     planned = recipe.plan_verdict(train)
     assert planned is not None
     assert [(stage.name, stage.epochs, stage.rows) for stage in planned] == [("adaptive_split", 7, 180)]
+    # an epoch: 6 batches of 10 labeled and 10 other images, the losses of all; from the fifth a copy learns all, too
+    assert planned[0].work == pytest.approx(7 * (2 * 10 * 6 + 180 / 3) + 2 * (1 + 1 / 3) * 180)
+    assert ASD(**{**UNUSUAL, "meta_from": 9}).plan_verdict(train)[0].work == pytest.approx(7 * (120 + 60))  # type: ignore[index]
     assert not recipe.plan_final(train)
     (fit,) = run.calls
     same = {"virtual_layers", "by_class_epochs", "grow_every", "grow_by", "meta_from", "virtual_lr"}
@@ -119,6 +122,10 @@ def test_it_says_what_it_is_given() -> None:
 def test_arguments_out_of_range_are_refused(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ASD(**changed)
+
+
+def test_the_copy_may_begin_when_classes_end() -> None:
+    assert ASD(by_class_epochs=90, meta_from=90).by_class_epochs == 90
 
 
 def test_a_network_without_the_layers_is_refused_in_a_sentence(runner: Runner) -> None:

@@ -72,6 +72,11 @@ def test_certain_ones_are_nothing_given_and_their_purity_is_measured(runner: Run
     assert sentence in experiment.summary
 
 
+def test_how_many_there_will_be_is_known_beforehand() -> None:
+    assert needs().most_clean_images(digits(3).training_view()) == 30
+    assert needs(clean="certain", clean_per_class=2).most_clean_images(digits().training_view()) == 20
+
+
 def test_a_recipe_that_needs_none_is_not_marked(runner: Runner) -> None:
     experiment = run_experiment(Setup(Judge(network=SmallCNN), digits(3), runner, compare=[], verdict_only=True))
     assert experiment.results["given"] is None

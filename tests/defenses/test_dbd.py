@@ -51,8 +51,10 @@ def test_every_argument_reaches_its_stage(scripted: Any, train: TrainingView) ->
     planned = recipe.plan_verdict(train)
     assert [(stage.name, stage.epochs) for stage in planned] == [("simclr", 3), ("head", 4), ("mixmatch", 5)]
     assert [stage.rows for stage in planned] == [200, 190, 200]
+    assert planned[2].work == pytest.approx(5 * (2 * 10 * 6 + 200 / 3))
     assert not recipe.plan_final(train)
     simclr, head, mixmatch = run.calls
+    assert [describe(stage.build)["with"]["network"] for stage in planned] == [describe(NETWORK)] * 3
 
     own = {"temperature": 0.4, "base_temperature": 0.1, "lr": 0.3, "momentum": 0.8, "weight_decay": 0.01}
     assert {name: simclr.built[name] for name in own} == own

@@ -171,6 +171,7 @@ def test_both_ends_of_a_nondisruptive_class(
     assert int(verdict.kept[rows].sum()) == n - int((1 - clean) * n)
     assert (verdict.new_label[rows & verdict.relabeled] == 6).all()
     home = (verdict.new_label[rows] == 6).nonzero().flatten()
+    assert verdict.reason.count("looks like '6'") == len(home)
     assert home.tolist() == list(range(int(poison * n)))  # the densities of class 6 fall from row to row
 
 
@@ -186,6 +187,10 @@ def test_both_ends_of_a_disruptive_class(
     assert int(verdict.kept[rows].sum()) == int(clean * n)
     assert not verdict.kept[rows][: round(0.3 * n)].any()
     assert verdict.reason.count("like poison in a flagged class") == n - int((1 - poison) * n)
+    others = [
+        r for r, own, kept in zip(verdict.reason, rows.tolist(), verdict.kept.tolist(), strict=True) if own and not kept
+    ]
+    assert set(others) == {"like poison in a flagged class", "in a flagged class, between both ends"}
 
 
 def test_what_is_not_flagged_stays_and_is_not_suspicious(judged: Any, digits: Tensor, view: TrainingView) -> None:

@@ -10,6 +10,7 @@ from cleanse.attacks import BadNets
 from cleanse.augment import PadCrop
 from cleanse.data import Digits
 from cleanse.defenses import NAD
+from cleanse.engine.fingerprint import describe
 from cleanse.engine.runner import Runner
 from cleanse.experiments.experiment import Setup, run_experiment
 from cleanse.networks import SmallCNN, SmallResNet
@@ -44,6 +45,28 @@ def test_teacher_and_student_learn_from_the_clean_images_alone(data: Digits, rec
     assert outcome.model is run["student"].module
     assert outcome.clean is not None
     assert outcome.clean.id == reserved.id
+
+
+def test_every_argument_reaches_its_stage(data: Digits, recording: Any) -> None:
+    train, reserved = data.training_view(), data.reserved_view()
+    run = recording(**tables(len(train)))
+    defense = recipe(
+        epochs=3, lr=0.11, momentum=0.7, weight_decay=0.01, milestones=(2,), gamma=0.3, beta=(0.0, 2.0, 3.0),
+        teacher_epochs=4, teacher_lr=0.012, distill_epochs=5, distill_lr=0.013, distill_milestones=(1, 3),
+        distill_batch_size=9, distill_weight_decay=0.002,
+    )  # fmt: skip
+    defense.cleanse(train, run, reserved)
+    attacked, teacher, student = (run[name] for name in ("classifier", "teacher", "student"))
+    assert [call.trainer["max_epochs"] for call in (attacked, teacher, student)] == [3, 4, 5]
+    learned = {"lr": 0.11, "momentum": 0.7, "weight_decay": 0.01, "milestones": [2], "gamma": 0.3}
+    assert {name: attacked.built[name] for name in learned} == learned
+    shared = {"momentum": 0.7, "weight_decay": 0.002, "gamma": 0.3, "nesterov": True}
+    tuned, distilled = (describe(call.build.args[0])["with"] for call in (teacher, student))
+    assert {name: tuned[name] for name in shared} == {name: distilled[name] for name in shared} == shared
+    assert (tuned["lr"], tuned["milestones"], tuned["teacher"]) == (0.012, [], None)
+    assert (distilled["lr"], distilled["milestones"], distilled["beta"]) == (0.013, [1, 3], [0.0, 2.0, 3.0])
+    assert distilled["teacher"] == {"stage": "teacher"}
+    assert teacher.view.batch_size == student.view.batch_size == 9
 
 
 def test_both_begin_with_the_backdoored_network(data: Digits, recording: Any) -> None:

@@ -159,6 +159,11 @@ def test_the_copy_learns_all_labels_with_its_last_layers_alone(view: TrainingVie
     assert seen["learnable"]
 
 
+def test_the_unlabeled_weight_rises_as_long_as_is_said(view: TrainingView) -> None:
+    assert make(view).ramp_epochs == 120
+    assert make(view, ramp_epochs=9).ramp_epochs == 9
+
+
 def test_the_default_layers_are_the_last_two_stages_and_the_head_of_resnet18(view: TrainingView) -> None:
     module = AdaptiveSplit(ResNet18, view.image_spec, 200, SEEDS)
     learned = {id(parameter) for parameter in module.learned_virtually(module.network)}
