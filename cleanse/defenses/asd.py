@@ -117,10 +117,11 @@ class ASD(CleanImagesDefense):
             return None
         few = train.subset(torch.arange(len(train)) < FEW).with_batch_size(self.mixmatch_batch_size)
         copies = max(0, self.mixmatch_epochs - self.meta_from)
-        passes = self.mixmatch_epochs * (2 * self.mixmatch_batch_size * self.iterations + FORWARD * len(train))
-        passes += copies * (1 + FORWARD) * len(train)
+        rows = len(train) + (self.most_clean_images(train) if self.clean == "reserved" else 0)
+        passes = self.mixmatch_epochs * (2 * self.mixmatch_batch_size * self.iterations + FORWARD * rows)
+        passes += copies * (1 + FORWARD) * rows
         build = self.adaptive_split(few, torch.tensor([0]))
-        fit = Planned("adaptive_split", build, few, self.mixmatch_epochs, images=len(train), passes=passes)
+        fit = Planned("adaptive_split", build, few, self.mixmatch_epochs, images=rows, passes=passes)
         return [*before, fit]
 
     def plan_final(self, train: TrainingView) -> list[Planned]:

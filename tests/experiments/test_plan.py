@@ -57,6 +57,27 @@ RECIPES: dict[str, tuple[str, dict[str, object]]] = {
     "abl": ("abl", {"model.isolation_epochs": 2, "model.tune_epochs": 2, "compare": ["oracle"]}),
     "abl-retrain": ("abl", {"model.isolation_epochs": 2, "model.retrain": True, "compare": []}),
     "nad": ("nad", {"model.teacher_epochs": 2, "model.distill_epochs": 1, "data.reserve_clean": 2, "compare": []}),
+    "dbd": (
+        "dbd",
+        {
+            "model.pretrain_epochs": 2,
+            "model.head_epochs": 1,
+            "model.mixmatch_epochs": 3,
+            "model.iterations": 2,
+            "compare": [],
+        },
+    ),
+    "asd": (
+        "asd",
+        {
+            "model.mixmatch_epochs": 3,
+            "model.by_class_epochs": 1,
+            "model.meta_from": 2,
+            "model.iterations": 2,
+            "data.reserve_clean": 2,
+            "compare": [],
+        },
+    ),
     "self_training": ("self_training", {**STUDENTS, "compare": ["oracle"]}),
     "semi_supervised": ("semi_supervised", {**STUDENTS, "compare": []}),
     "all-labeled": ("self_training", {**STUDENTS, "data.labeled": 1.0, "compare": []}),
