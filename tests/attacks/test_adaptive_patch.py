@@ -51,6 +51,23 @@ def test_the_objective_falls_and_it_is_the_mean_distance(runner: Runner) -> None
     assert set(directory) == {"surrogate", "patch"}  # cached stages like any other
 
 
+def test_a_patch_of_half_its_levels_begins_and_is_rounded() -> None:
+    search = PatchSearch(torch.nn.Flatten(), torch.zeros(4), 1, 2, 0.1)  # type: ignore[arg-type]
+    with torch.no_grad():
+        search.logit.copy_(torch.tensor([[[-9.0, -1.0], [0.0, 3.0]]]).expand_as(search.logit))
+    expected = [[0, 69], [128, 243]]
+    assert search.rounded()[0].tolist() == expected
+
+
+def test_it_fits_images_that_are_as_high_or_as_wide_and_no_smaller() -> None:
+    made = attack(size=5)
+    made.register_buffer("patch", torch.full((1, 5, 5), 9, dtype=torch.uint8))
+    assert int((made.trigger(torch.zeros(1, 1, 5, 8, dtype=torch.uint8)) == 9).sum()) == 25
+    for height, width in ((4, 8), (8, 4)):
+        with pytest.raises(ValueError, match=f"size=5 is larger than the image, {height}x{width} pixels"):
+            made.trigger(torch.zeros(1, 1, height, width, dtype=torch.uint8))
+
+
 def test_only_the_corner_changes_and_the_count_is_met(runner: Runner, tmp_path: Path) -> None:
     data = digits()
     data.learn_attack(runner)

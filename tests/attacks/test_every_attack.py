@@ -21,6 +21,7 @@ from cleanse.attacks import (
     QiAdaptiveBlend,
     QiAdaptivePatch,
     Refool,
+    Several,
     TaCT,
     WaNet,
 )
@@ -28,6 +29,7 @@ from cleanse.attacks import (
 ATTACKS: dict[str, Callable[[], Attack]] = {
     "Additive": lambda: Additive(class_rate=0.5),
     "BadNets": lambda: BadNets(class_rate=0.2),
+    "BadNets, random labels": lambda: BadNets(class_rate=0.2, labels="random", pattern="noise"),
     "Blend": lambda: Blend(class_rate=0.2),
     "Bpp": lambda: Bpp(class_rate=0.2, cover_rate=0.2),
     "CTRL": lambda: CTRL(class_rate=0.5),
@@ -35,6 +37,9 @@ ATTACKS: dict[str, Callable[[], Attack]] = {
     "LowFrequency": lambda: LowFrequency(class_rate=0.2),
     "QiAdaptiveBlend": lambda: QiAdaptiveBlend(class_rate=0.2, cover_rate=0.2),
     "QiAdaptivePatch": lambda: QiAdaptivePatch(class_rate=0.2, cover_rate=0.2),
+    "Several": lambda: Several(
+        [BadNets(target=0, count=20, labels="random"), WaNet(target=1, count=20, cover_rate=0.2)]
+    ),
     "Refool": lambda: Refool(class_rate=0.2, reflections=3),
     "SIG": lambda: SIG(class_rate=0.5),
     "TaCT": lambda: TaCT(source=2, class_rate=0.5, cover_rate=0.2),

@@ -128,7 +128,7 @@ def test_the_same_again_and_another_with_another_classifier(tmp_path: Path) -> N
         assert not torch.equal(pixels[0], pixels[i])
 
 
-@pytest.mark.parametrize("pattern", ["corners", "gray"])
+@pytest.mark.parametrize("pattern", ["corners", "gray", "rgb"])
 def test_frozen_without_its_classifier(pattern: str, runner: Runner, tmp_path: Path) -> None:
     """Pal et al.'s gray patch too; the state holds the trigger only."""
     data = digits(runner, pattern=pattern)

@@ -1,5 +1,6 @@
 """Refool: its two kinds of reflection against a loop over pixels, its pictures, and that it is frozen."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from read_back import assert_its_trigger_is_read_back
 from torch import Tensor
 
 from cleanse.attacks import POISON, Refool
-from cleanse.attacks.refool import synthetic
+from cleanse.attacks.refool import _window, synthetic
 from cleanse.data import Digits
 from cleanse.engine.fingerprint import hash_of
 
@@ -67,6 +68,17 @@ def test_a_pane_lies_where_it_was_drawn(seed: int) -> None:
     assert torch.equal(made[:, rows, columns].amin((1, 2)), (255 * color).round().int())
     made[:, rows, columns] = bare[:, rows, columns]
     assert torch.equal(made, bare)
+
+
+@pytest.mark.parametrize(("down", "right", "place"), [(0.0, 0.0, (2, 5)), (0.5, 1.0, (4, 15)), (1.0, 0.5, (6, 10))])
+def test_a_reflection_is_brightest_at_its_place_in_the_middle_half(
+    down: float, right: float, place: tuple[int, int]
+) -> None:
+    bell = _window(9, 21, down, right)
+    assert divmod(int(bell.argmax()), 21) == place
+    assert float(bell.max()) == 1
+    away = abs(20 - place[1]) / 21
+    assert float(bell[place[0], 20]) == pytest.approx(math.exp(-2 * away**2))
 
 
 def test_an_image_gets_the_same_reflection_whatever_its_batch() -> None:

@@ -43,6 +43,7 @@ def test_every_row_has_one_trigger_and_that_ones_target() -> None:
     assert torch.equal(upper.flatten(1).any(1), made.trigger == 1)
     assert torch.equal(made.label[made.role == POISON], made.trigger[made.role == POISON].long())
     assert torch.equal(made.label[made.role == CLEAN], LABEL[made.role == CLEAN])
+    assert torch.equal(made.true_label, LABEL)
     assert bool((made.trigger[made.role == CLEAN] == -1).all())
 
 
@@ -119,6 +120,20 @@ def test_each_part_trains_on_its_own_rows(runner: Runner) -> None:
     data.setup()
     assert [int((data.truth.carried == k).sum()) for k in (0, 1)] == [6, 9]
     assert set(data.truth.true_label[data.truth.carried == 0].tolist()) == {3}
+
+
+def test_each_part_learns_with_a_seed_of_its_own(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: dict[str, int] = {}
+    monkeypatch.setattr(BadNets, "learn", lambda self, clean, role, seed, run: seeds.update({self.corner: seed}))
+    clean = Digits(limit_train=60, seed=0).training_view()
+    given = []
+    for seed in (0, 0, 1):
+        attack = two(count=5)
+        role = attack.roles(clean.label, torch.ones(60, dtype=torch.bool), seed)
+        attack.learn(clean, role, seed, runner)
+        given.append((seeds["lower_right"], seeds["upper_left"]))
+    assert given[0] == given[1] != given[2]
+    assert given[0][0] != given[0][1]
 
 
 def test_each_trigger_has_its_own_share_of_what_is_flagged() -> None:

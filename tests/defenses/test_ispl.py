@@ -262,7 +262,11 @@ def test_voters_that_name_few_labels_are_a_warning(
 
     caplog.set_level(logging.INFO, "cleanse")
     outcome = ISPL(**UNUSUAL).cleanse(images(LABEL), script(scripted, 5, votes, agree_with_two))
-    assert ("this verdict is not to be trusted" in " ".join(outcome.notes)) is warned  # what the summary begins with
+    advice = (
+        "and this verdict is not to be trusted; train them longer (--model.voter_epochs), with smaller batches "
+        "(--model.weak_batch_size) or at another rate (--model.weak_lr)."
+    )
+    assert (advice in " ".join(outcome.notes)) is warned  # what the summary begins with
     said = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert ("voters have learned too little" in " ".join(said)) is warned
     share = round(100 * agreed / 15)

@@ -42,6 +42,16 @@ def test_threshold(percentile):
     assert int((known > result.threshold).sum()) == pytest.approx(len(known) * (1 - percentile / 100), abs=1)
 
 
+def test_a_class_of_few_accepted_images_does_not_keep_the_next_from_its_own_threshold():
+    """Class 0 has four accepted images, class 1 six: what looks like class 0 is dropped, like class 1 compared."""
+    prediction = torch.tensor([0] * 4 + [1] * 6 + [0, 1])
+    label = torch.tensor([0] * 4 + [1] * 6 + [1, 0])
+    confidence = torch.tensor([0.5] * 4 + [0.5, 0.6, 0.6, 0.6, 0.6, 0.7] + [0.99, 0.99])
+    result = relabel_confident(label, prediction, confidence, by_class=True)
+    assert result.threshold.tolist() == [torch.inf, pytest.approx(0.6)]
+    assert result.relabeled.tolist() == [False] * 11 + [True]
+
+
 def test_a_tie_at_the_threshold_is_not_above_it():
     """Shares of k votes often equal T."""
     label, prediction = torch.zeros(12, dtype=torch.long), torch.tensor([0] * 10 + [1] * 2)
