@@ -35,6 +35,7 @@ log = logging.getLogger("cleanse")
 
 Method = Literal["knn", "energy", "knn_energy", "none"]
 TITLES = {"knn": "kNN", "energy": "Energy", "knn_energy": "kNN_Energy", "none": "SupCon"}
+FAVORS = "%s: votes then favor the large ones and energies the small ones; by_size corrects both"
 
 
 class ContrastiveFilter(EncodingDefense):
@@ -134,13 +135,16 @@ class ContrastiveFilter(EncodingDefense):
 
     def cleanse(self, train: TrainingView, run: Runner) -> Outcome:
         """Algorithm 1, by its line numbers."""
+        notes = []
         if self.method == "none":
             verdict = Verdict.keep_all(train.id, train.label)
         else:
+            if not self.by_size and (unequal := unequal_classes(train.label)):
+                notes.append(f"{(FAVORS % unequal).capitalize()}.")
             z = self.encode(train, run)  # lines 3 and 5: SimCLR on all images, z_i = L(E(x_i))
             z = z.to(device_of(run))
             verdict = self.verdict(z, train.label, train.id, train.classes, train.duplicate_group)  # lines 4 to 15
-        return Outcome(verdict, partial(self.classify, train.with_verdict(verdict), run))  # lines 16 and 17
+        return Outcome(verdict, partial(self.classify, train.with_verdict(verdict), run), notes)  # lines 16, 17
 
     def verdict(
         self, z: Tensor, label: Tensor, id: Sequence[str], classes: Sequence[str], group: Tensor | None = None
@@ -159,10 +163,12 @@ class ContrastiveFilter(EncodingDefense):
         first = first_of_each(place.to(z.device), label[given].to(z.device))
         z, y = z[given.to(z.device)][first.rows], label[given].to(z.device)[first.rows]
         size = y.bincount()
-        unequal = bool(size.max() > 2 * size[size > 0].min())
-        by_size = unequal and self.by_size
-        if unequal:
-            log_unequal_classes(size, by_size)
+        unequal = unequal_classes(y)
+        by_size = bool(unequal) and self.by_size
+        if by_size:
+            log.info("%s: votes are divided by the size of a class, and each class has a threshold of its own", unequal)
+        elif unequal:
+            log.warning(FAVORS, unequal)
 
         votes = []  # line 6: the class decision c_i, and what each class has of image i, votes or energy
         if self.method in ("knn", "knn_energy"):
@@ -264,10 +270,18 @@ def device_of(run: Runner) -> torch.device:
     return torch.device("cuda" if gpu else "cpu")
 
 
-def log_unequal_classes(size: Tensor, by_size: bool) -> None:
-    """Votes and energies compare where classes have about as many images; say what is done where they do not."""
-    found = f"classes have {int(size[size > 0].min())} to {int(size.max())} images"
-    if by_size:
-        log.info("%s: votes are divided by the size of a class, and each class has a threshold of its own", found)
-    else:
-        log.warning("%s: votes then favor the large ones and energies the small ones; by_size corrects both", found)
+def unequal_classes(label: Tensor) -> str:
+    """Where one class has more than twice the images of another, so that votes and energies do not compare.
+
+    Args:
+        label: (n,) int64; -1 has no class.
+
+    Returns:
+        how many they have, in words; nothing where they are equal enough.
+
+    >>> unequal_classes(torch.tensor([0, 0, 0, 0, 0, 2, 2, -1]))
+    'classes have 2 to 5 images'
+    """
+    size = label[label >= 0].bincount()
+    least, most = int(size[size > 0].min()), int(size.max())
+    return f"classes have {least} to {most} images" if most > 2 * least else ""

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -47,14 +48,14 @@ PAPERS_SA = 0.2
 
 
 class Row(NamedTuple):
-    """One model, one draw of one augmentation."""
+    """One model, one draw of one augmentation; no ASR where no image counts for it."""
 
     attack: str
     augmentation: str
     variant: str
     draw: int
     sa: float
-    asr: float
+    asr: float | None
 
 
 @dataclass(frozen=True)
@@ -214,7 +215,7 @@ class AugmentationStudy(Described, LightningModule):
             Row(
                 name, augmentation, variant, draw,
                 standard_accuracy(plain[:, i], clean.label).item(),
-                attack_figures(plain[measured, i], fooled[:, i], triggered.label, attack, num_classes)["asr"] or 0.0,
+                attack_figures(plain[measured, i], fooled[:, i], triggered.label, attack, num_classes)["asr"],
             )
             for i, (variant, draw) in enumerate(which)
         ]  # fmt: skip
@@ -228,8 +229,9 @@ class AugmentationStudy(Described, LightningModule):
         )  # fmt: skip
 
     def _sorted(self, rows: Sequence[Row]) -> list[str]:
-        """No augmentation first, then from the highest ASR to the lowest."""
-        return sorted(self.augmentations, key=lambda a: (a != "NoAug", -_mean(rows, a, "asr")))
+        """No augmentation first, then from the highest ASR to the lowest, then those without one."""
+        asr = {a: _mean(rows, a, "asr") for a in self.augmentations}
+        return sorted(asr, key=lambda a: (a != "NoAug", math.isnan(asr[a]), -asr[a]))
 
     def _save(
         self, directory: Path, config: str, found: Mapping[str, Any], rows: Sequence[Row], names: Sequence[str]
@@ -316,10 +318,14 @@ def box_values(
 
 
 def _mean(rows: Sequence[Row], augmentation: str, figure: str, attack: str | None = None) -> float:
-    """Over the attacks, of the mean over the variants and draws."""
-    return fmean(
-        getattr(r, figure) for r in rows if r.augmentation == augmentation and (attack is None or r.attack == attack)
-    )  # every attack has the same number of rows
+    """Over the attacks, of the mean over the variants and draws; NaN of none."""
+    found = [
+        value
+        for r in rows
+        if r.augmentation == augmentation and (attack is None or r.attack == attack)
+        if (value := getattr(r, figure)) is not None
+    ]  # every attack has the same number of rows
+    return fmean(found) if found else math.nan
 
 
 def _calibration(found: Mapping[str, Any]) -> str:
@@ -340,6 +346,7 @@ def _markdown(found: Mapping[str, Any], rows: Sequence[Row], order: Sequence[str
         "|---|" + "--:|" * (2 * len(names) + 2),
     ]  # fmt: skip
     for augmentation in order:
-        cells = [f"{100 * _mean(rows, augmentation, f, n):.1f}" for n in (*names, None) for f in ("sa", "asr")]
+        means = [_mean(rows, augmentation, f, n) for n in (*names, None) for f in ("sa", "asr")]
+        cells = ["-" if math.isnan(value) else f"{100 * value:.1f}" for value in means]
         lines.append(f"| {augmentation} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"

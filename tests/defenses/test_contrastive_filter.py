@@ -386,6 +386,18 @@ def test_unequal_classes_are_said(by_size: bool, message: str, caplog: pytest.Lo
     assert message in caplog.text
 
 
+@pytest.mark.parametrize("by_size", [True, False])
+def test_the_summary_says_that_unequal_classes_are_not_compared(
+    by_size: bool, view: TrainingView, recording: Any
+) -> None:
+    uneven = view.subset((view.label != 5) | (torch.arange(200) < 60))
+    least, most = int(uneven.label.bincount().min()), int(uneven.label.bincount().max())
+    run = recording(embed={"embedding": torch.randn(len(uneven), 6, generator=torch.Generator().manual_seed(0))})
+    notes = ContrastiveFilter(**UNUSUAL, method="knn", by_size=by_size).cleanse(uneven, run).notes
+    said = f"Classes have {least} to {most} images: votes then favor the large ones and energies the small ones; "
+    assert notes == (() if by_size else (f"{said}by_size corrects both.",))
+
+
 def test_where_the_accepted_are_certain_relabeling_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     """Blobs far apart: every accepted image has all votes, T is 1, and poison that has all votes is relabeled."""
     true = torch.arange(300) % 3

@@ -6,15 +6,24 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any
 
 import pytest
 import torch
 
 from cleanse.attacks import BadNets
 from cleanse.data import Digits
-from cleanse.engine.runner import Runner
-from cleanse.experiments.augmentation_study import AugmentationStudy, Draws, Row, attack_names, box_values
+from cleanse.engine.runner import Runner, Table
+from cleanse.experiments.augmentation_study import (
+    AugmentationStudy,
+    Draws,
+    Row,
+    _markdown,
+    attack_names,
+    box_values,
+)
 from cleanse.networks import SmallCNN
+from cleanse.views import ImageView
 
 
 def small(**arguments: object) -> AugmentationStudy:
@@ -79,6 +88,31 @@ def test_a_box_is_over_attacks_of_the_means_over_draws_and_variants() -> None:
     assert boxes["Standard accuracy (SA)"]["GNoise"]["A"] == pytest.approx([0.2])
     assert boxes["Standard accuracy (SA)"]["GNoise"]["B"] == pytest.approx([0.7])
     assert boxes["Attack success rate (ASR)"]["GNoise"]["A"] == pytest.approx([0.8])
+
+
+class Wrong:
+    """A runner whose classifier is right about no image."""
+
+    def predict(self, name: str, module: Draws, data: ImageView) -> Table:
+        return Table({"prediction": ((data.label + 1) % 10)[:, None].expand(-1, len(module.augmentations))})
+
+
+def test_an_asr_of_no_image_is_none_and_not_zero(runner: Runner) -> None:
+    """Of an untargeted attack, ASR is of the images that are right without the trigger: here there is none."""
+    attack = BadNets(count=3, labels="random")
+    data, study = digits(attack=attack), small(attacks=(), augmentations=["NoAug"])
+    model: Any = study._classifier(data)()
+    model.stage_key = "key"
+    wrong: Any = Wrong()
+    (row,) = study._measure("BadNets", "NoAug", attack, model, data, wrong)
+    assert (row.sa, row.asr) == (0.0, None)
+    found = {"data": "Digits", "draws": 1, "calibration_area_sa": 0.2, "calibration_side_sa": 0.1}
+    page = _markdown({**found, "calibration_reading": "area"}, [row], ["NoAug"], ["BadNets"])
+    assert page.splitlines()[-1] == "| NoAug | 0.0 | - | 0.0 | - |"
+    some = row._replace(attack="Blend", asr=0.5)
+    assert "| NoAug | 0.0 | - | 0.0 | 50.0 | 0.0 | 50.0 |" in _markdown(
+        {**found, "calibration_reading": "area"}, [row, some], ["NoAug"], ["BadNets", "Blend"]
+    )
 
 
 def test_draws_of_one_augmentation_differ_and_belong_to_the_key(runner: Runner) -> None:
