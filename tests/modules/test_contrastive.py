@@ -3,6 +3,7 @@
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -110,6 +111,14 @@ def test_simclr_does_not_learn_from_labels(view: TrainingView, tmp_path: Path) -
         weights.append(torch.cat([p.detach().flatten() for p in module.parameters()]))
     assert torch.equal(weights[0], weights[1])
     assert torch.equal(weights[0], weights[2])
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("projector", ["mlp", "linear"])
+def test_a_projector_has_biases_or_none(bias: bool, projector: Any, view: TrainingView) -> None:
+    module = SimCLR(partial(SmallCNN, width=4), view.image_spec, projector=projector, projector_bias=bias)
+    layers = [layer for layer in module.network.head.modules() if isinstance(layer, torch.nn.Linear)]
+    assert [layer.bias is not None for layer in layers] == [bias] * (2 if projector == "mlp" else 1)
 
 
 def test_the_contrast_gets_better(view: TrainingView, runner: Runner) -> None:
