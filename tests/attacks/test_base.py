@@ -103,6 +103,18 @@ def test_inputs_stay_as_they_are() -> None:
     assert torch.equal(label, LABELS)
 
 
+@pytest.mark.parametrize("asked", [{"count": 9}, {"poison_rate": 0.009}, {"class_rate": 0.01}])
+def test_too_few_to_teach_a_trigger_are_said_however_they_were_asked_for(
+    asked: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    poison(Dot(**asked), LABELS)
+    assert "Dot: only 9 of 900 labeled images that may be poisoned are; fewer than 10" in caplog.text
+    caplog.clear()
+    poison(Dot(**{name: 2 * value for name, value in asked.items()}), LABELS)
+    poison(Dot(count=0), LABELS)
+    assert "teach no model" not in caplog.text
+
+
 def test_a_seed_decides_everything() -> None:
     first, again, other = (poison(Dot(class_rate=0.1), LABELS, seed=s) for s in (1, 1, 2))
     assert all(torch.equal(a, b) for a, b in zip(vars(first).values(), vars(again).values(), strict=True))

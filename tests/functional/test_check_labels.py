@@ -28,6 +28,20 @@ def test_votes_leave_an_image_out() -> None:
     assert margin[2] == -1.0
 
 
+def test_more_neighbors_than_there_are_voters_are_all_of_them() -> None:
+    features = torch.randn(12, 4, generator=torch.Generator().manual_seed(2))
+    label = torch.arange(12) % 3
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(content_votes(features, label, 50), content_votes(features, label, 11), strict=True)
+    )
+    voter = torch.arange(12) != 5
+    some = content_votes(features, label, 50, voter)
+    assert some.near.shape == (12, 10)
+    assert 5 not in some.near
+    assert all(set(row.tolist()) == set(range(12)) - {5, i} for i, row in enumerate(some.near) if i != 5)
+
+
 def test_votes_keep_a_small_class_beside_large_ones() -> None:
     generator = torch.Generator().manual_seed(0)
     label = torch.tensor([0] * 500 + [1] * 12)

@@ -622,6 +622,15 @@ def test_where_em_starts() -> None:
     assert torch.equal(starts[:, 13].bool(), margin > 0.6)
     assert sums[14:] == [11] * 8  # the densest image and its ten nearest
     assert starts[:12, 14].sum() == 11
+    unit = inside / inside.norm(dim=1, keepdim=True)
+    alike = (unit @ unit.T).fill_diagonal_(-2)
+    taken: set[int] = set()
+    for column in range(14, 22):  # by the mean over ten neighbors, of those that are in no group yet
+        density = {i: float(alike[i].sort(descending=True).values[:10].mean()) for i in range(300) if i not in taken}
+        densest = max(density, key=lambda i: density[i])
+        group = {densest, *alike[densest].argsort(descending=True)[:10].tolist()}
+        assert set(starts[:, column].nonzero().flatten().tolist()) == group
+        taken |= group
     assert starts[:, 14:].sum(1).max() >= 1
     few = _starts(inside, torch.where(torch.arange(300) < 2, 1.0, -1.0))
     assert few.shape[1] == 20  # two foreign images are no start

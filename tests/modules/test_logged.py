@@ -48,4 +48,5 @@ def test_a_training_logs_its_loss(name: str, view: TrainingView) -> None:
     trainer.fit(build(view), datamodule=view)
     logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
     assert expected <= logged.keys()
+    assert not [name for name in logged if name.endswith("_step")], "one point an epoch"
     assert all(0 <= logged[name] < 100 for name in expected)
