@@ -18,6 +18,11 @@ from cleanse.functional.expected_flags import ExpectedFlags
 from cleanse.verdict import UNUSABLE, Verdict
 from cleanse.views import TrainingView
 
+FALSELY_NAMED = 130
+"""Of so many clean classes one is named, whatever their number (docs/results.md)."""
+MANY = 40
+"""From so many classes on, a name in a clean set is likely enough to be said."""
+
 
 class LabelCheck(Defense):
     """Votes, and clusters that no other class has, in the features of a frozen encoder (ours; see docs/decisions.md).
@@ -167,6 +172,11 @@ def evidence(checked: Checked, classes: Sequence[str]) -> list[str]:
         found.append(
             f"{len(found)} classes at once: an attack seldom has more than one target, and images that come in "
             "series, or in two kinds, make such groups by themselves. Compare the pictures before you believe this."
+        )
+    if found and len(classes) >= MANY:
+        found.append(
+            f"Without any attack about one class of {FALSELY_NAMED} was named in what was measured, because a part of "
+            f"it was another picture: of {len(classes)} classes, take a name as a class to look at."
         )
     return found
 

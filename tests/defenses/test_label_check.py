@@ -165,6 +165,18 @@ def test_two_named_classes_are_not_said_as_calmly_as_one() -> None:
     assert len(evidence(found._replace(sign=torch.tensor([0, 4, 0])), ["a", "b", "c"])) == 1
 
 
+@pytest.mark.parametrize(("classes", "said"), [(39, False), (40, True)])
+def test_among_many_classes_a_name_is_not_said_as_surely(classes: int, said: bool) -> None:
+    zero = torch.zeros(classes)
+    nobody = Checked(zero.long(), *[zero] * 5, zero.bool(), zero.long(), zero, zero.bool())
+    names = [f"c{i}" for i in range(classes)]
+    found = evidence(nobody._replace(sign=4 * (torch.arange(classes) == 7)), names)
+    assert found[0].startswith("Class 'c7' looks attacked")
+    assert (f"of {classes} classes, take a name as a class to look at" in found[-1]) is said
+    assert len(found) == 1 + said
+    assert evidence(nobody, names) == []
+
+
 @pytest.mark.slow
 def test_a_backdoor_that_works_without_the_check_does_not_work_with_it(
     runner: Runner, caplog: pytest.LogCaptureFixture
