@@ -22,6 +22,11 @@ from cleanse.views import TrainingView
 torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Real trainings first: a worker that begins one last is waited for by all others."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(autouse=True)
 def heard_once() -> None:
     """caplog gets each message once: a command that ran in this process keeps the log from the root logger, and newer

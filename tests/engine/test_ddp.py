@@ -94,6 +94,7 @@ def test_a_second_run_on_other_devices_reads_everything_back(two: tuple[str, Pat
     assert f"{count} of {count} stages were on disk already" in again.stderr
 
 
+@pytest.mark.slow
 def test_two_processes_contrast_with_the_images_of_both(tmp_path: Path) -> None:
     """SimCLR and SupCon gather the embeddings of all processes; a batch that cannot be shared is refused."""
     recipe = (

@@ -62,6 +62,7 @@ print(kills)
 """
 
 
+@pytest.mark.slow
 def test_killed_at_twenty_moments_and_still_the_same_bits(tmp_path: Path) -> None:
     """Each time before another change to the disk: a file, a rename, a folder, a link."""
     environment = {**os.environ, "CLEANSE_CHECKPOINT_SECONDS": "0", "OMP_NUM_THREADS": "1"}

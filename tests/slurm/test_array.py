@@ -99,6 +99,7 @@ def submit_script(grid: Path, root: Path) -> str:
     return ask("sbatch", "--parsable", str(script))
 
 
+@pytest.mark.slow
 def test_an_array_that_is_disturbed_makes_the_undisturbed_table(
     slurm: Path, grid: Path, expected: pd.DataFrame, tmp_path: Path
 ) -> None:
@@ -162,6 +163,7 @@ def second_task(job: str) -> int:
     raise AssertionError(f"job {job} has no second task")
 
 
+@pytest.mark.slow
 def test_two_tasks_of_srun_one_of_which_is_killed_end_with_the_weights_of_one_process(
     slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
