@@ -1,31 +1,42 @@
-"""Commands in processes of their own that need not wait for torch: they are forked where its import is done."""
+"""Commands in processes of their own. On Linux most are forked where torch is imported already, which takes seconds."""
 
 import multiprocessing
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from subprocess import CompletedProcess, TimeoutExpired
 
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["cleanse.cli.fit", "cleanse.cli.main", "cleanse.defenses", "commands"])
+HANGING = 1800
+"""Seconds: a guard, since machines are shared."""
 
 
-def run_forked(arguments: Sequence[str], cwd: Path, seconds: float) -> "CompletedProcess[str]":
-    """As ``cleanse ARGUMENTS`` says and ends, without a new interpreter: for one process that asks for no other.
+def run_command(arguments: Sequence[str], cwd: Path, **environment: str) -> "CompletedProcess[str]":
+    """What ``cleanse ARGUMENTS`` says, and how it ends.
+
+    A new interpreter for what is read before any import, for what starts processes like itself, and on macOS, whose
+    libraries do not all bear a fork.
 
     Raises:
-        subprocess.TimeoutExpired: it took longer.
+        subprocess.TimeoutExpired: it hangs.
     """
+    if environment or "--trainer.devices" in arguments or sys.platform != "linux":
+        return subprocess.run(
+            [sys.executable, "-m", "cleanse", *arguments], cwd=cwd, env={**os.environ, **environment},
+            capture_output=True, text=True, timeout=HANGING,
+        )  # fmt: skip
+    forks = multiprocessing.get_context("forkserver")
+    forks.set_forkserver_preload(["cleanse.cli.fit", "cleanse.cli.main", "cleanse.defenses", "commands"])
     with tempfile.TemporaryDirectory() as folder:
         said = [Path(folder, name) for name in ("out", "err")]
-        process = _FORKS.Process(target=_command, args=(list(arguments), cwd, dict(os.environ), said))
+        process = forks.Process(target=_command, args=(list(arguments), cwd, dict(os.environ), said))
         process.start()
-        process.join(seconds)
+        process.join(HANGING)
         if process.exitcode is None:
             process.kill()
-            raise TimeoutExpired(list(arguments), seconds)
+            raise TimeoutExpired(list(arguments), HANGING)
         return CompletedProcess(list(arguments), process.exitcode, *(path.read_text() for path in said))
 
 

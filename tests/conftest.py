@@ -3,12 +3,11 @@
 import logging
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commands import run_forked
+from commands import run_command
 
 os.environ["OMP_NUM_THREADS"] = "1"  # tiny kernels on shared cores: two threads would wait for each other
 os.environ["WANDB_MODE"] = "offline"
@@ -45,8 +44,6 @@ def runner(tmp_path: Path) -> Runner:
     return Runner(tmp_path / "runs", arguments={"accelerator": "cpu", "devices": 1})
 
 
-HANGING = 1800
-"""Seconds: a guard, since machines are shared."""
 Cleanse = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -55,17 +52,7 @@ def cleanse(tmp_path: Path) -> Cleanse:
     """``cleanse("fit", "--config", ...)`` in a process of its own, from a temporary working directory."""
 
     def call(*arguments: str, check: bool = True, **environment: str) -> "subprocess.CompletedProcess[str]":
-        if environment or "--trainer.devices" in arguments:  # read before any import, or started as the first one
-            done = subprocess.run(
-                [sys.executable, "-m", "cleanse", *arguments],
-                cwd=tmp_path,
-                env={**os.environ, **environment},
-                capture_output=True,
-                text=True,
-                timeout=HANGING,
-            )
-        else:
-            done = run_forked(arguments, tmp_path, HANGING)
+        done = run_command(arguments, tmp_path, **environment)
         if check and done.returncode:
             raise AssertionError(
                 f"cleanse {' '.join(arguments)} exited with {done.returncode}\n{done.stdout}\n{done.stderr}"

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import torch
-from commands import run_forked
+from commands import run_command
 
 from cleanse.utils.configs import shipped
 from cleanse.verdict import Verdict
@@ -63,6 +63,6 @@ def test_the_classes_of_the_guide_run_verbatim(command: str, tmp_path: Path) -> 
     small = ["--data.limit_train", "200", "--data.limit_test", "50", "--model.epochs", "1", "--compare", "[]"]
     if "knn.yaml" in command:
         small += ["--model.pretrain_epochs", "1", "--model.pretrain_batch_size", "64", "--model.probe_epochs", "1"]
-    done = run_forked([*command.split(), *small], tmp_path, 1800)
+    done = run_command([*command.split(), *small], tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / done.stdout.splitlines()[-1] / "verdict.parquet").is_file()

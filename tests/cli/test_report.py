@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from commands import run_forked
+from commands import run_command
 
 from cleanse.cli.main import main
 from cleanse.cli.report import report
@@ -19,7 +19,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     where = tmp_path_factory.mktemp("report")
     command = "fit --config knn.yaml --config quick.yaml --data.limit_train 100 --data.limit_test 50 --compare [none] "
     command += "--model.pretrain_epochs 1 --model.epochs 1 --model.probe_epochs 1 --trainer.accelerator cpu"
-    done = run_forked(command.split(), where, 300)
+    done = run_command(command.split(), where)
     assert done.returncode == 0, done.stderr
     return where / done.stdout.strip().splitlines()[-1]
 
