@@ -13,6 +13,7 @@ from torch.optim import Adam
 from cleanse.attacks.base import Attack, plan_surrogate, stamp
 from cleanse.engine.plan import Planned
 from cleanse.engine.runner import Runner
+from cleanse.utils.check import at_least_one
 from cleanse.views import Batch, TrainingView
 
 
@@ -55,13 +56,10 @@ class AdaptivePatch(Attack):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        numbers = {
-            "surrogate_epochs": surrogate_epochs, "surrogate_batch_size": surrogate_batch_size, "size": size,
-            "epochs": epochs, "batch_size": batch_size,
-        }  # fmt: skip
-        for name, number in numbers.items():
-            if number < 1:
-                raise ValueError(f"{name} is at least 1, not {number}")
+        at_least_one(
+            surrogate_epochs=surrogate_epochs, surrogate_batch_size=surrogate_batch_size, size=size,
+            epochs=epochs, batch_size=batch_size,
+        )  # fmt: skip
         self.surrogate = surrogate
         self.surrogate_epochs = surrogate_epochs
         self.surrogate_batch_size = surrogate_batch_size

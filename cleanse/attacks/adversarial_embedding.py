@@ -16,6 +16,7 @@ from cleanse.engine.plan import FORWARD, Planned
 from cleanse.engine.runner import Runner
 from cleanse.functional.pgd_toward import pgd_toward
 from cleanse.networks.base import Network
+from cleanse.utils.check import at_least_one
 from cleanse.views import Batch, TrainingView
 
 
@@ -62,11 +63,7 @@ class AdversarialEmbedding(Attack):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if surrogate_epochs < 1 or surrogate_batch_size < 1:
-            raise ValueError(
-                "surrogate_epochs and surrogate_batch_size are at least 1, not"
-                f" {surrogate_epochs} and {surrogate_batch_size}"
-            )
+        at_least_one(surrogate_epochs=surrogate_epochs, surrogate_batch_size=surrogate_batch_size)
         none = torch.zeros(0, 1, 1, 1)
         pgd_toward(
             torch.flatten, none, none.flatten(1), torch.zeros(1, 1).bool(), eps, step, steps

@@ -15,6 +15,7 @@ from cleanse.attacks.base import COVER, Attack, build_for, draw_covers
 from cleanse.engine.plan import Planned
 from cleanse.engine.runner import Runner
 from cleanse.networks.pattern_net import PatternNet
+from cleanse.utils.check import at_least_one
 from cleanse.views import Batch, TrainingView
 
 PIXELS = 2**19  # of all images that go through the networks at the same time
@@ -72,10 +73,7 @@ class InputAware(Attack):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        numbers = {"epochs": epochs, "mask_epochs": mask_epochs, "batch_size": batch_size, "width": width}
-        for name, number in numbers.items():
-            if number < 1:
-                raise ValueError(f"{name} is at least 1, not {number}")
+        at_least_one(epochs=epochs, mask_epochs=mask_epochs, batch_size=batch_size, width=width)
         if not lr > 0:
             raise ValueError(f"lr is a number above 0, not {lr}")
         for name, value, most in (("share", share, 0.5), ("density", density, 1), ("cover_rate", cover_rate, 1)):

@@ -17,6 +17,7 @@ from cleanse.attacks.base import Attack
 from cleanse.engine.plan import Planned
 from cleanse.engine.runner import Runner
 from cleanse.networks import SecretDecoder, SecretEncoder
+from cleanse.utils.check import at_least_one
 from cleanse.views import Batch, TrainingView
 
 log = logging.getLogger("cleanse")
@@ -107,9 +108,7 @@ class ISSBA(Attack):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        for name, number in (("bits", bits), ("epochs", epochs), ("batch_size", batch_size), ("base", base)):
-            if number < 1:
-                raise ValueError(f"{name} is at least 1, not {number}")
+        at_least_one(bits=bits, epochs=epochs, batch_size=batch_size, base=base)
         if not 0 <= secret_epochs <= epochs:
             raise ValueError(f"secret_epochs is a part of the {epochs} epochs, 0 to {epochs}, not {secret_epochs}")
         for name, weight in (("image_weight", image_weight), ("perceptual_weight", perceptual_weight)):

@@ -14,6 +14,7 @@ from cleanse.engine.fingerprint import hash_of
 from cleanse.engine.plan import FORWARD, Planned
 from cleanse.engine.runner import Runner
 from cleanse.functional.pgd import pgd, random_start
+from cleanse.utils.check import at_least_one
 from cleanse.views import Batch, TrainingView
 
 # Rows from top to bottom of Turner's trigger: 1 is white, 0 black; the left corners are the mirror image.
@@ -81,11 +82,7 @@ class LabelConsistent(Attack):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if surrogate_epochs < 1 or surrogate_batch_size < 1:
-            raise ValueError(
-                "surrogate_epochs and surrogate_batch_size are at least 1, not"
-                f" {surrogate_epochs} and {surrogate_batch_size}"
-            )
+        at_least_one(surrogate_epochs=surrogate_epochs, surrogate_batch_size=surrogate_batch_size)
         for name, number in (("size", size), ("inset", inset)):
             if number is not None and pattern in ("corners", "corner"):
                 raise ValueError(f"{name}={number} is for the gray and rgb patches: set pattern, or leave {name} null")

@@ -14,6 +14,7 @@ from torch.optim import RAdam
 from cleanse.attacks.base import Attack, plan_surrogate
 from cleanse.engine.plan import Planned
 from cleanse.engine.runner import Runner
+from cleanse.utils.check import at_least_one
 from cleanse.views import Batch, TrainingView
 
 
@@ -66,13 +67,10 @@ class Narcissus(Attack):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        numbers = {
-            "surrogate_epochs": surrogate_epochs, "surrogate_batch_size": surrogate_batch_size,
-            "warmup_epochs": warmup_epochs, "rounds": rounds,
-        }  # fmt: skip
-        for name, number in numbers.items():
-            if number < 1:
-                raise ValueError(f"{name} is at least 1, not {number}")
+        at_least_one(
+            surrogate_epochs=surrogate_epochs, surrogate_batch_size=surrogate_batch_size,
+            warmup_epochs=warmup_epochs, rounds=rounds,
+        )  # fmt: skip
         for name, value in {"warmup_lr": warmup_lr, "lr": lr, "amplify": amplify}.items():
             if not value > 0:
                 raise ValueError(f"{name} is a number above 0, not {value}")

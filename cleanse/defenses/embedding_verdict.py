@@ -73,7 +73,7 @@ def verdict_from_embedding(
         raise ValueError(f"labels: all images are of class {name[int(present[0])]!r}, so that there is none to compare")
     if (labeled := int((label >= 0).sum())) < 3:
         raise ValueError(f"labels: {labeled} images have one, and it takes three to compare two of them with another")
-    if len(embedding) > 1 and bool((embedding == embedding[0]).all()):
+    if bool((embedding == embedding[0]).all()):
         raise ValueError(f"features: all {len(embedding)} rows are equal, so that nothing tells the images apart")
     if isinstance(ids, str) or not (ids is None or hasattr(ids, "__iter__")):
         raise ValueError(f"ids are (n,), a name for each image, not {type(ids).__name__}")

@@ -77,6 +77,15 @@ def test_each_image_comes_near_to_one_of_the_target_class(runner: Runner, monkey
     assert len(seen[0].unique(dim=0)) > 5
 
 
+def test_its_plan_counts_the_steps_of_every_image() -> None:
+    clean = Digits(limit_train=60, seed=0).training_view()
+    role = torch.zeros(60, dtype=torch.int8)
+    role[:7] = POISON
+    fit, search = AdversarialEmbedding(SURROGATE, **ARGUMENTS).plan_learn(clean, role)
+    assert (fit.name, fit.epochs, search.name, search.rows) == ("surrogate", 3, "embedding", 7)
+    assert search.work == pytest.approx(20 * 7)  # 20 steps, each as long as one of a training
+
+
 def test_it_searches_in_single_precision_whatever_the_run_s() -> None:
     patch, seen = BadNets(class_rate=0.1), []
     patch.draw((1, 8, 8), torch.Generator())

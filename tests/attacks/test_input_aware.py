@@ -67,6 +67,30 @@ def test_answers_that_are_alike_for_unlike_images_cost() -> None:
     assert diversity(first, second, alike, alike) > 100
 
 
+def test_the_second_loss_is_that_of_three_kinds_of_images() -> None:
+    """A tenth with its own trigger and the target's label, a tenth with another image's and its own, and the rest."""
+    torch.manual_seed(0)
+    classifier = partial(Classifier, partial(SmallCNN, width=4), ImageSpec(1, 10, (0.3,), (0.3,), (8, 8)))
+    module = LearnTriggers(classifier, 1, 3, 0, 0.01, 0.1, 0.032, 4)
+    image, label = torch.rand(50, 1, 8, 8), torch.arange(50) % 10
+    logged: dict[str, torch.Tensor] = {}
+    module.log_dict = lambda found, **_: logged.update(found)  # type: ignore[method-assign, assignment]
+    loss = module.training_step({"image": image, "label": label, "index": torch.arange(50)}, 0)
+    with torch.no_grad():
+        made, meant = image.clone(), label.clone()
+        for i in range(10):
+            donor = image[i : i + 1] if i < 5 else image[i - 1 : i]
+            made[i] = put_trigger(module.generator, module.mask, image[i : i + 1], donor)[0]
+        meant[:5] = 3
+        logits = module.classifier(made)
+        expected = torch.nn.functional.cross_entropy(logits, meant)
+        others = torch.cat([image[49:], image[:4]])
+        alike = diversity(image[:5], others, module.generator(image[:5]), module.generator(others))
+    assert loss.item() == pytest.approx((expected + alike).item(), rel=1e-4)
+    assert logged["input_aware/loss"].item() == pytest.approx(expected.item(), rel=1e-4)
+    assert logged["input_aware/hit"].item() == pytest.approx((logits[:5].argmax(1) == 3).double().mean().item())
+
+
 @pytest.mark.parametrize(("mask_epochs", "trained"), [(1, {"mask"}), (0, {"generator", "classifier"})])
 def test_the_mask_is_trained_first_and_then_the_others(mask_epochs: int, trained: set[str]) -> None:
     classifier = partial(Classifier, partial(SmallCNN, width=4), ImageSpec(1, 10, (0.3,), (0.3,), (8, 8)))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cleanse.attacks import LabelConsistent
+from cleanse.attacks import POISON, LabelConsistent
 from cleanse.attacks.base import build_for
 from cleanse.attacks.label_consistent import HardImages
 from cleanse.cli.poison import freeze
@@ -74,6 +74,15 @@ def test_the_hard_images_are_a_stage_that_is_made_once(runner: Runner) -> None:
     same = digits(again, random_start=True)
     assert again.computed == 0
     assert torch.equal(same.training_view().source.image, data.training_view().source.image)
+
+
+def test_its_plan_counts_the_steps_of_every_image() -> None:
+    clean = Digits(limit_train=60, seed=0).training_view()
+    role = torch.zeros(60, dtype=torch.int8)
+    role[:7] = POISON
+    _, search = attack(steps=9).plan_learn(clean, role)
+    assert (search.name, search.rows) == ("pgd", 7)
+    assert search.work == pytest.approx(9 * 7)
 
 
 def test_a_start_at_another_place_is_another_stage(runner: Runner) -> None:

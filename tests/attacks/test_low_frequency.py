@@ -26,7 +26,7 @@ def test_only_the_slowest_waves_are_there(size: int, kept: int | None, expected:
         assert found[:expected, expected - 1].max() > 2.5
 
 
-@pytest.mark.parametrize(("amplitude", "levels"), [(0.2, 51), (0.1, 26)])
+@pytest.mark.parametrize(("amplitude", "levels"), [(0.2, 51), (0.1, 26), (1.0, 255)])
 def test_every_channel_goes_from_nothing_to_the_amplitude(amplitude: float, levels: int) -> None:
     added = drawn(amplitude=amplitude).added.flatten(1)
     assert added.amin(1).tolist() == [0, 0, 0]

@@ -63,7 +63,7 @@ def test_each_training_has_its_epochs(runner: Runner, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(Runner, "fit", look)
     digits(runner, rounds=4, warmup_epochs=2)
-    assert [epochs for _, epochs in asked] == [3, 2, 4]
+    assert asked == [("surrogate", 3), ("warm-up", 2), ("pattern", 4)]
 
 
 def test_the_search_lowers_the_loss_within_eps_and_leaves_the_model(runner: Runner) -> None:

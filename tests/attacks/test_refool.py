@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 import torch
+from kornia.filters import gaussian_blur2d
 from PIL import Image
 from read_back import assert_its_trigger_is_read_back
 from torch import Tensor
 
 from cleanse.attacks import POISON, Refool
+from cleanse.attacks.badnets import resize
+from cleanse.attacks.base import match_channels
 from cleanse.attacks.refool import _window, synthetic
 from cleanse.data import Digits
 from cleanse.engine.fingerprint import hash_of
@@ -68,6 +71,28 @@ def test_a_pane_lies_where_it_was_drawn(seed: int) -> None:
     assert torch.equal(made[:, rows, columns].amin((1, 2)), (255 * color).round().int())
     made[:, rows, columns] = bare[:, rows, columns]
     assert torch.equal(made, bare)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_each_reflection_is_a_picture_doubled_or_blurred_and_dimmed_as_drawn(channels: int) -> None:
+    """Its draws one after the other, on pictures of the size at which shifts and blurs are meant."""
+    attack, generator = drawn(channels=channels, size=20, reflections=12), torch.Generator().manual_seed(0)
+    for i in range(12):
+        made = match_channels(synthetic(generator), channels)
+        picture = (resize(made, 560, 560) / 255).clamp(0, 1) ** 2.2
+        draws = torch.rand(8, generator=generator).tolist()
+        assert bool(attack.ghost[i]) == (draws[0] < 0.49)
+        if draws[0] < 0.49:
+            down, right = 3 + int(6 * draws[1]), 3 + int(6 * draws[2])
+            share = abs(round(draws[3]) - (0.15 + 0.35 * draws[4]))
+            light = share * picture[:, down:, right:] + (1 - share) * picture[:, : 560 - down, : 560 - right]
+        else:
+            sigma = 1 + 4 * draws[1]
+            side = 2 * math.ceil(2 * sigma) + 1
+            light = gaussian_blur2d(picture[None], side, (sigma, sigma), border_type="replicate")[0]
+        assert torch.allclose(attack.layer[i], resize(light, 20, 20), atol=1e-5)
+        assert float(attack.dim[i]) == pytest.approx(1.08 + draws[5] / 10)
+        assert torch.equal(attack.window[i], _window(20, 20, draws[6], draws[7]))
 
 
 @pytest.mark.parametrize(("down", "right", "place"), [(0.0, 0.0, (2, 5)), (0.5, 1.0, (4, 15)), (1.0, 0.5, (6, 10))])

@@ -83,6 +83,7 @@ def test_every_argument_reaches_the_rule(view: TrainingView, runner: Runner, mon
     assert seen["label"].equal(view.label)
     assert 120 < seen["voted"] <= 200 * 0.75 + 10 * 20 * 0.25
     assert outcome.notes[-2] == "About 150 of 200 images, drawn in each class, have a vote."
+    assert outcome.notes[0] == "No class looks attacked to this check."
     assert outcome.verdict.counts() == {"kept": 200, "relabeled": 0, "dropped": 0}
 
 

@@ -9,6 +9,7 @@ from subprocess import CompletedProcess
 from typing import Any, ClassVar
 
 import pytest
+import sklearn.cluster
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
@@ -420,6 +421,23 @@ def test_the_first_labels_are_the_clusters_majorities(scripted: Any, train: Trai
     assert torch.equal(verdict.new_label[kept], of_class[kept])
     assert verdict.relabeled[[0, 2]].all(), "of the two classes that no far image belongs to"
     assert (verdict.new_label[~near & ~verdict.dropped] == 2).all(), "the nearest direction's"
+
+
+def test_clusters_begin_ten_times_and_are_the_same_again(
+    scripted: Any, train: TrainingView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scikit-learn's defaults begin once, and at random."""
+    asked: list[tuple[int, dict[str, Any]]] = []
+
+    class Recorded(sklearn.cluster.KMeans):
+        def __init__(self, n_clusters: int, **arguments: Any) -> None:
+            asked.append((n_clusters, arguments))
+            super().__init__(n_clusters, **arguments)
+
+    monkeypatch.setattr(sklearn.cluster, "KMeans", Recorded)
+    run = script(scripted, directions(torch.linspace(0, 300, N)))
+    SimCLRSelfTraining(**{**SIMCLR, "clusters": 4, "iterations": 1}).cleanse(train, run)
+    assert asked == [(4, {"n_init": 10, "random_state": 0})]
 
 
 def test_fewer_labeled_images_than_clusters_are_a_sentence(scripted: Any, train: TrainingView) -> None:

@@ -139,6 +139,7 @@ def compare(journal: Journal) -> None:
     names = [stage.name.rpartition("/")[2] for stage in journal.planned]
     assert names == [name for name, _, _ in journal.asked]
     assert [stage.epochs for stage in journal.planned] == [epochs for _, epochs, _ in journal.asked]
+    assert all(isinstance(stage.build(), LightningModule) for stage in journal.planned)
     for stage, (_, _, images) in zip(journal.planned, journal.asked, strict=True):
         assert images <= stage.rows, stage.name
         assert stage.most or images == stage.rows, stage.name

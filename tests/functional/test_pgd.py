@@ -85,3 +85,13 @@ def test_refusals() -> None:
             pgd(net(), image, label, **arguments)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="6 images but 5 labels"):
         pgd(net(), image, label[:5])
+
+
+def test_a_start_in_a_ball_is_uniform() -> None:
+    """Half of the area of a disk lies within 0.707 of its radius; directions have no preference."""
+    start = random_start((4000, 1, 1, 2), "2", 0.5, torch.Generator().manual_seed(0)).flatten(1)
+    length = start.norm(dim=1) / 0.5
+    assert float(length.max()) <= 1
+    for share in (0.1, 0.5, 0.9):
+        assert float((length < share**0.5).float().mean()) == pytest.approx(share, abs=0.025)
+    assert start.mean(0).abs().max() < 0.02

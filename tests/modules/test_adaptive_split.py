@@ -175,7 +175,10 @@ def test_the_default_layers_are_the_last_two_stages_and_the_head_of_resnet18(vie
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"virtual_layers": ("layer4",)}, r"virtual_layers names 'layer4', which SmallResNet does not have.*body\.2"),
+        (
+            {"virtual_layers": ("layer4",)},
+            r"virtual_layers names 'layer4', which SmallResNet does not have: name some of .*body\.2, head",
+        ),
         ({"seeds": torch.empty(0, dtype=torch.int64)}, "seeds is empty"),
         ({"by_class_epochs": 9}, r"by_class_epochs is a number of epochs, 0 to meta_from \(5\), not 9"),
         ({"grow_every": 0}, "grow_every is at least 1, not 0"),
