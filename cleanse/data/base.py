@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from cleanse.attacks.base import CLEAN, POISON, Attack
 from cleanse.augment import SimCLRAugment
+from cleanse.data.decode import Background
 from cleanse.data.findings import copy_warnings, label_warnings, overlap_warnings, pixel_warnings
 from cleanse.data.mapped import STREAM_FROM, cache_folder, gathered, per_chunk
 from cleanse.data.understood import Understood
@@ -106,6 +107,7 @@ class ImageDataModule(Described, LightningDataModule):
     stream: bool | None = False
     cache: str | None = None
     notes: tuple[str, ...] = ()  # what `load` has to say of the files
+    background: Background = "black"  # what shows through transparent pixels
 
     def __init__(
         self,
@@ -368,7 +370,7 @@ class ImageDataModule(Described, LightningDataModule):
         warnings = [
             *self.notes,
             *label_warnings(train.label, self.classes),
-            *pixel_warnings(train.source.image[: len(train)], hashes, id, self._transparent),
+            *pixel_warnings(train.source.image[: len(train)], hashes, id, self._transparent, self.background),
             *copy_warnings(group, train.label, id, self.classes),
             *([] if test is None else overlap_warnings(hashes, test.source.hashes, test.id)),
         ]

@@ -1,6 +1,7 @@
 """Image files that somebody else made, as tensors of one size; what does not decode is named, not trusted."""
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -115,6 +116,8 @@ def decode_files(
         levels: those of files read before, for files of a kind that was among them; None to find the range that all
             files of a kind have together, so that a dark image stays darker than a bright one.
     """
+    from PIL.Image import DecompressionBombWarning
+
     pixels = np.zeros((len(paths), 3, size, size), np.uint8) if into is None else into.numpy()
     found = Decoded(torch.from_numpy(pixels), levels=dict(levels or {}))
     wide: dict[int, _Wide] = {}
@@ -133,11 +136,13 @@ def decode_files(
                     found.transparent.append(i)
         return len(block)
 
-    _in_threads(work, range(len(paths)))
-    if wide:
-        found.levels |= levels_of([(one.kind, one.low, one.high) for one in wide.values()])
-        found.wide = len(wide)
-        _in_threads(work, sorted(wide))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DecompressionBombWarning)  # we look at the size ourselves, and name the file
+        _in_threads(work, range(len(paths)))
+        if wide:
+            found.levels |= levels_of([(one.kind, one.low, one.high) for one in wide.values()])
+            found.wide = len(wide)
+            _in_threads(work, sorted(wide))
     found.why = dict(sorted(found.why.items()))
     found.transparent.sort()
     return found

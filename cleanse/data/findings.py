@@ -4,9 +4,12 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from typing import get_args
 
 import torch
 from torch import Tensor
+
+from cleanse.data.decode import Background
 
 MANY_COPIES = 5
 """Copies of an image within a class that are worth a warning: they outvote every other neighbor of each other (D24)."""
@@ -99,7 +102,11 @@ def overlap_warnings(train: Sequence[bytes], test: Sequence[bytes], id: Sequence
 
 
 def pixel_warnings(
-    image: Tensor, hashes: Sequence[bytes], id: Sequence[str], transparent: Iterable[int] = ()
+    image: Tensor,
+    hashes: Sequence[bytes],
+    id: Sequence[str],
+    transparent: Iterable[int] = (),
+    background: Background = "black",
 ) -> list[str]:
     """Images that show nothing, or next to nothing.
 
@@ -108,6 +115,7 @@ def pixel_warnings(
         hashes: of each image's pixels.
         id: of each.
         transparent: rows that have transparent pixels in their files.
+        background: what shows through them.
     """
     flat, dark = torch.zeros(len(image), dtype=torch.bool), torch.zeros(len(image), dtype=torch.bool)
     part = max(1, 2**26 // max(1, image[:1].numel()))
@@ -122,11 +130,12 @@ def pixel_warnings(
             names = ", ".join(repr(id[i]) for i in odd[:3])
             found.append(f"{len(odd)} of {len(image)} images {what}: {names}{', ...' if len(odd) > 3 else ''}")
     rows = list(transparent)
-    equal = len(rows) - len({hashes[row] for row in rows})
-    if equal or any(flat[row] for row in rows):
+    equal, nothing = len(rows) - len({hashes[row] for row in rows}), sum(bool(flat[row]) for row in rows)
+    if equal or nothing:
+        other = " or ".join(name for name in get_args(Background) if name != background)
         found.append(
-            f"some of the {len(rows)} images with transparent pixels ({equal} of them) are equal to another one or show"
-            " nothing on this background: set background to white, or to black (--data.background white)"
+            f"on a {background} background, {nothing} of the {len(rows)} images with transparent pixels show nothing, "
+            f"and {equal} are equal to another one: where the files are not, set --data.background {other}"
         )
     return found
 

@@ -1,3 +1,6 @@
+import struct
+import warnings
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -217,3 +220,14 @@ def test_formats_that_are_not_read_are_named(head: bytes, kind: str, tmp_path: P
     (tmp_path / "photo.jpg").write_bytes(head + bytes(40))
     with pytest.raises(ValueError, match=f"a {kind} image, which is not read: convert it"):
         decode(str(tmp_path / "photo.jpg"), 8)
+
+
+def test_a_large_file_is_named_by_us_and_not_by_pillow(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    """Pillow warns of a bomb, with lines of its own source, in the middle of the progress bar."""
+    warnings.simplefilter("always")
+    header = b"IHDR" + struct.pack(">IIBBBBB", 12_000, 12_000, 8, 2, 0, 0, 0)
+    head = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    (tmp_path / "large.png").write_bytes(head + struct.pack(">I", 0) + b"IEND" + struct.pack(">I", zlib.crc32(b"IEND")))
+    found = decode_files([str(tmp_path / "large.png")], 8)
+    assert "12000 x 12000 pixels are more than 89000000" in found.why[0]
+    assert [str(one.message) for one in recwarn] == []

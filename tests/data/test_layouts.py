@@ -311,8 +311,14 @@ def test_drawings_that_become_equal_on_black_are_said(tmp_path: Path) -> None:
         drawing = np.zeros((5, 5, 4), np.uint8)
         drawing[i, :, 3] = 255
         Image.fromarray(drawing).save(tmp_path / "a" / f"drawing{i}.png")
-    assert "set background to white" in said(tmp_path)
+    lost = (
+        "on a black background, 3 of the 3 images with transparent pixels show nothing, and 2 are equal to another one"
+    )
+    assert f"{lost}: where the files are not, set --data.background white or gray" in said(tmp_path)
     assert "background" not in said(tmp_path, background="white")
+    Image.new("RGBA", (5, 5), (255, 255, 255, 0)).save(tmp_path / "a" / "nothing.png")
+    assert "on a white background, 1 of the 4" in said(tmp_path, background="white")
+    assert "--data.background black or gray" in said(tmp_path, background="white")
 
 
 def test_a_range_of_values_that_is_not_the_usual_one_is_said(tmp_path: Path) -> None:
