@@ -321,9 +321,14 @@ def test_a_pretrained_encoder_trains_nothing(view: TrainingView, runner: Runner,
 
     torch.save(get_model("squeezenet1_1", num_classes=7).state_dict(), tmp_path / "w.pt")
     made = partial(Pretrained, "squeezenet1_1", str(tmp_path / "w.pt"), size=32)
-    rows = FlowRelabel(encoder="pretrained", pretrained=made, **SMALL).encode(view, runner)
+    recipe = FlowRelabel(encoder="pretrained", pretrained=made, **SMALL)
+    rows = recipe.encode(view, runner)
     assert len(rows) == 200
     assert [name for name, _ in runner.stages] == ["embed"]
+    (planned,) = recipe.plan_encode(view) or ()
+    assert (planned.name, planned.rows, planned.epochs) == ("embed", 200, 0)
+    assert isinstance(planned.build(), Pretrained)
+    assert planned.data.augment == ()
 
 
 @pytest.mark.parametrize(

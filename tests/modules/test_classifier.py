@@ -150,3 +150,8 @@ def test_with_a_plain_loader_it_begins_at_random_and_says_so(caplog: pytest.LogC
         trainer.fit(module, DataLoader([view.batch(torch.arange(16), augmented=False)], batch_size=None))
     assert not module.network.initialized  # type: ignore[operator]
     assert "FastNet begins at random" in caplog.text
+
+
+def test_a_module_without_a_network_cannot_be_probed(view: TrainingView) -> None:
+    with pytest.raises(ValueError, match="Flatten has no network whose features could be probed"):
+        LinearProbe(TINY, view.image_spec, torch.nn.Flatten())  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
+from cleanse.attacks.issba import HideSecrets
 from cleanse.modules import (
     AttentionDistillation,
     Autoencoder,
@@ -33,6 +34,10 @@ MODULES: dict[str, tuple[Callable[[TrainingView], LightningModule], set[str]]] =
     "SymmetricProbe": (lambda view: SymmetricProbe(NETWORK, view.image_spec), {"train/loss"}),
     "MixMatch": (lambda view: MixMatch(NETWORK, view.image_spec, 200, iterations=2), {"train/loss"}),
     "ISPLRound": (lambda view: ISPLRound(NETWORK, view.image_spec, torch.ones(200).bool(), 0.5), {"train/loss"}),
+    "HideSecrets": (
+        lambda view: HideSecrets(4, (1, 8, 8), base=4, secret_epochs=0),
+        {"issba/loss", "issba/secret", "issba/image", "issba/bit_accuracy"},
+    ),
     "SimCLR": (lambda view: SimCLR(NETWORK, view.image_spec, augment=view.contrastive_augment), {"simclr/loss"}),
     "SupCon": (lambda view: SupCon(NETWORK, view.image_spec, augment=view.contrastive_augment), {"supcon/loss"}),
 }
