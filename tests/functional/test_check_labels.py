@@ -238,6 +238,16 @@ def test_whitening_gives_every_direction_one_spread() -> None:
     assert white.mean(0).abs().max() < 1e-3
 
 
+def test_whitening_refuses_other_shapes() -> None:
+    for features, label in (
+        (torch.rand(6, 3), torch.arange(5)),
+        (torch.rand(6), torch.arange(6)),
+        (torch.rand(1, 3), torch.zeros(1).long()),
+    ):
+        with pytest.raises(ValueError, match="features are"):
+            whiten_within(features, label)
+
+
 def test_mixture_is_monotone() -> None:
     score = torch.cat([torch.randn(200, generator=torch.Generator().manual_seed(0)), torch.linspace(7, 9, 20)])[:, None]
     posterior = mixture(score, (score > 5).float())

@@ -103,6 +103,15 @@ def test_tied_votes():
     assert confidence.tolist() == pytest.approx([1 / 3] * 4)
 
 
+def test_of_level_neighbors_there_are_no_more_votes_than_k():
+    """Four others at one distance, two of each class, and three votes: the lower class first."""
+    features = torch.tensor([[1.0, 0.0]] + [[0.0, 1.0]] * 4)
+    voted, share = knn_scores(features, torch.tensor([2, 0, 0, 1, 1]), k=3)
+    assert share[0].tolist() == pytest.approx([2 / 3, 1 / 3, 0])
+    assert voted[0] == 0
+    assert torch.allclose(share.sum(1), torch.ones(5))
+
+
 def test_level_neighbors():
     """More images equally similar than there is room for: those of the smaller classes."""
     features = torch.eye(2)[[0, 1, 1, 1, 1]]
