@@ -55,12 +55,10 @@ class Several(Attack):
             part.look(image, id)
 
     def plan_learn(self, clean: TrainingView, role: Tensor) -> list[Planned]:
-        assert self._own is not None  # `roles` comes first
-        return [stage for part, own in zip(self.parts, self._own, strict=True) for stage in part.plan_learn(clean, own)]
+        return [stage for part, own in self._chosen() for stage in part.plan_learn(clean, own)]
 
     def learn(self, clean: TrainingView, role: Tensor, seed: int, run: Runner) -> None:
-        assert self._own is not None  # `roles` comes first
-        for part, own, part_seed in zip(self.parts, self._own, self._seeds(seed), strict=True):
+        for (part, own), part_seed in zip(self._chosen(), self._seeds(seed), strict=True):
             part.learn(clean, own, part_seed, run)
 
     @property
@@ -133,6 +131,12 @@ class Several(Attack):
 
     def aim_name(self) -> str:
         return " | ".join(part.aim_name() for part in self.parts)
+
+    def _chosen(self) -> list[tuple[Attack, Tensor]]:
+        """Each attack with its own roles of the rows."""
+        if self._own is None:
+            raise ValueError("Several chooses the rows of each attack before any of them learns: call `roles` first")
+        return list(zip(self.parts, self._own, strict=True))
 
     def _seeds(self, seed: int) -> list[int]:
         """One for each attack, so that two of the same kind draw other triggers and rows."""

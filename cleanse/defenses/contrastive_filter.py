@@ -139,7 +139,7 @@ class ContrastiveFilter(EncodingDefense):
         if self.method == "none":
             verdict = Verdict.keep_all(train.id, train.label)
         else:
-            if not self.by_size and (unequal := unequal_classes(train.label)):
+            if not self.by_size and (unequal := unequal_classes(train.label, train.duplicate_group)):
                 notes.append(f"{(FAVORS % unequal).capitalize()}.")
             z = self.encode(train, run)  # lines 3 and 5: SimCLR on all images, z_i = L(E(x_i))
             z = z.to(device_of(run))
@@ -270,11 +270,12 @@ def device_of(run: Runner) -> torch.device:
     return torch.device("cuda" if gpu else "cpu")
 
 
-def unequal_classes(label: Tensor) -> str:
+def unequal_classes(label: Tensor, group: Tensor | None = None) -> str:
     """Where one class has more than twice the images of another, so that votes and energies do not compare.
 
     Args:
         label: (n,) int64; -1 has no class.
+        group: (n,) int64, equal where images are copies, which count once in a class; None if there are none.
 
     Returns:
         how many they have, in words; nothing where they are equal enough.
@@ -282,6 +283,8 @@ def unequal_classes(label: Tensor) -> str:
     >>> unequal_classes(torch.tensor([0, 0, 0, 0, 0, 2, 2, -1]))
     'classes have 2 to 5 images'
     """
+    if group is not None:
+        label = label[first_of_each(group, label).rows]
     size = label[label >= 0].bincount()
     least, most = int(size[size > 0].min()), int(size.max())
     return f"classes have {least} to {most} images" if most > 2 * least else ""

@@ -23,22 +23,27 @@ def check_trainer(arguments: Mapping[str, object]) -> None:
         UsageError: names the argument and its value.
     """
     for name, value in arguments.items():
-        if name == "max_time" and value is not None and _seconds(value) <= 0:
-            raise _refused(name, "a time above 0, such as 00:01:00:00 (days:hours:minutes:seconds)", value)
-        if not isinstance(value, (int, float)) or isinstance(value, bool):
-            continue
-        if not math.isfinite(value):
-            raise _refused(name, "a finite number", value)
-        if name in NOT_ZERO and value == 0:
-            raise _refused(name, "a number above 0", value)
-        if name == "accumulate_grad_batches" and value <= 0:
-            raise _refused(name, "a number above 0", value)
-        if name == "gradient_clip_val" and value < 0:
-            raise _refused(name, "at least 0", value)
-        if name == "overfit_batches" and value != 0:
-            raise _refused(name, "not supported, so 0 (fewer images: --data.limit_train)", value)
-        if name == "limit_predict_batches" and (value, type(value)) != (1.0, float):
-            raise _refused(name, "1.0, for every image is judged (fewer images: --data.limit_train)", value)
+        if (right := _wrong(name, value)) is not None:
+            raise UsageError.of_value(("trainer", name), right, value)
+
+
+def _wrong(name: str, value: object) -> str | None:
+    """What an argument is, if it is another one than that."""
+    if name == "max_time" and value is not None and _seconds(value) <= 0:
+        return "a time above 0, such as 00:01:00:00 (days:hours:minutes:seconds)"
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return None
+    if not math.isfinite(value):
+        return "a finite number"
+    if (name in NOT_ZERO and value == 0) or (name == "accumulate_grad_batches" and value <= 0):
+        return "a number above 0"
+    if name == "gradient_clip_val" and value < 0:
+        return "at least 0"
+    if name == "overfit_batches" and value != 0:
+        return "not supported, so 0 (fewer images: --data.limit_train)"
+    if name == "limit_predict_batches" and (value, type(value)) != (1.0, float):
+        return "1.0, for every image is judged (fewer images: --data.limit_train)"
+    return None
 
 
 def _seconds(time: object) -> float:
@@ -50,7 +55,3 @@ def _seconds(time: object) -> float:
     except (MisconfigurationException, TypeError, ValueError):
         return math.inf
     return math.inf if left is None else left
-
-
-def _refused(name: str, right: str, value: object) -> UsageError:
-    return UsageError(f"trainer.{name}: {name} is {right}, not {value}", ("trainer", name))

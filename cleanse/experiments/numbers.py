@@ -38,10 +38,6 @@ def check_numbers(config: object, keys: tuple[str, ...] = (), ours: bool = False
     elif isinstance(config, (int, float)) and not isinstance(config, bool):
         name = keys[-1] if keys else ""
         if not math.isfinite(config):
-            raise _refused(keys, "a finite number", config)
+            raise UsageError.of_value(keys, "a finite number", config)
         if ours and (right := wrong_number(name, config)) is not None:
-            raise _refused(keys, right, config)
-
-
-def _refused(keys: tuple[str, ...], right: str, value: object) -> UsageError:
-    return UsageError(f"{'.'.join(keys)}: {keys[-1]} is {right}, not {value}", keys)
+            raise UsageError.of_value(keys, right, config)

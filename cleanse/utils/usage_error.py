@@ -13,3 +13,8 @@ class UsageError(ValueError):
     def __init__(self, message: str, keys: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.keys = tuple(keys)
+
+    @classmethod
+    def of_value(cls, keys: Sequence[str], right: str, value: object) -> "UsageError":
+        """The error for an argument, named by all its keys, that has another value than the right one."""
+        return cls(f"{'.'.join(keys)}: {keys[-1]} is {right}, not {value}", keys)

@@ -136,6 +136,13 @@ def test_each_part_learns_with_a_seed_of_its_own(runner: Runner, monkeypatch: py
     assert given[0][0] != given[0][1]
 
 
+def test_who_lets_it_learn_before_it_has_chosen_is_told_so(runner: Runner) -> None:
+    clean = Digits(limit_train=60, seed=0).training_view()
+    for call in (lambda a, r: a.plan_learn(clean, r), lambda a, r: a.learn(clean, r, 0, runner)):
+        with pytest.raises(ValueError, match="call `roles` first"):
+            call(two(), torch.zeros(60, dtype=torch.int8))
+
+
 def test_each_trigger_has_its_own_share_of_what_is_flagged() -> None:
     verdict = Verdict.from_labels(
         tuple("abcdef"), torch.zeros(6).long(), torch.zeros(6).long(), torch.tensor([1, 1, 0, 1, 0, 0]).bool()

@@ -15,7 +15,7 @@ from cleanse.attacks import BadNets
 from cleanse.augment import SimCLRAugment
 from cleanse.data import Digits
 from cleanse.defenses import ContrastiveFilter
-from cleanse.defenses.contrastive_filter import device_of
+from cleanse.defenses.contrastive_filter import device_of, unequal_classes
 from cleanse.engine.runner import Runner
 from cleanse.functional import energy_scores, knn_vote, margin, relabel_confident
 from cleanse.networks import SmallCNN, SmallResNet
@@ -396,6 +396,12 @@ def test_the_summary_says_that_unequal_classes_are_not_compared(
     notes = ContrastiveFilter(**UNUSUAL, method="knn", by_size=by_size).cleanse(uneven, run).notes
     said = f"Classes have {least} to {most} images: votes then favor the large ones and energies the small ones; "
     assert notes == (() if by_size else (f"{said}by_size corrects both.",))
+
+
+def test_copies_make_no_class_larger() -> None:
+    label, group = torch.tensor([0] * 9 + [1] * 3 + [-1]), torch.tensor([7] * 7 + list(range(6)))
+    assert unequal_classes(label) == "classes have 3 to 9 images"
+    assert unequal_classes(label, group) == ""
 
 
 def test_where_the_accepted_are_certain_relabeling_goes_on(caplog: pytest.LogCaptureFixture) -> None:
