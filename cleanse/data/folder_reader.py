@@ -127,14 +127,9 @@ class FolderReader:
         return tuple(found)
 
     def _leaves_out(self, entry: os.DirEntry[str]) -> bool:
-        if entry.name[0] == ".":
-            self.leave_out(entry.path, "hidden")
-        elif _SYSTEM.fullmatch(entry.name):
-            self.leave_out(entry.path, "made by a system or a tool")
-        elif _holds_runs(entry.path):
-            self.leave_out(entry.path, "run directories of cleanse")
-        else:
+        if (why := why_no_class(entry)) is None:
             return False
+        self.leave_out(entry.path, why)
         return True
 
     def _entries(self, folder: str) -> list[os.DirEntry[str]]:
@@ -160,6 +155,15 @@ class FolderReader:
 
     def _inside(self, path: str) -> bool:
         return os.path.realpath(path).startswith(os.path.join(self.real_root, ""))
+
+
+def why_no_class(entry: os.DirEntry[str]) -> str | None:
+    """Why a folder among the images is nobody's class; None for one that may be."""
+    if entry.name[0] == ".":
+        return "hidden"
+    if _SYSTEM.fullmatch(entry.name):
+        return "made by a system or a tool"
+    return "run directories of cleanse" if _holds_runs(entry.path) else None
 
 
 def _extension(name: str) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from cleanse.data.base import ImageDataModule
+from cleanse.data.folder_reader import why_no_class
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".heic", ".avif")
 MOST = 200
@@ -43,7 +44,7 @@ def _has_pictures(folder: str) -> bool:
 
 
 def _folders(folder: str) -> list[str]:
-    return [entry.path for entry in _entries(folder) if entry.is_dir() and not entry.name.startswith(".")]
+    return [entry.path for entry in _entries(folder) if entry.is_dir() and why_no_class(entry) is None]
 
 
 def _entries(folder: str) -> Iterator["os.DirEntry[str]"]:

@@ -7,9 +7,16 @@ import pytest
 from cleanse.data import CIFAR10, MNIST, ImageFolder
 from cleanse.experiments.check_root import check_root
 
-LAYOUTS = {
+LAYOUTS: dict[str, tuple[str, ...]] = {
     "flat": ("1.jpg", "2.jpg"),
     "a folder per class": ("cat/1.JPG", "dog/1.png"),
+    "a folder per class, and the runs of a check": (
+        "cat/1.JPG",
+        "dog/1.png",
+        "runs/check-1/config.yaml",
+        "runs/check-1/results.json",
+    ),
+    "a folder per class, and a system's": ("cat/1.JPG", "dog/1.png", "@eaDir/cat/x", "__MACOSX/y"),
     "parts": ("train/cat/1.jpg", "train/dog/1.jpg", "test/cat/2.jpg", "test/dog/2.jpg"),
 }
 OTHERS = {
