@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from cleanse.functional.content_votes import VOTERS, Votes, content_votes
+from cleanse.functional.covered_cluster import covered_clusters, is_covered
 from cleanse.functional.count_scenes import count_scenes, likeness_of_twins
 from cleanse.functional.foreign_cluster import foreign_cluster
 from cleanse.functional.foreign_excess import QUANTILE, foreign_excess, is_excess
@@ -15,13 +16,15 @@ from cleanse.functional.shared_trait import class_means, shared_trait
 from cleanse.functional.trigger_cluster import trigger_clusters
 from cleanse.functional.whiten_within import whiten_within
 
-TRIGGER, FOREIGN, TRAIT = 1, 2, 4
+TRIGGER, FOREIGN, TRAIT, COVERED = 1, 2, 4, 8
 """Signs, whose sum is kept: a cluster that no other class has; more images than elsewhere that look foreign; images
-that look foreign and share something that this does not explain."""
-
+that look foreign and share something that this does not explain; a cluster that looks foreign, while images of other
+classes that share it (covers) look like their own."""
 
 OUTSTANDING = 1.3
 """A class's separation is at least so many times that which all but a fifth of the other classes stay below."""
+BEYOND = 0.5
+"""A cluster that others share is so much further apart: natural ones reached 4.1 in a class of 250 (GTSRB)."""
 CROWD = 3
 """Where more than one class in CROWD has a separate cluster, clusters are a property of the data (scenes, series)."""
 
@@ -87,6 +90,8 @@ def check_labels(
     1. Votes (Wang et al. 2022, arXiv 2210.10272) on the final features, divided by class size.
     2. In each class, the split of its early features that is most bimodal and that no other class shares (after SCAn,
        Tang et al. 2019, arXiv 1908.00686). Above ``separate`` the class is named, its cluster flagged.
+       A cluster that others share counts if it is far apart in features that are whitened without it, and if its
+       images look foreign and those that share it do not (covers of an adaptive attack).
     3. Votes again, without those images as voters. A class with more images that surely look foreign than the others
        (beyond ``excess`` times their share, and chance) is named; so is one where such images share a trait that what
        they look like does not explain. Flagged is what looks foreign in it, or is grouped with such images.
@@ -152,9 +157,19 @@ def check_labels(
         if separation[c] >= limit[c] and not _is_the_class(side > 0.5, surely[own], margin[own], excess):
             sign[c] += TRIGGER
             posterior[own] = side.to(margin)
-    if int(sign.count_nonzero()) > max(1, len(torch.unique(label)) // CROWD):
+    crowd = max(1, len(torch.unique(label)) // CROWD)
+    if int(sign.count_nonzero()) > crowd:
         sign.zero_()
         posterior.zero_()
+    others = [c for c in judged if not sign[c]]
+    apart = separate + BEYOND + 9 / size.clamp(min=1).to(separation).sqrt()
+    for c, covered in zip(
+        others, covered_clusters(white, label, others, margin, content, apart, alike, smallest), strict=True
+    ):
+        rows = (label == c).nonzero().flatten()
+        if covered.separation and is_covered(covered, rows, content, label, k, votes, voters):
+            sign[c] += COVERED
+            separation[c], limit[c], posterior[rows] = covered.separation, apart[c], covered.posterior.to(margin)
     cluster = posterior > 0.1
     if cluster.any():
         # up to `voters` images all are compared again: rounding, and copies at the same distance, decide as ever
@@ -180,7 +195,7 @@ def check_labels(
             gap[c] = value
     sign += TRAIT * (gap >= trait)
     score = torch.where(cluster, 1 + posterior, margin)
-    named = (sign >= FOREIGN).nonzero().flatten().tolist()
+    named = (sign & (FOREIGN | TRAIT)).nonzero().flatten().tolist()
     flagged = cluster | (margin > (elsewhere if named or cluster.any() else lenient))
     for c in named:
         rows = rest[plain == c]

@@ -139,11 +139,15 @@ class _Splits(NamedTuple):
 
 def _splits(inside: Tensor, margin: Tensor, smallest: int, iterations: int) -> _Splits:
     """EM from every start; no split of a class that is too small."""
-    n = len(inside)
-    if n < 2 * smallest:
+    if len(inside) < 2 * smallest:
         nothing = inside.new_zeros(0)
         return _Splits(inside[:, :0], inside.T[:, :0], nothing, nothing)
-    weight = _starts(inside - inside.mean(0), margin)
+    return splits_from(inside, _starts(inside - inside.mean(0), margin), iterations)
+
+
+def splits_from(inside: Tensor, weight: Tensor, iterations: int) -> _Splits:
+    """EM for two groups of one covariance, from each column of ``weight``: (n_c, s) in [0, 1], of the upper group."""
+    n = len(inside)
     total, square = inside.sum(0)[:, None], inside.square().sum(1)[:, None]
     for _ in range(iterations):
         upper = weight.sum(0).clamp(min=1e-3)
