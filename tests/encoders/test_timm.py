@@ -7,9 +7,10 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from torchvision.models import resnet18
 
 from cleanse.data import Digits
-from cleanse.encoders import Timm
+from cleanse.encoders import Pretrained, Timm
 from cleanse.engine.runner import Runner
 
 SMALL = {"convolutions": "test_resnet.r160_in1k", "vision transformer": "test_vit.r160_in1k"}
@@ -63,6 +64,13 @@ def test_a_vision_transformer_sees_whole_patches(size: int | None, shown: int, t
     assert Timm(name, weights(name, tmp_path / "w.pt"), size=size).size_for(view) == shown
     name = SMALL["convolutions"]
     assert Timm(name, weights(name, tmp_path / "w.pt"), size=size).size_for(view) == (size or 96)
+
+
+def test_weights_of_torchvision_fit_the_network_of_the_same_name(tmp_path: Path) -> None:
+    torch.save(resnet18(num_classes=7).state_dict(), tmp_path / "w.pt")
+    image = torch.rand(2, 3, 64, 64)
+    theirs = Pretrained("resnet18", str(tmp_path / "w.pt"), size=64)(image)
+    assert torch.allclose(Timm("resnet18", str(tmp_path / "w.pt"), size=64)(image), theirs, atol=1e-4)
 
 
 def test_a_network_of_one_size_sees_images_at_that(tmp_path: Path) -> None:
