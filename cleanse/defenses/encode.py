@@ -139,8 +139,10 @@ class EncodingDefense(Defense):
         if rows.ndim != 2 or len(rows) != len(train):
             raise ValueError(f"the encoder gives {tuple(rows.shape)}, not (n, d) with n = {len(train)} images")
         if wrong := int((~rows.isfinite().all(1)).sum()):
+            trained = isinstance(self.encoder, str) and self.pretrained is None
             raise ValueError(
-                f"the encoder diverged, its embedding is not finite for {wrong} of {len(rows)} images: lower "
-                "--model.pretrain_lr"
+                f"the encoder {'diverged, its embedding is' if trained else 'gives features that are'} not finite for "
+                f"{wrong} of {len(rows)} images: "
+                f"{'lower --model.pretrain_lr' if trained else 'its weights are damaged or do not fit, choose others'}"
             )
         return rows
