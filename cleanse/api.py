@@ -89,8 +89,13 @@ def check(
         What was found: ``verdict``, ``summary``, ``directory``, ``report()``; there is no ``model``.
 
     Raises:
-        ValueError: the images cannot be used.
+        ValueError: the images cannot be used, or labels that are not in one pair with their images.
     """
+    if not isinstance(root, (str, PathLike)):
+        raise ValueError(
+            f"root is the directory of all runs, not {type(root).__name__}: images and labels are one pair, "
+            "cleanse.check((images, labels))"
+        )
     if isinstance(images, (str, PathLike)):
         size = natural_size(os.fspath(images))
         return cleanse_folder(images, "check", root, size, seed, {"verdict_only": True, **(overrides or {})})

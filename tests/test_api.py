@@ -77,6 +77,11 @@ def test_a_wrong_argument_is_a_value_error(photos: Path) -> None:
         cleanse.cleanse_folder(photos, overrides={"model.epoch": 1})
 
 
+def test_images_and_labels_of_a_check_are_one_pair() -> None:
+    with pytest.raises(ValueError, match=r"not ndarray: images and labels are one pair, cleanse\.check\(\(images, la"):
+        cleanse.check(np.zeros((4, 8, 8), np.uint8), np.arange(4))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("method", ["knn", "energy", "knn_energy"])
 def test_an_embedding_to_a_verdict(method: Any) -> None:
     """Tensors and arrays alike, and the recipe's own verdict; an image without a label is dropped."""

@@ -62,5 +62,12 @@ def test_a_notebook_has_the_format_of_its_version(path: Path) -> None:
     assert [line for line in lines if line.startswith(("%", "!"))] == []
 
 
+def test_your_own_folder_begins_with_the_first_command_of_the_help() -> None:
+    (book,) = [path for path in NOTEBOOKS if path.stem == "your_own_folder"]
+    code = "\n".join("".join(cell["source"]) for cell in cells(book))
+    assert re.findall(r"\bcleanse\.(\w+)\(", code)[0] == "check"
+    assert "cleanse check photos" in book.read_text()
+
+
 def test_there_are_three() -> None:
     assert [path.stem for path in NOTEBOOKS] == ["tour", "your_own_attack_and_defense", "your_own_folder"]

@@ -3,6 +3,7 @@
 import csv
 import logging
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -220,7 +221,7 @@ def export_short_list(run: str | Path, out: str | Path, most: int) -> None:
 def _warnings(run: RunDirectory) -> list[str]:
     """What the summary of a run says besides counts, so that nobody exports without having read it."""
     lines = run.read_summary().splitlines()
-    return [readable(line) for line in lines if line and not line.startswith((" ", "Of "))]
+    return [readable(line) for line in lines if line and not re.match(r" |Of [\d,]+ images, ", line)]
 
 
 def is_folder(data: ImageDataModule) -> bool:

@@ -8,7 +8,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from cleanse.defenses.base import Defense
-from cleanse.encoders import FrozenEncoder
+from cleanse.encoders.frozen import OnePass
 from cleanse.engine.plan import Planned
 from cleanse.engine.runner import Runner
 from cleanse.modules.autoencoder import Autoencoder
@@ -39,9 +39,11 @@ class EncodingDefense(Defense):
     Args:
         encoder: ``simclr``; or an ablation of the papers: ``autoencoder``, ``supervised`` (the features of a classifier
             trained on images and labels as they are), ``pretrained`` (those of the argument of this name, which is not
-            trained here); or an object with ``encode(train, run)``.
+            trained here); or an object with ``encode(train, run)``, such as those of `cleanse.encoders`, which see the
+            images at their own size.
         encoder_network: builds the encoder's network from (in_channels, num_classes); None for ``network``.
-        pretrained: makes an encoder that somebody else has trained, such as `cleanse.encoders.Pretrained`.
+        pretrained: makes an encoder that somebody else has trained, such as `cleanse.encoders.Pretrained`; it sees the
+            images of the training set, at the size that a classifier is trained on.
         features: of SimCLR and the autoencoder: ``embedding``, what the projector or the code's layer gives, or
             ``features``, what the network gives before it. Other encoders have features only.
         contrastive_augment: makes the views for contrastive training; None for the data set's own.
@@ -98,7 +100,7 @@ class EncodingDefense(Defense):
 
     def plan_encode(self, train: TrainingView) -> list[Planned] | None:
         """The stages of `encode`; None for an encoder of somebody else's, who knows how many it has."""
-        if isinstance(self.encoder, FrozenEncoder):
+        if isinstance(self.encoder, OnePass):
             return [self.encoder.plan(train)]
         if not isinstance(self.encoder, str):
             return None
@@ -137,8 +139,10 @@ class EncodingDefense(Defense):
         if rows.ndim != 2 or len(rows) != len(train):
             raise ValueError(f"the encoder gives {tuple(rows.shape)}, not (n, d) with n = {len(train)} images")
         if wrong := int((~rows.isfinite().all(1)).sum()):
+            trained = isinstance(self.encoder, str) and self.pretrained is None
             raise ValueError(
-                f"the encoder diverged, its embedding is not finite for {wrong} of {len(rows)} images: lower "
-                "--model.pretrain_lr"
+                f"the encoder {'diverged, its embedding is' if trained else 'gives features that are'} not finite for "
+                f"{wrong} of {len(rows)} images: "
+                f"{'lower --model.pretrain_lr' if trained else 'its weights are damaged or do not fit, choose others'}"
             )
         return rows

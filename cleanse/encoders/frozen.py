@@ -30,7 +30,36 @@ AT_ONCE = 250 * FOR_SMALL**2
 """Pixels in one forward pass at most: activations of more do not fit a processor's cache and are slower."""
 
 
-class FrozenEncoder(Checked, LightningModule):
+class OnePass(Checked, LightningModule):
+    """A network that somebody else has trained, as it is: one pass over the images is its only stage.
+
+    A subclass says in `size_for` at which size it wants them, and gives ``features`` in its `predict_step`.
+    """
+
+    def train(self, mode: bool = True) -> Self:
+        """Stays in evaluation mode: its batch statistics are part of what was learned."""
+        return super().train(False)
+
+    def size_for(self, view: "TrainingView") -> int:
+        """The side in pixels at which the images of a view are shown to the network."""
+        raise NotImplementedError
+
+    def plan(self, train: "TrainingView") -> Planned:
+        """The only stage of `encode`."""
+        return Planned("embed", partial(_itself, self), self._view(train))
+
+    def _view(self, train: "TrainingView") -> "TrainingView":
+        return train.unlabeled().plain().at_size(self.size_for(train))
+
+    def _table(self, train: "TrainingView", run: "Runner") -> "Table":
+        return run.predict("embed", self, self._view(train))
+
+    def encode(self, train: "TrainingView", run: "Runner") -> Tensor:
+        """(n, d) float32, one row for each image, whatever the labels; a folder's files are read at this size."""
+        return self._table(train, run).features.float()
+
+
+class FrozenEncoder(OnePass):
     """A network that somebody else has trained on other images, as it is.
 
     Whoever poisoned the images at hand could not touch it, so it has not learned their trigger. A subclass gives a
@@ -57,30 +86,14 @@ class FrozenEncoder(Checked, LightningModule):
             :12
         ]
 
-    def train(self, mode: bool = True) -> Self:
-        """Stays in evaluation mode: its batch statistics are part of what was learned."""
-        return super().train(False)
-
     def size_for(self, view: "TrainingView") -> int:
-        """The side in pixels at which the images of a view are shown to the network."""
         if self.size is not None:
             return self.size
         return FOR_SMALL if max(view.size) <= SMALL else FOR_LARGE
 
-    def plan(self, train: "TrainingView") -> Planned:
-        """The only stage of `table`."""
-        return Planned("embed", partial(_itself, self), self._view(train))
-
-    def _view(self, train: "TrainingView") -> "TrainingView":
-        return train.unlabeled().plain().at_size(self.size_for(train))
-
     def table(self, train: "TrainingView", run: "Runner") -> "Table":
         """``features`` (n, d) and ``early`` (n, p), float16, of every image: one cached pass, whatever the labels."""
-        return run.predict("embed", self, self._view(train))
-
-    def encode(self, train: "TrainingView", run: "Runner") -> Tensor:
-        """(n, d) float32, one row for each image."""
-        return self.table(train, run).features.float()
+        return self._table(train, run)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Index, ``features`` (B, d) and ``early`` (B, p), float16."""
@@ -137,6 +150,6 @@ class FrozenEncoder(Checked, LightningModule):
         raise NotImplementedError
 
 
-def _itself(encoder: FrozenEncoder) -> FrozenEncoder:
+def _itself(encoder: OnePass) -> OnePass:
     """What builds an encoder that is there already."""
     return encoder

@@ -3,25 +3,29 @@
 import hashlib
 import os
 import re
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
+from cleanse.encoders.frozen import OnePass
 from cleanse.networks.normalize import Normalize
 from cleanse.utils.batch import Batch
-from cleanse.utils.checked import Checked
+
+if TYPE_CHECKING:
+    from cleanse.views import TrainingView
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
-class Pretrained(Checked, LightningModule):
+class Pretrained(OnePass):
     """Features of a network that is not trained here, for `Runner.predict` (an ablation of Sabolic et al. 2024).
 
     Images in [0, 1] are resized (bilinear, antialiased), gray ones repeated to three channels, and normalized as the
-    weights ask. Nothing is downloaded: weights are on the disk before a run begins.
+    weights ask. Nothing is downloaded: weights are on the disk before a run begins. As a recipe's ``encoder`` it sees
+    a folder's files read at its size; as its ``pretrained``, as in the paper, the training images scaled to it. It has
+    no early features, which a check needs: `Timm` takes weights of these networks, too.
 
     Args:
         name: of torchvision's network (``resnet50``) or of OpenCLIP's (``ViT-B-32``).
@@ -59,9 +63,8 @@ class Pretrained(Checked, LightningModule):
         made_from = f"{library} {name} {size} {mean} {std} {_digest(path)}"
         self.stage_key = hashlib.sha256(made_from.encode()).hexdigest()[:12]
 
-    def train(self, mode: bool = True) -> "Pretrained":
-        """Stays in evaluation mode: its batch statistics are part of what was learned."""
-        return super().train(False)
+    def size_for(self, view: "TrainingView") -> int:
+        return self.size
 
     def forward(self, image: Tensor) -> Tensor:
         if image.shape[1] == 1:

@@ -128,6 +128,14 @@ def _missing(found: "re.Match[str]", known: Collection[str]) -> str:
     return f"{name} is missing: {advice.get(name, 'it has no default, give it a value')}"
 
 
+def _no_early_features(found: "re.Match[str]", known: Collection[str]) -> str:
+    return (
+        "a check needs an encoder with early features: give cleanse.encoders.EfficientNetLite, or "
+        "cleanse.encoders.Timm with the name of one of timm's networks and, if it is not to be downloaded, a file of "
+        "weights (torchvision's fit, too): --model.encoder.name resnet50 --model.encoder.weights FILE"
+    )
+
+
 def _expected(said: str, message: str) -> str:
     """What is to be given instead of a value that fits none of the types that were tried; empty for other messages."""
     kinds = list[str]()
@@ -153,6 +161,7 @@ REASONS: tuple[tuple[str, Reason], ...] = (
     (r"No module named '([\w.]+)'", _no_module),
     (r"following arguments are required: (.+)", _missing),
     (r"Unable to load config '(.*?)'", _no_value),
+    (r"does not correspond to a subclass of FrozenEncoder", _no_early_features),
 )
 """What to look for in a message, the first that fits, and what to say of it."""
 

@@ -12,6 +12,8 @@ VOTERS = 50_000
 """Images that vote, at most: with a fixed number of them, time grows with the number of images, not with its square."""
 SMALLEST = 10
 """A class of fewer voters is weighed as one of so many, so that a handful of images attracts nobody (D84)."""
+SAME = 2e-3
+"""Features of one picture differ by less, of the largest: by the rounding of their 16 bits."""
 
 
 class Votes(NamedTuple):
@@ -61,7 +63,8 @@ def content_votes(
         Votes of every image, whether it votes or not.
 
     Raises:
-        ValueError: other shapes, fewer than two classes or three voters, or features that are not finite.
+        ValueError: other shapes, fewer than two classes or three voters, one image in every class, or features that
+            are not finite.
 
     >>> features = torch.tensor([[4.0, 0.0], [4.0, 0.2], [4.0, 0.3], [0.0, 4.0], [0.4, 4.0], [4.0, -0.2]])
     >>> content_votes(features, torch.tensor([0, 0, 0, 1, 1, 1]), k=1).margin.tolist()
@@ -71,13 +74,18 @@ def content_votes(
     if features.ndim != 2 or label.shape != (n,):
         raise ValueError(f"features are (n, d) and labels (n,), not {tuple(features.shape)} and {tuple(label.shape)}")
     check_finite(features)
+    if 1 < n == len(torch.unique(label)):
+        same = float((features - features[0]).abs().max()) <= SAME * float(features.abs().max())
+        what = "all images are the same picture" if same else "each class has a single image, or copies of one"
+        raise ValueError(f"{what}: an image is compared with others of its class, so give classes of several pictures")
     counts = torch.zeros(n, dtype=torch.bool, device=label.device).index_fill_(0, voting_rows(label, most), True)
     if voter is not None:
         counts &= voter
     pool = counts.nonzero().flatten()
     classes = int(label.max()) + 1
-    if int((label[pool].bincount() > 0).sum()) < 2 or len(pool) < 3:
-        raise ValueError(f"votes need two classes and three voters, not {len(pool)} voters of one class")
+    voted_for = len(torch.unique(label[pool]))
+    if voted_for < 2 or len(pool) < 3:
+        raise ValueError(f"votes need two classes and three voters, not {len(pool)} voters in {voted_for} classes")
     k = min(k, len(pool) - 1)
     if before is None or before.near.shape != (n, k):
         near, lost = torch.empty(n, k, dtype=torch.int64, device=label.device), torch.arange(n, device=label.device)

@@ -600,11 +600,18 @@ def test_a_verdict_that_flags_most_images_is_not_exported_without_force(
     with pytest.raises(ValueError, match=r"flags \d+\.\d% of the images.*--short-list 100.*--force"):
         export_run(run, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    (run / "summary.txt").write_text("Of 9 images, few are kept.\n  class 'a': 1\nClass '\u202ea' stands out.\n")
+    (run / "summary.txt").write_text(
+        "Of the clean images, about 0.2% are flagged.\nOf 9 images, few are kept.\n  class 'a': 1\nOf 25 suspicious "
+        "images of class 'a', most share a pattern.\nClass '\u202ea' stands out.\n"
+    )
     caplog.set_level("WARNING", "cleanse")
     export_run(run, tmp_path / "out", force=True)
     assert (tmp_path / "out" / "labels.csv").is_file()
-    assert [record.message for record in caplog.records][-1] == "Class '\\u202ea' stands out."
+    assert [record.message for record in caplog.records][-3:] == [
+        "Of the clean images, about 0.2% are flagged.",
+        "Of 25 suspicious images of class 'a', most share a pattern.",
+        "Class '\\u202ea' stands out.",
+    ]
 
 
 def test_the_short_list_is_ranked_and_bounded(photos: Path, tmp_path: Path) -> None:

@@ -482,8 +482,19 @@ def test_an_embedding_that_accepts_nothing_is_refused() -> None:
 
 
 def test_a_training_that_diverges_is_refused(view: TrainingView, runner: Runner) -> None:
-    with pytest.raises(ValueError, match="diverged"):
+    with pytest.raises(ValueError, match=r"diverged, its embedding is not finite.*lower --model\.pretrain_lr"):
         ContrastiveFilter(**{**SMALL, "pretrain_lr": 1e20, "pretrain_epochs": 12}).cleanse(view, runner)
+
+
+def test_features_of_a_frozen_encoder_that_are_not_finite_are_not_laid_on_a_training(
+    view: TrainingView, runner: Runner
+) -> None:
+    class Damaged:
+        def encode(self, train: TrainingView, run: Runner) -> Tensor:
+            return torch.full((len(train), 2), torch.inf)
+
+    with pytest.raises(ValueError, match="features that are not finite for 200 of 200 images: its weights are damaged"):
+        ContrastiveFilter(**SMALL, encoder=Damaged()).cleanse(view, runner)
 
 
 @pytest.mark.parametrize("method", ["knn", "energy"])

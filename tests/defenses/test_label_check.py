@@ -154,6 +154,13 @@ def test_one_class_alone_is_refused(view: TrainingView, runner: Runner) -> None:
         LabelCheck(encoder=EfficientNetLite(size=32)).cleanse(view.subset(view.label == 3), runner)
 
 
+def test_one_picture_in_all_classes_is_said(view: TrainingView, runner: Runner) -> None:
+    same = view.subset(torch.arange(200) < 1)
+    same = type(view)(view.source, same.rows.repeat(6), torch.arange(6) % 2, (), 6, 0)
+    with pytest.raises(ValueError, match="all images are the same picture"):
+        LabelCheck(encoder=EfficientNetLite(size=32)).cleanse(same, runner)
+
+
 def test_two_named_classes_are_not_said_as_calmly_as_one() -> None:
     zero = torch.zeros(3)
     none = (zero, zero.bool(), zero.long(), zero, zero.bool())

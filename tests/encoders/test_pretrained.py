@@ -2,15 +2,19 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torchvision.models import resnet18
 from torchvision.transforms.functional import normalize, resize
 
-from cleanse.data import Digits
+from cleanse.data import Digits, ImageFolder
 from cleanse.encoders.pretrained import IMAGENET, Pretrained
 from cleanse.engine.runner import Runner
+from cleanse.experiments.build import build
 
 
 @pytest.fixture
@@ -44,6 +48,30 @@ def test_a_runner_makes_a_table_of_them_once(weights: str, tmp_path: Path) -> No
     torch.save(resnet18(num_classes=7).state_dict(), weights)
     run.predict("embed", Pretrained("resnet18", weights, size=32), view)
     assert run.computed == 2  # other weights
+
+
+@pytest.mark.parametrize("recipe", ["knn", "energy", "knn_energy", "flow"])
+def test_a_recipe_takes_it_and_it_sees_a_folders_files_at_its_own_size(
+    recipe: str, weights: str, tmp_path: Path
+) -> None:
+    draw = np.random.default_rng(0)
+    for name in "ab":
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(3):
+            pixels = draw.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{i}.png")
+    values = {
+        "data.root": str(tmp_path / "photos"), "data.size": 8, "model.encoder": "cleanse.encoders.Pretrained",
+        "model.encoder.name": "resnet18", "model.encoder.weights": weights, "model.encoder.size": 32,
+    }  # fmt: skip
+    defense: Any = build([f"{recipe}.yaml", "data/folder.yaml"], values).defense
+    view = ImageFolder(str(tmp_path / "photos"), size=8).training_view()
+    run = Runner(tmp_path / "runs", arguments={"accelerator": "cpu", "logger": False})
+    large = ImageFolder(str(tmp_path / "photos"), size=32).training_view().images(torch.arange(6))
+    expected = Pretrained("resnet18", weights, size=32)(large.float() / 255)
+    assert torch.allclose(defense.encode(view, run), expected, atol=1e-4)
+    (planned,) = defense.plan_encode(view)
+    assert (planned.name, planned.data.size, planned.epochs) == ("embed", (32, 32), 0)
 
 
 def test_what_is_missing_is_named(weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,6 +90,13 @@ CASES = {
         "precision: give 64, 32 or bf16, not '8'",
         ("precision",),
     ),
+    "an encoder that a check cannot use": (
+        'Parser key "model":\n  - Parser key "encoder": Import path does not correspond to a subclass of FrozenEncoder',
+        "model.encoder: a check needs an encoder with early features: give cleanse.encoders.EfficientNetLite, or "
+        "cleanse.encoders.Timm with the name of one of timm's networks and, if it is not to be downloaded, a file of "
+        "weights (torchvision's fit, too): --model.encoder.name resnet50 --model.encoder.weights FILE",
+        ("model", "encoder"),
+    ),
     "a section": (
         'Parser key "trainer":\nUnable to load config \'7\'\n  - Parser key "trainer": Unable to load config "7"',
         "trainer: a section of a config has no value of its own, as '7': its arguments are given one by one",

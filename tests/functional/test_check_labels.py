@@ -228,6 +228,22 @@ def test_bad_features_are_refused() -> None:
         content_votes(early, torch.zeros(100, dtype=torch.int64))
 
 
+@pytest.mark.parametrize("classes", [2, 3, 300])
+def test_one_image_in_every_class_is_said(classes: int) -> None:
+    features = torch.randn(classes, 4, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(ValueError, match=r"each class has a single image, or copies of one: .*give classes of several"):
+        content_votes(features, torch.arange(classes))
+    rounded = features[:1] * (1 + 1e-3 * torch.rand(classes, 1))
+    with pytest.raises(ValueError, match="all images are the same picture: "):
+        content_votes(rounded, torch.arange(classes))
+
+
+def test_too_few_voters_are_counted_in_their_classes() -> None:
+    voter = torch.tensor([True, False, True, False])
+    with pytest.raises(ValueError, match="two classes and three voters, not 2 voters in 2 classes"):
+        content_votes(torch.eye(4), torch.tensor([0, 0, 1, 1]), voter=voter)
+
+
 def test_whitening_gives_every_direction_one_spread() -> None:
     generator = torch.Generator().manual_seed(1)
     features = torch.randn(4000, 6, generator=generator) @ torch.randn(6, 6, generator=generator)
