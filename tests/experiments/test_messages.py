@@ -105,7 +105,7 @@ CASES = {
         "there is no argument -x: did you mean --model.x, --data.x or --trainer.x? see cleanse fit --help",
         (),
     ),
-    "a constructor's refusal": ("class_rate is a fraction between 0 and 1, not 1.5",) * 2 + ((),),
+    "a constructor's refusal": ("class_rate is a fraction above 0 and at most 1, not 1.5",) * 2 + ((),),
     "a refusal that names its argument": ("data.root: 'x' is not a folder",) * 2 + (("data", "root"),),
 }
 
