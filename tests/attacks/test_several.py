@@ -210,8 +210,12 @@ def test_a_run_has_the_figures_of_each_trigger(
          "--data.limit_train", "200", "--data.limit_test", "60", "--model.epochs", "1", "--compare", '["oracle"]',
          "--watch", "true"]
     )  # fmt: skip
-    run = Path(capfd.readouterr().out.splitlines()[-1])
+    *_, legend, _, last = capfd.readouterr().out.splitlines()
+    run = Path(last)
     results = json.loads((run / "results.json").read_text())
+    assert results["attack_labels"] == "target | target"
+    assert "ASR: triggered test images classified as the target, mean over the triggers; low is good." in legend
+    assert "RA: triggered test images classified as their true class, mean over the triggers." in legend
     assert results["asr"] == pytest.approx((results["asr_1"] + results["asr_2"]) / 2)
     assert results["asr_max"] == max(results["asr_1"], results["asr_2"])
     assert results["trigger_2"] == "BadNets (not of class 1 -> 1)"
@@ -219,4 +223,5 @@ def test_a_run_has_the_figures_of_each_trigger(
     assert results["tpr_2"] == 0
     page = (run / "report.html").read_text()
     assert "Trigger 2, BadNets (not of class 1 -&gt; 1): ASR" in page
+    assert "<dd>triggered test images classified as their true class, mean over the triggers</dd>" in page
     assert by_trigger(results)[1]["TPR"] == "0.0 %"
