@@ -61,7 +61,8 @@ def _legend(experiment: Experiment) -> str:
     """What the table's figures mean: of the accuracies, and of others where they are not what they usually are."""
     shown = experiment.table.split("\n")[0].lower().split()
     said = {name: meaning(name, experiment.results.get("attack_labels")) for name in MEANING if name in shown}
-    told = [f"{name.upper()}: {said[name]}." for name in said if name in ("sa", "asr") or said[name] != MEANING[name]]
+    always = ("sa", "asr", "asr_max")
+    told = [f"{name.upper()}: {said[name]}." for name in said if name in always or said[name] != MEANING[name]]
     return " ".join(["Per cent.", *told])
 
 

@@ -107,7 +107,9 @@ class Experiment:
         given = self.results.get("given")
         names = {"none": "none_", own: "", "oracle": "oracle_"}  # (a run of none, or of the oracle, has one row for it)
         rows = {
-            name: {key: self.results.get(prefix + key) for key in (*CLASSIFIER, *(() if prefix else DETECTION))}
+            name: {
+                key: self.results.get(prefix + key) for key in (*CLASSIFIER, "asr_max", *(() if prefix else DETECTION))
+            }
             for name, prefix in names.items()
             if f"{prefix}sa" in self.results
         }

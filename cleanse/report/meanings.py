@@ -4,6 +4,7 @@ LOW = "; low is good"
 MEANING = {
     "sa": "clean test images classified as their true class",
     "asr": "triggered test images classified as the target; low is good",
+    "asr_max": "the highest ASR of any of the triggers; low is good",
     "ra": "triggered test images classified as their true class",
     "tmr": "test images right without the trigger and the target with it; low is good",
     "tpr": "poisoned images that were relabeled or dropped",
@@ -30,6 +31,7 @@ OF_LABELS = {
 OF_TRIGGERS = ("asr", "ra", "tmr")
 """Figures that are means where there are several triggers."""
 SHORT = {
+    "asr_max": "Highest ASR",
     "relabel_accuracy": "Relabel acc.",
     "relabel_accuracy_all": "Relabel acc., all",
     "cover_flagged": "Cover flagged",

@@ -20,7 +20,7 @@ from cleanse.version import __version__
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-FIGURES = ("sa", "asr", "ra", "tmr")
+FIGURES = ("sa", "asr", "asr_max", "ra", "tmr")
 DETECTION = {
     name: MEANING[name] for name in ("tpr", "fpr", "auroc", "cover_flagged", "relabel_accuracy", "relabel_accuracy_all")
 }

@@ -16,7 +16,7 @@ log = logging.getLogger("cleanse")
 
 WHAT = ("recipe", "given", "attack", "data")
 FIGURES = (
-    "sa", "asr", "ra", "tmr", "none_sa", "none_asr", "oracle_sa", "oracle_asr", "tpr", "fpr", "auroc",
+    "sa", "asr", "asr_max", "ra", "tmr", "none_sa", "none_asr", "oracle_sa", "oracle_asr", "tpr", "fpr", "auroc",
     "relabel_accuracy", "relabel_accuracy_all", "clean_purity", "seconds",
 )  # fmt: skip
 """Figures of results.json that the table has, in order; one that no run has is left out."""

@@ -68,6 +68,14 @@ def test_what_a_recipe_was_told_is_a_column(runs: list[RunDirectory], tmp_path: 
     assert frame["clean_purity"]["nad"] == 0.75
 
 
+def test_the_highest_asr_is_a_column_where_there_are_several_triggers(runs: list[RunDirectory], tmp_path: Path) -> None:
+    several = made(tmp_path, "e", 0, 0.5, recipe="nad", attack="Several", asr=0.5, asr_max=0.75)
+    lines = as_text(runs_table([*runs, several])).splitlines()
+    assert "ASR  ASR MAX" in lines[0]
+    assert next(line for line in lines if line.startswith("nad")).split()[-3:] == ["50.0", "75.0", "2.0"]
+    assert "ASR" not in as_text(runs_table(runs))
+
+
 def test_the_text_has_per_cent_and_deviations(runs: list[RunDirectory]) -> None:
     lines = as_text(runs_table(runs)).splitlines()
     assert lines[0].split() == ["recipe", "attack", "data", "poison_rate", "model.k", "runs", "SA", "seconds"]
