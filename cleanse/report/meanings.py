@@ -52,10 +52,17 @@ def meaning(figure: str, labels: object = None) -> str:
     'test images wrong with the trigger, of those right without it; low is good'
     >>> meaning("ra", "target | target")
     'triggered test images classified as their true class, mean over the triggers'
+    >>> meaning("tmr", "random | next | random").split("; ")[0]
+    'mean over the triggers, which are not measured alike (trigger 1, 3: no figure'
     """
     modes = labels.split(" | ") if isinstance(labels, str) else [""]
     each = [OF_LABELS.get(mode, MEANING).get(figure, MEANING[figure]) for mode in modes]
     if len(each) == 1 or figure not in OF_TRIGGERS:
         return each[0]
     low = LOW if each[0].endswith(LOW) else ""
-    return f"{each[0].removesuffix(LOW)}, mean over the triggers{low}"
+    words = [one.removesuffix(LOW) for one in each]
+    if len(set(words)) == 1:
+        return f"{words[0]}, mean over the triggers{low}"
+    numbers = {text: [str(i) for i, one in enumerate(words, 1) if one == text] for text in words}
+    kinds = [f"trigger {', '.join(those)}: {text}" for text, those in numbers.items()]
+    return f"mean over the triggers, which are not measured alike ({'; '.join(kinds)}){low}"

@@ -154,6 +154,11 @@ def test_what_a_figure_means_is_said_for_the_attacks_labels() -> None:
     ):
         assert asr in page
     assert "<dd>test images right with the trigger, of those right without it</dd>" in make_page([odd])
+    mixed = make_page([content(results={**own, "attack_labels": "target | random"})])
+    assert (
+        "mean over the triggers, which are not measured alike (trigger 1: triggered test images classified as the "
+        "target; trigger 2: test images wrong with the trigger, of those right without it); low is good</dd>"
+    ) in mixed
     both = make_page([replace(odd, results=own, directory=RunDirectory(Path("usual"))), odd])
     assert "<dd>usual: triggered test images classified as their true class; o&lt;dd: test images right with" in both
     assert "<dd>clean test images classified as their true class</dd>" in both
