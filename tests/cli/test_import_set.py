@@ -1,6 +1,7 @@
 """`cleanse import`: sets in the layouts of BackdoorBench and backdoor-toolbox become frozen ones; evil ones do not."""
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -208,10 +209,14 @@ def test_code_in_a_file_of_backdoor_toolbox_does_not_run(name: str, tmp_path: Pa
     assert not Path("ran").exists()
 
 
-def test_code_in_attack_result_does_not_run(tmp_path: Path, digits: Parts) -> None:
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_code_in_attack_result_does_not_run(protocol: int, tmp_path: Path, digits: Parts) -> None:
     found = bench(tmp_path / "set", digits)
-    torch.save(found | {"model": Evil()}, tmp_path / "set" / "attack_result.pt")
-    assert "holds objects whose loading would run code" in refused("backdoorbench", "set", *CONFIG)
+    torch.save(found | {"model": Evil()}, tmp_path / "set" / "attack_result.pt", pickle_protocol=protocol)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        assert "holds objects whose loading would run code" in refused("backdoorbench", "set", *CONFIG)
+    assert not [one for one in warned if "pickle" in str(one.message)]
     assert not Path("ran").exists()
 
 
@@ -279,6 +284,9 @@ def test_damaged_sets_of_backdoor_toolbox(name: str, value: Any, message: str, t
                        "original_index_array": np.arange(9)}}, "is of 9 images, but the data set has 1400"),
         ({"bd_train": {"bd_data_container": {"data_dict": {}}, "poison_indicator": np.ones(1400),
                        "original_index_array": np.arange(1400)}}, "has no picture of row 0"),
+        ({"bd_train": {"bd_data_container": {"data_dict": {"a": 1}}, "poison_indicator": np.ones(1400),
+                       "original_index_array": np.arange(1400)}},
+         "the index of bd_train_dataset in attack_result.pt is a list of whole numbers, but it holds something else"),
     ],
 )  # fmt: skip
 def test_damaged_sets_of_backdoorbench(change: dict[str, Any], message: str, tmp_path: Path, digits: Parts) -> None:
@@ -308,5 +316,6 @@ def test_what_a_label_column_says() -> None:
     true = torch.tensor([0, 1, 2])
     assert aims(torch.tensor([2, 0, 1]), true, 3) == {"labels": "random"}
     assert numbers(np.array([1.0, 2.0]), "x").tolist() == [1, 2]
-    with pytest.raises(ValueError, match="holds others"):
-        numbers(torch.tensor([1.5]), "x")
+    for other in (torch.tensor([1.5]), [2**63]):
+        with pytest.raises(ValueError, match="x is a list of whole numbers, but it holds others"):
+            numbers(other, "x")
