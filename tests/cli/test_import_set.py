@@ -1,6 +1,7 @@
 """`cleanse import`: sets in the layouts of BackdoorBench and backdoor-toolbox become frozen ones; evil ones do not."""
 
 import json
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,8 @@ def bench(root: Path, digits: Parts, labels: str = "target", covers: int = 0) ->
     image, label, test_image, test_label = digits
     root.mkdir(parents=True)
     rows = (label != 3).nonzero().flatten()[:60].tolist()
+    if labels == "any":
+        rows = list(range(60))
     if labels == "clean":
         rows = (label == 3).nonzero().flatten()[:40].tolist()
     new = [int((label[r] + 1) % 10) if labels == "next" else 3 for r in rows]
@@ -144,6 +147,23 @@ def test_label_modes_of_backdoorbench(labels: str, mode: str, tmp_path: Path, di
     assert data.attack.labels == mode
     assert data.truth.count(POISON) == (60 if labels == "next" else 40)
     assert len(triggered[0]) == (397 if labels == "next" else int((digits[3] != 3).sum()))
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ("target", r"\(not of class 3 -> 3\): 60 of 1400 .*, of 1257 eligible \(class rate 4.77%\)"),
+        ("any", r"\(any class -> 3\): 60 of 1400 .*, of 1400 eligible \(class rate 4.29%\)"),  # of class 3, too
+        ("clean", r"\(class 3, labels kept -> 3\): 40 of 1400 .*, of 143 eligible \(class rate 27.97%\)"),
+    ],
+)
+def test_eligible_is_whom_the_other_tool_may_have_poisoned(
+    labels: str, words: str, tmp_path: Path, digits: Parts, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "cleanse")
+    bench(tmp_path / "set", digits, labels)
+    imported("backdoorbench", tmp_path / "set", Digits())
+    assert re.search(rf"set of backdoorbench {words}", caplog.text)
 
 
 def test_covers_of_backdoorbench_are_no_poison(tmp_path: Path, digits: Parts) -> None:
