@@ -39,7 +39,7 @@ def make(given: argparse.Namespace) -> None:
     chosen = torch.randperm(len(data), generator=generator)[: given.images or None].tolist()
     others = [i for i in chosen if data.targets[i] != given.target]
     poisoned = set(others[: given.count])
-    attack = BadNets(target=given.target, poison_rate=0.0, size=given.patch)
+    attack = BadNets(target=given.target, count=0, size=given.patch)
     truth = []
     for i in sorted(chosen):
         image, label = data[i]

@@ -70,10 +70,10 @@ class Attack(Described, nn.Module):
     Args:
         target: the class that the trigger stands for.
         source: the only class whose images are poisoned and measured; None for all but the target.
-        count: poisoned images, an absolute number.
-        poison_rate: poisoned images / all training images, in [0, 1].
+        count: poisoned images, an absolute number; 0 for a trigger alone, or for poison without a label alone.
+        poison_rate: poisoned images / all training images, in (0, 1].
         class_rate: poisoned images / images that the attack may use (of the source class, of the target class for a
-            clean-label attack, otherwise all that are not of the target class), in [0, 1].
+            clean-label attack, otherwise all that are not of the target class), in (0, 1].
         unlabeled_count: poisoned images in the unlabeled part.
         unlabeled_rate: poisoned images / eligible images in the unlabeled part, in [0, 1].
         labels: which label poisoned images are given: ``target``, ``next`` or ``random``.
@@ -131,10 +131,12 @@ class Attack(Described, nn.Module):
         for name, number in (("count", count), ("unlabeled_count", unlabeled_count)):
             if number is not None and number < 0:
                 raise ValueError(f"{name} is a number of images, 0 or more, not {number}")
-        rates = {"poison_rate": poison_rate, "class_rate": class_rate, "unlabeled_rate": unlabeled_rate}
-        for name, rate in rates.items():
-            if rate is not None and not 0 <= rate <= 1:
-                raise ValueError(f"{name} is a fraction between 0 and 1, not {rate}")
+        for name, rate in (("poison_rate", poison_rate), ("class_rate", class_rate)):
+            if rate is not None and not 0 < rate <= 1:
+                none = "" if rate else ": no attack is --data.attack null"
+                raise ValueError(f"{name} is a fraction above 0 and at most 1, not {rate}{none}")
+        if unlabeled_rate is not None and not 0 <= unlabeled_rate <= 1:
+            raise ValueError(f"unlabeled_rate is a fraction between 0 and 1, not {unlabeled_rate}")
         if source == target:
             raise ValueError(f"source and target are both class {target}: an attack needs two different classes")
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cleanse.attacks.base import Attack, Poisoned
+from cleanse.attacks.base import POISON, Attack, Poisoned
 
 
 class Imported(Attack):
@@ -30,10 +30,24 @@ class Imported(Attack):
         self.name = name
         self.testable = testable
         self._made: Poisoned | None = None
+        self._whom = ""
 
     def give(self, made: Poisoned) -> None:
         """The set, row by row that of the data module."""
         self._made = made
+        poisoned = made.true_label[made.role == POISON]
+        if not bool(super().eligible(poisoned).all()):  # other tools may poison images of the target class as well
+            self._whom = "target" if bool((poisoned == self.target).all()) else "any"
+
+    def eligible(self, true_label: Tensor) -> Tensor:
+        """(N,) bool: the training images that the other tool may have poisoned, as far as its poison shows."""
+        if self._whom == "any":
+            return torch.ones_like(true_label, dtype=torch.bool)
+        return true_label == self.target if self._whom == "target" else super().eligible(true_label)
+
+    def eligible_name(self) -> str:
+        named = {"any": "any class", "target": f"class {self._name(self.target)}, labels kept"}
+        return named.get(self._whom) or super().eligible_name()
 
     def draw(self, shape: tuple[int, int, int], generator: torch.Generator) -> None:
         """Nothing: the trigger is in the files."""

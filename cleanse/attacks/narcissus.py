@@ -31,6 +31,8 @@ class Narcissus(Attack):
 
     * The surrogate is trained on the training set with all its classes, so that the attacker is stronger than theirs,
       who has the target class and public images of other classes (D284).
+    * The surrogate's learning rate is the factory's: in ``attacks/narcissus.yaml`` it falls at milestones, in the
+      authors' code as a cosine.
     * The pattern is rounded to whole levels.
 
     Args:

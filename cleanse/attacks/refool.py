@@ -116,6 +116,11 @@ class Refool(Attack):
     def _files(self) -> list[Path]:
         root = Path(self.folder or "").expanduser()
         found = sorted(p for p in root.glob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg") and p.is_file())
+        if not found:
+            raise ValueError(
+                f"folder: {self.folder!r} has no PNG or JPEG pictures: name one that has, or leave folder null for"
+                " synthetic ones"
+            )
         if len(found) < self.reflections:
             raise ValueError(
                 f"folder: {self.folder!r} has {len(found)} pictures, but reflections={self.reflections}: lower it, or"

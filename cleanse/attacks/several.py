@@ -22,6 +22,7 @@ class Several(Attack):
 
     Each trigger is measured alone, on its own triggered copy of the test set: ASR, RA and TMR are the means over the
     triggers, ``asr_max`` is the highest ASR, and ``asr_1``, ``tpr_1`` and so on are each one's, in this order (D280).
+    Triggers with other ``labels`` are measured otherwise (D57): look at each one's figures, not at the means.
     `trigger`, `measured` and `aim` are those of the first; the others are in ``parts``.
 
     Args:

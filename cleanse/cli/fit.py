@@ -16,7 +16,7 @@ from cleanse.experiments.evaluation import evaluate_classifier
 from cleanse.experiments.experiment import Experiment, prepare, run_experiment
 from cleanse.experiments.recipe_name import recipe_name
 from cleanse.report import results_table
-from cleanse.report.meanings import MEANING
+from cleanse.report.meanings import MEANING, meaning
 from cleanse.report.summary import cannot_be_used, flagged_rate
 
 
@@ -44,7 +44,7 @@ def _fit(cli: CleanseCLI) -> None:
     """A recipe or a study is run, any other module is fitted."""
     if isinstance(cli.model, Defense):
         experiment = run_experiment(cli.setup())
-        table = f"\n{experiment.table}\n{_legend(experiment.table)}\n" if experiment.table else ""
+        table = f"\n{experiment.table}\n{_legend(experiment)}\n" if experiment.table else ""
         _say(f"{experiment.summary}\n{table}{_what_now(experiment)}\n{experiment.directory}")
     elif isinstance(cli.model, AugmentationStudy):
         study = cli.model.study(cli.images(), cli.runner(), cli.config_text(), cli.settings.threads)
@@ -57,10 +57,13 @@ def _fit(cli: CleanseCLI) -> None:
             _say(str(cli.trainer.checkpoint_callback.best_model_path))  # type: ignore[attr-defined]
 
 
-def _legend(table: str) -> str:
-    shown = table.split("\n")[0].split()
-    words = [f"{name.upper()}: {MEANING[name]}." for name in ("sa", "asr") if name.upper() in shown]
-    return " ".join(["Per cent.", *words])
+def _legend(experiment: Experiment) -> str:
+    """What the table's figures mean: of the accuracies, and of others where they are not what they usually are."""
+    shown = experiment.table.split("\n")[0].lower().split()
+    said = {name: meaning(name, experiment.results.get("attack_labels")) for name in MEANING if name in shown}
+    always = ("sa", "asr", "asr_max")
+    told = [f"{name.upper()}: {said[name]}." for name in said if name in always or said[name] != MEANING[name]]
+    return " ".join(["Per cent.", *told])
 
 
 def _what_now(experiment: Experiment) -> str:

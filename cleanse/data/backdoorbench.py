@@ -67,7 +67,8 @@ def _part(
     if folder == "bd_train_dataset" and not bool(used.all()):
         raise ValueError("this set has a part of the training images only, which a frozen set of them all is not")
     place = (used & (indicator == 1)).nonzero().flatten()
-    entries = {int(row): entry for row, entry in held.items()}
+    named = numbers(list(held), f"the index of {folder} in attack_result.pt").tolist()
+    entries = dict(zip(named, held.values(), strict=True))
     images, given, true = [], [], []
     for row in place.tolist():
         entry = entries.get(row)

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,8 @@ def load_safely(path: Path, why: str) -> Any:
         allowed += [(np._core.multiarray._reconstruct, f"{old}._reconstruct")]  # type: ignore[attr-defined]
         allowed += [(np._core.multiarray.scalar, f"{old}.scalar")]  # type: ignore[attr-defined]
     try:
-        with torch.serialization.safe_globals(allowed):
+        with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol")  # torch's, of what is refused next
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever the file holds, the answer is no
         said = str(error)
@@ -71,7 +73,10 @@ def numbers(value: Any, what: str) -> Tensor:
     if isinstance(value, (list, tuple)):
         if not all(isinstance(one, (int, np.integer)) or (isinstance(one, Tensor) and one.ndim == 0) for one in value):
             raise ValueError(f"{what} is a list of whole numbers, but it holds something else")
-        value = torch.tensor([int(one) for one in value], dtype=torch.int64)
+        try:
+            value = torch.tensor([int(one) for one in value], dtype=torch.int64)
+        except (ValueError, RuntimeError) as error:  # 2**63 and more
+            raise ValueError(f"{what} is a list of whole numbers, but it holds others") from error
     if isinstance(value, np.ndarray) and value.dtype.kind in "iufb":
         value = torch.from_numpy(value.copy())
     if not isinstance(value, Tensor) or value.ndim != 1 or value.is_complex():

@@ -30,8 +30,8 @@ class ABL(Defense):
     then unlearns the isolated ones by gradient ascent. The classifier is this network; the verdict drops what was
     isolated, which is to be pure and not complete: the share has to lie below the poison rate.
 
-    The paper's text was not at hand: numbers are those of the released code, or marked below. What is open: D242, D247
-    to D250.
+    The paper's text was not at hand: numbers are those of the released code, or marked below; the network is not, and
+    the tuning goes without its Cutout (D252). What is open: D242, D247 to D250.
 
     Args:
         loss: ``lga``, local gradient ascent for each image (D248); ``flooding``, the released code's default.

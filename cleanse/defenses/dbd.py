@@ -43,7 +43,7 @@ class DBD(Defense):
     Args:
         network: builds encoder and classifier from (in_channels, num_classes); a `cleanse.networks.Network`.
         contrastive_augment: makes the views for SimCLR; None for the data set's own.
-        pretrain_epochs: of SimCLR, whose learning rate falls as a cosine over them.
+        pretrain_epochs: of SimCLR, whose learning rate falls as a cosine over them, to a thousandth (D265).
         pretrain_batch_size: of SimCLR, over all processes.
         pretrain_lr: of SimCLR's SGD.
         pretrain_weight_decay: of SimCLR's SGD.

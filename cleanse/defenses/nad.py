@@ -27,7 +27,7 @@ class NAD(CleanImagesDefense):
     probable the given label has become.
 
     The paper's text was not at hand: numbers are those of the released code, which has 5 % of the training images as
-    clean ones. What is open: D240, D241, D251, D252.
+    clean ones; the network is not, and there is no Cutout (D252). What is open: D240, D241, D251.
 
     Args:
         beta: weights of the three maps; 500, 1000 and 1000 for maps of 32, 16 and 8 pixels a side (D251).

@@ -107,7 +107,9 @@ class Experiment:
         given = self.results.get("given")
         names = {"none": "none_", own: "", "oracle": "oracle_"}  # (a run of none, or of the oracle, has one row for it)
         rows = {
-            name: {key: self.results.get(prefix + key) for key in (*CLASSIFIER, *(() if prefix else DETECTION))}
+            name: {
+                key: self.results.get(prefix + key) for key in (*CLASSIFIER, "asr_max", *(() if prefix else DETECTION))
+            }
             for name, prefix in names.items()
             if f"{prefix}sa" in self.results
         }
@@ -492,6 +494,7 @@ def _results(setup: Setup, found: Found, verdict: Verdict) -> dict[str, Any]:
         "seconds": round(sum(found.seconds.values()), 3),
         **{f"seconds_{name}": round(s, 3) for name, s in found.seconds.items()},
         "recipe": recipe_name(defense), "attack": type(data.attack).__name__ if data.attack else None,
+        "attack_labels": " | ".join(part.labels for part in data.attack.parts) if data.attack else None,
         "data": type(data).__name__, "seed": setup.run.seed, "oracle": isinstance(defense, OracleDefense),
         "given": ", ".join(defense.given(data.reserve_clean)) or None,
         "version": __version__,

@@ -8,7 +8,9 @@ import os
 import re
 from collections.abc import Callable, Collection, Sequence
 from importlib import import_module
+from inspect import signature
 
+from cleanse.utils.configs import shipped
 from cleanse.utils.expected import expected
 from cleanse.utils.suggest import did_you_mean
 from cleanse.utils.usage_error import UsageError
@@ -69,9 +71,26 @@ def _no_argument(found: "re.Match[str]", known: Collection[str]) -> str:
     if name == "root":
         return f"there is no argument 'root': these data need no folder; {FOLDER.format('FOLDER')}"
     return (
-        f"there is no argument {name!r}: {did_you_mean(name, known)}--model.help NAME, --data.help NAME and fit --help "
-        "list them"
+        f"there is no argument {name!r}: {_of_an_attack(name, known) or did_you_mean(name, known)}--model.help NAME, "
+        "--data.help NAME and fit --help list them"
     )
+
+
+def _of_an_attack(name: str, known: Collection[str]) -> str:
+    """Of a name that the data's arguments do not have, a question with the attack's, as `did_you_mean`; else empty."""
+    if "attack" not in known:
+        return ""
+    attacks = import_module("cleanse.attacks")
+    kinds = [kind for kind in vars(attacks).values() if isinstance(kind, type) and issubclass(kind, attacks.Attack)]
+    takes = [kind.__name__.lower() for kind in kinds if name in signature(kind).parameters]
+    files = [file for file in shipped() if file.startswith("attacks/") and _plain(file) in takes]
+    config = f"--config {files[0]} " if len(takes) == len(files) == 1 else ""
+    return f"did you mean {config}--data.attack.{name}? " if takes else ""
+
+
+def _plain(file: str) -> str:
+    """The name of the class that a shipped config is about, in lower case."""
+    return file.rpartition("/")[2].removesuffix(".yaml").replace("_", "")
 
 
 def _no_section(found: "re.Match[str]", known: Collection[str]) -> str:

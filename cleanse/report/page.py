@@ -10,7 +10,7 @@ from cleanse.report.by_trigger import by_trigger
 from cleanse.report.charts import DONE, by_class, charts
 from cleanse.report.content import Attention, RunContent, gallery_rows
 from cleanse.report.figures import data_address, enlarged, heat, place, signed
-from cleanse.report.meanings import MEANING, SHORT
+from cleanse.report.meanings import MEANING, SHORT, meaning
 from cleanse.report.most_suspicious import how_chosen, judged_counts, judged_rows, most_suspicious
 from cleanse.report.pattern import Pattern
 from cleanse.utils.text import readable
@@ -20,7 +20,7 @@ from cleanse.version import __version__
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-FIGURES = {name: MEANING[name] for name in ("sa", "asr", "ra", "tmr")}
+FIGURES = ("sa", "asr", "asr_max", "ra", "tmr")
 DETECTION = {
     name: MEANING[name] for name in ("tpr", "fpr", "auroc", "cover_flagged", "relabel_accuracy", "relabel_accuracy_all")
 }
@@ -56,7 +56,7 @@ def make_page(runs: Sequence[RunContent]) -> str:
     }
     return environment.get_template("page.html.j2").render(
         sections=sections, single=single, version=__version__, done=DONE, short=SHORT,
-        figures={key: text for key, text in FIGURES.items() if key in there},
+        figures={key: _meaning(key, sections) for key in FIGURES if key in there},
         detection={key: text for key, text in DETECTION.items() if key in there},
     )  # fmt: skip
 
@@ -143,6 +143,15 @@ def _section(run: RunContent, salt: str, detailed: bool) -> dict[str, Any]:
         "command": readable(f"cleanse fit --config {shlex.quote(str(run.directory.config))}"),
         "config": "\n".join(readable(line) for line in run.config.split("\n")),
     }
+
+
+def _meaning(figure: str, sections: Sequence[Mapping[str, Any]]) -> str:
+    """What a figure means, with the runs' names where it does not mean the same in all that have it."""
+    runs: dict[str, list[str]] = {}
+    for section in sections:
+        if any(row[figure] for _, row in section["accuracy"]):
+            runs.setdefault(meaning(figure, section["results"].get("attack_labels")), []).append(section["name"])
+    return next(iter(runs)) if len(runs) == 1 else "; ".join(f"{', '.join(v)}: {text}" for text, v in runs.items())
 
 
 def _picture(run: RunContent, i: int, most: int = 96) -> dict[str, str]:

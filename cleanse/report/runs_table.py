@@ -14,9 +14,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("cleanse")
 
-WHAT = ("recipe", "given", "attack", "data")
+WHAT = ("recipe", "given", "attack", "labels", "data")
+RATES = ("data.attack.count", "data.attack.poison_rate", "data.attack.class_rate")
+"""Arguments that are no columns where the poison rate, which every run has, tells the same runs apart."""
 FIGURES = (
-    "sa", "asr", "ra", "tmr", "none_sa", "none_asr", "oracle_sa", "oracle_asr", "tpr", "fpr", "auroc",
+    "sa", "asr", "asr_max", "ra", "tmr", "none_sa", "none_asr", "oracle_sa", "oracle_asr", "tpr", "fpr", "auroc",
     "relabel_accuracy", "relabel_accuracy_all", "clean_purity", "seconds",
 )  # fmt: skip
 """Figures of results.json that the table has, in order; one that no run has is left out."""
@@ -39,9 +41,10 @@ def runs_table(runs: Sequence[RunDirectory]) -> "pd.DataFrame":
     """One row for the runs that differ in their seed only.
 
     Columns: recipe (as one types it), ``given`` (what recipes are told beyond images and labels, where any is), attack,
-    data, ``poison_rate`` (of all training images, where an attack was simulated), every argument in which runs of the
-    same recipe, attack and data differ, ``runs`` (how many), and each figure's mean and, as ``<figure>_sd``, sample
-    standard deviation (empty for one run). Fractions, not per cent.
+    ``labels`` (what its triggers stand for, where that is not one class each in all runs), data, ``poison_rate`` (of
+    all training images, where an attack was simulated), every argument in which runs of the same recipe, attack and
+    data differ, ``runs`` (how many), and each figure's mean and, as ``<figure>_sd``, sample standard deviation (empty
+    for one run). Fractions, not per cent.
 
     Args:
         runs: finished ones; one that cannot be read is left out with a warning.
@@ -54,7 +57,7 @@ def runs_table(runs: Sequence[RunDirectory]) -> "pd.DataFrame":
     rows = [row for run in runs if (row := _row(run)) is not None]
     if not rows:
         raise ValueError("there is no finished run among these folders: a run has config.yaml and results.json")
-    differ = sorted(_differing(rows))
+    differ = sorted(name for name in _differing(rows) if name not in RATES or _says_more(name, rows))
     groups: dict[tuple[object, ...], list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         groups[tuple(row[k] for k in (*WHAT, "poison_rate")) + tuple(row["arguments"].get(k) for k in differ)].append(
@@ -72,7 +75,7 @@ def runs_table(runs: Sequence[RunDirectory]) -> "pd.DataFrame":
             line |= {figure: values.mean(), f"{figure}_sd": values.std()}
         table.append(line)
     frame = pd.DataFrame(table)
-    empty = [c for c in ("poison_rate", "attack", "given") if frame[c].isna().all()]
+    empty = [c for c in ("poison_rate", "attack", "labels", "given") if frame[c].isna().all()]
     return frame.drop(columns=empty)
 
 
@@ -98,6 +101,8 @@ def _row(run: RunDirectory) -> dict[str, Any] | None:
         return None
     poisoned, every = _number(results.get("poisoned")), _number(results.get("train_images"))
     rate = None if poisoned is None or not every else round(poisoned / every, 4)
+    labels = results.get("attack_labels")
+    results["labels"] = None if set(str(labels).split(" | ")) <= {"target", "None"} else labels
     what = {k: None if results.get(k) is None else readable(str(results[k]), 60) for k in WHAT}
     results = without_detection(results.get("recipe"), results, None)
     return {**what, "poison_rate": rate, "results": results, "arguments": dict(_arguments(config))}
@@ -128,6 +133,14 @@ def _differing(rows: Sequence[Mapping[str, Any]]) -> set[str]:
             if len({arguments.get(name) for arguments in own}) > 1:
                 found.add(name)
     return found
+
+
+def _says_more(name: str, rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether runs of one kind and one poison rate differ in an argument."""
+    there: dict[tuple[object, ...], set[object]] = defaultdict(set)
+    for row in rows:
+        there[tuple(row[k] for k in (*WHAT, "poison_rate"))].add(row["arguments"].get(name))
+    return any(len(values) > 1 for values in there.values())
 
 
 def _number(value: object) -> float | None:

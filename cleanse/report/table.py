@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-COLUMNS = ("sa", "asr", "ra", "tmr", "tpr", "fpr", "auroc")
+COLUMNS = ("sa", "asr", "asr_max", "ra", "tmr", "tpr", "fpr", "auroc")
 
 
 def results_table(rows: Mapping[str, Mapping[str, object]], columns: Sequence[str] = COLUMNS) -> str:
@@ -20,11 +20,15 @@ def results_table(rows: Mapping[str, Mapping[str, object]], columns: Sequence[st
     if not shown:
         return ""
     width = max(len(name) for name in rows)
-    lines = [" " * width + "".join(f"{c.upper():>7}" for c in shown)]
+    lines = [" " * width + "".join(_cell(c, c.upper()) for c in shown)]
     for name, figures in rows.items():
-        lines.append(f"{name:<{width}}" + "".join(_cell(figures.get(c)) for c in shown))
+        lines.append(f"{name:<{width}}" + "".join(_cell(c, _per_cent(figures.get(c))) for c in shown))
     return "\n".join(lines)
 
 
-def _cell(value: object) -> str:
-    return f"{100 * value:7.1f}" if isinstance(value, float) else f"{'-':>7}"
+def _cell(column: str, text: str) -> str:
+    return text.rjust(max(7, len(column) + 2))
+
+
+def _per_cent(value: object) -> str:
+    return f"{100 * value:.1f}" if isinstance(value, float) else "-"

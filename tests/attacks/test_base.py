@@ -74,7 +74,7 @@ LABELS = torch.arange(1000) % 10
         ({"source": 7, "class_rate": 0.05}, 250),  # Jin, Sun, Rinard: 250, 500, 1000
         ({"source": 7, "class_rate": 0.1}, 500),
         ({"source": 7, "class_rate": 0.2}, 1000),
-        ({"class_rate": 0.0}, 0),
+        ({"count": 0}, 0),
         ({"count": 45_000}, 45_000),
     ],
 )
@@ -152,7 +152,7 @@ GIVEN = torch.arange(1000) % 4 < 1  # 250 labeled: half of each even class, noth
         ({"count": 12, "unlabeled_count": 34}, 12, 34),
         ({"class_rate": 0.1, "unlabeled_rate": 0.01}, 20, 7),
         ({"class_rate": 0.1, "unlabeled_rate": 0.0}, 20, 0),
-        ({"poison_rate": 0.0, "unlabeled_count": 3}, 0, 3),
+        ({"count": 0, "unlabeled_count": 3}, 0, 3),
     ],
 )
 def test_labeled_and_unlabeled_counts(arguments: dict[str, Any], given: int, withheld: int) -> None:
@@ -217,7 +217,6 @@ def test_a_class_out_of_range_is_told_the_names() -> None:
         ({"count": 44}, 50_000, True),  # 0.098 % of 45,000
         ({"count": 45}, 50_000, False),
         ({"count": 0}, 1000, False),  # none was asked for
-        ({"class_rate": 0.0}, 1000, False),
     ],
 )
 def test_a_handful_of_poisoned_images_is_warned_about(
@@ -277,8 +276,10 @@ def test_no_trigger_yet() -> None:
         ({"count": 3, "class_rate": 0.1}, "exactly one of count=3, poison_rate=None, class_rate=0.1"),
         ({"count": -1}, "count is a number of images, 0 or more, not -1"),
         ({"count": 1, "unlabeled_count": -2}, "unlabeled_count is a number of images, 0 or more, not -2"),
-        ({"class_rate": 10.0}, "class_rate is a fraction between 0 and 1, not 10.0"),
-        ({"poison_rate": -0.1}, "poison_rate is a fraction between 0 and 1, not -0.1"),
+        ({"class_rate": 10.0}, "class_rate is a fraction above 0 and at most 1, not 10.0$"),
+        ({"poison_rate": -0.1}, "poison_rate is a fraction above 0 and at most 1, not -0.1$"),
+        ({"class_rate": 0.0}, "class_rate is .* above 0 and at most 1, not 0.0: no attack is --data.attack null$"),
+        ({"poison_rate": 0.0}, "poison_rate is .* above 0 and at most 1, not 0.0: no attack is --data.attack null$"),
         ({"count": 1, "unlabeled_rate": 1.5}, "unlabeled_rate is a fraction between 0 and 1, not 1.5"),
         ({"count": 1, "unlabeled_rate": 0.5, "unlabeled_count": 4}, r"\(4\) or unlabeled_rate \(0.5\), not both"),
         ({"count": 1, "source": 2, "target": 2}, "source and target are both class 2"),

@@ -140,6 +140,10 @@ def test_own_pictures(tmp_path: Path) -> None:
     assert float(attack.layer.min()) > 0.99
     with pytest.raises(ValueError, match="has 3 pictures, but reflections=4"):
         drawn(folder=str(tmp_path), reflections=4)
+    (tmp_path / "empty").mkdir()
+    for reflections in (1, 20):
+        with pytest.raises(ValueError, match="empty' has no PNG or JPEG pictures: name one that has"):
+            drawn(folder=str(tmp_path / "empty"), reflections=reflections)
     (tmp_path / "0.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match="cannot be read as a picture"):
         drawn(folder=str(tmp_path), reflections=3)

@@ -210,8 +210,15 @@ def test_a_run_has_the_figures_of_each_trigger(
          "--data.limit_train", "200", "--data.limit_test", "60", "--model.epochs", "1", "--compare", '["oracle"]',
          "--watch", "true"]
     )  # fmt: skip
-    run = Path(capfd.readouterr().out.splitlines()[-1])
+    *_, heading, none, _, legend, _, last = capfd.readouterr().out.splitlines()
+    run = Path(last)
     results = json.loads((run / "results.json").read_text())
+    assert results["attack_labels"] == "target | target"
+    assert heading.split()[:3] == ["SA", "ASR", "ASR_MAX"]
+    assert none.split()[3] == f"{100 * results['asr_max']:.1f}"
+    assert "ASR_MAX: the highest ASR of any of the triggers; low is good." in legend
+    assert "ASR: triggered test images classified as the target, mean over the triggers; low is good." in legend
+    assert "RA: triggered test images classified as their true class, mean over the triggers." in legend
     assert results["asr"] == pytest.approx((results["asr_1"] + results["asr_2"]) / 2)
     assert results["asr_max"] == max(results["asr_1"], results["asr_2"])
     assert results["trigger_2"] == "BadNets (not of class 1 -> 1)"
@@ -219,4 +226,7 @@ def test_a_run_has_the_figures_of_each_trigger(
     assert results["tpr_2"] == 0
     page = (run / "report.html").read_text()
     assert "Trigger 2, BadNets (not of class 1 -&gt; 1): ASR" in page
+    assert "<dd>triggered test images classified as their true class, mean over the triggers</dd>" in page
+    assert '<th scope="col">ASR</th><th scope="col">Highest ASR</th><th scope="col">RA</th>' in page
+    assert "<dt>Highest ASR</dt><dd>the highest ASR of any of the triggers; low is good</dd>" in page
     assert by_trigger(results)[1]["TPR"] == "0.0 %"

@@ -1,6 +1,8 @@
 """`cleanse import`: sets in the layouts of BackdoorBench and backdoor-toolbox become frozen ones; evil ones do not."""
 
 import json
+import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,8 @@ def bench(root: Path, digits: Parts, labels: str = "target", covers: int = 0) ->
     image, label, test_image, test_label = digits
     root.mkdir(parents=True)
     rows = (label != 3).nonzero().flatten()[:60].tolist()
+    if labels == "any":
+        rows = list(range(60))
     if labels == "clean":
         rows = (label == 3).nonzero().flatten()[:40].tolist()
     new = [int((label[r] + 1) % 10) if labels == "next" else 3 for r in rows]
@@ -145,6 +149,23 @@ def test_label_modes_of_backdoorbench(labels: str, mode: str, tmp_path: Path, di
     assert len(triggered[0]) == (397 if labels == "next" else int((digits[3] != 3).sum()))
 
 
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ("target", r"\(not of class 3 -> 3\): 60 of 1400 .*, of 1257 eligible \(class rate 4.77%\)"),
+        ("any", r"\(any class -> 3\): 60 of 1400 .*, of 1400 eligible \(class rate 4.29%\)"),  # of class 3, too
+        ("clean", r"\(class 3, labels kept -> 3\): 40 of 1400 .*, of 143 eligible \(class rate 27.97%\)"),
+    ],
+)
+def test_eligible_is_whom_the_other_tool_may_have_poisoned(
+    labels: str, words: str, tmp_path: Path, digits: Parts, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "cleanse")
+    bench(tmp_path / "set", digits, labels)
+    imported("backdoorbench", tmp_path / "set", Digits())
+    assert re.search(rf"set of backdoorbench {words}", caplog.text)
+
+
 def test_covers_of_backdoorbench_are_no_poison(tmp_path: Path, digits: Parts) -> None:
     bench(tmp_path / "set", digits, covers=7)
     data, _ = imported("backdoorbench", tmp_path / "set", Digits())
@@ -208,10 +229,14 @@ def test_code_in_a_file_of_backdoor_toolbox_does_not_run(name: str, tmp_path: Pa
     assert not Path("ran").exists()
 
 
-def test_code_in_attack_result_does_not_run(tmp_path: Path, digits: Parts) -> None:
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_code_in_attack_result_does_not_run(protocol: int, tmp_path: Path, digits: Parts) -> None:
     found = bench(tmp_path / "set", digits)
-    torch.save(found | {"model": Evil()}, tmp_path / "set" / "attack_result.pt")
-    assert "holds objects whose loading would run code" in refused("backdoorbench", "set", *CONFIG)
+    torch.save(found | {"model": Evil()}, tmp_path / "set" / "attack_result.pt", pickle_protocol=protocol)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        assert "holds objects whose loading would run code" in refused("backdoorbench", "set", *CONFIG)
+    assert not [one for one in warned if "pickle" in str(one.message)]
     assert not Path("ran").exists()
 
 
@@ -279,6 +304,9 @@ def test_damaged_sets_of_backdoor_toolbox(name: str, value: Any, message: str, t
                        "original_index_array": np.arange(9)}}, "is of 9 images, but the data set has 1400"),
         ({"bd_train": {"bd_data_container": {"data_dict": {}}, "poison_indicator": np.ones(1400),
                        "original_index_array": np.arange(1400)}}, "has no picture of row 0"),
+        ({"bd_train": {"bd_data_container": {"data_dict": {"a": 1}}, "poison_indicator": np.ones(1400),
+                       "original_index_array": np.arange(1400)}},
+         "the index of bd_train_dataset in attack_result.pt is a list of whole numbers, but it holds something else"),
     ],
 )  # fmt: skip
 def test_damaged_sets_of_backdoorbench(change: dict[str, Any], message: str, tmp_path: Path, digits: Parts) -> None:
@@ -308,5 +336,6 @@ def test_what_a_label_column_says() -> None:
     true = torch.tensor([0, 1, 2])
     assert aims(torch.tensor([2, 0, 1]), true, 3) == {"labels": "random"}
     assert numbers(np.array([1.0, 2.0]), "x").tolist() == [1, 2]
-    with pytest.raises(ValueError, match="holds others"):
-        numbers(torch.tensor([1.5]), "x")
+    for other in (torch.tensor([1.5]), [2**63]):
+        with pytest.raises(ValueError, match="x is a list of whole numbers, but it holds others"):
+            numbers(other, "x")

@@ -112,7 +112,7 @@ CASES = {
         "there is no argument -x: did you mean --model.x, --data.x or --trainer.x? see cleanse fit --help",
         (),
     ),
-    "a constructor's refusal": ("class_rate is a fraction between 0 and 1, not 1.5",) * 2 + ((),),
+    "a constructor's refusal": ("class_rate is a fraction above 0 and at most 1, not 1.5",) * 2 + ((),),
     "a refusal that names its argument": ("data.root: 'x' is not a folder",) * 2 + (("data", "root"),),
 }
 
@@ -123,3 +123,19 @@ def test_one_sentence_and_the_keys_of_the_value(name: str) -> None:
     error = explain(message, ["epochs", "lr", "trainer.max_epochs", "model.epochs"])
     assert str(error) == sentence
     assert error.keys == keys
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("poison_from", "did you mean --config attacks/from_file.yaml --data.attack.poison_from? "),
+        ("class_rate", "did you mean --data.attack.class_rate? "),  # every attack's
+        ("cover_rate", "did you mean --data.attack.cover_rate? "),  # that of some
+        ("limit", ""),
+    ],
+)
+def test_an_attacks_argument_is_named_where_the_data_has_none(name: str, meant: str) -> None:
+    message = f"Option '{name}' is not accepted"
+    lists = "--model.help NAME, --data.help NAME and fit --help list them"
+    assert str(explain(message, ["root", "attack"])) == f"there is no argument '{name}': {meant}{lists}"
+    assert "attack" not in str(explain(message, ["root"]))  # not the data's

@@ -141,6 +141,29 @@ def test_figures_are_in_per_cent_before_and_after_and_the_summary_counts() -> No
     assert "<img" not in gone
 
 
+def test_what_a_figure_means_is_said_for_the_attacks_labels() -> None:
+    own = {**RESULTS, "ra": 0.25}
+    odd = replace(content(results={**own, "attack_labels": "random"}), directory=RunDirectory(Path("o<dd")))
+    for page, asr in (
+        (make_page([content(results={**own, "attack_labels": "next"})]), "classified as the class after their true"),
+        (make_page([odd]), "<dd>test images wrong with the trigger, of those right without it; low is good</dd>"),
+        (
+            make_page([content(results={**own, "attack_labels": ["<b>"]})]),
+            "<dd>triggered test images classified as the",
+        ),
+    ):
+        assert asr in page
+    assert "<dd>test images right with the trigger, of those right without it</dd>" in make_page([odd])
+    mixed = make_page([content(results={**own, "attack_labels": "target | random"})])
+    assert (
+        "mean over the triggers, which are not measured alike (trigger 1: triggered test images classified as the "
+        "target; trigger 2: test images wrong with the trigger, of those right without it); low is good</dd>"
+    ) in mixed
+    both = make_page([replace(odd, results=own, directory=RunDirectory(Path("usual"))), odd])
+    assert "<dd>usual: triggered test images classified as their true class; o&lt;dd: test images right with" in both
+    assert "<dd>clean test images classified as their true class</dd>" in both
+
+
 def test_the_summary_in_words_is_shown_as_text(tmp_path: Path) -> None:
     words = "Of 40 images, 20 are kept.\n  class 'owl': 3 kept\nClass '<script>' stands out.\nHow \x1bsure it is.\n"
     (tmp_path / "summary.txt").write_bytes(words.encode() + b"\xff\n")

@@ -13,13 +13,19 @@ from cleanse.report.runs_table import as_text, runs_table
 
 
 def made(
-    where: Path, name: str, seed: int, sa: float, model: dict[str, Any] | None = None, **results: Any
+    where: Path,
+    name: str,
+    seed: int,
+    sa: float,
+    model: dict[str, Any] | None = None,
+    rate: dict[str, float] | None = None,
+    **results: Any,
 ) -> RunDirectory:
     """A finished run of knn against BadNets."""
     run = RunDirectory(where / name)
     config = {
         "seed_everything": seed, "root": str(where), "trainer": {"accelerator": f"device {seed}"},
-        "data": {"class_path": "cleanse.data.Digits", "init_args": {"batch_size": 8}},
+        "data": {"class_path": "cleanse.data.Digits", "init_args": {"batch_size": 8, "attack": {"init_args": rate}}},
         "model": {"class_path": "cleanse.defenses.ContrastiveFilter", "init_args": {"k": 5, **(model or {})}},
     }  # fmt: skip
     run.write_config(yaml.safe_dump(config))
@@ -66,6 +72,39 @@ def test_what_a_recipe_was_told_is_a_column(runs: list[RunDirectory], tmp_path: 
     frame = runs_table([*runs, told]).set_index("recipe")
     assert frame["given"]["nad"] == "clean:10/class"
     assert frame["clean_purity"]["nad"] == 0.75
+
+
+def test_the_highest_asr_is_a_column_where_there_are_several_triggers(runs: list[RunDirectory], tmp_path: Path) -> None:
+    several = made(tmp_path, "e", 0, 0.5, recipe="nad", attack="Several", asr=0.5, asr_max=0.75)
+    lines = as_text(runs_table([*runs, several])).splitlines()
+    assert "ASR  ASR MAX" in lines[0]
+    assert next(line for line in lines if line.startswith("nad")).split()[-3:] == ["50.0", "75.0", "2.0"]
+    assert "ASR" not in as_text(runs_table(runs))
+
+
+def test_what_a_trigger_stands_for_is_a_column_where_it_is_not_one_class(
+    runs: list[RunDirectory], tmp_path: Path
+) -> None:
+    modes = {"abl": "next", "nad": "target | random", "asd": "target", "dbd": "target | target"}
+    others = [made(tmp_path, name, 0, 0.5, recipe=name, attack_labels=mode) for name, mode in modes.items()]
+    frame = runs_table([*runs, *others]).set_index("recipe")
+    assert frame["labels"].dropna().to_dict() == {"abl": "next", "nad": "target | random"}
+    assert "labels" not in runs_table([*runs, *others[2:]])
+    same = [made(tmp_path, mode, 0, 0.5, attack_labels=mode) for mode in ("next", "random")]
+    assert runs_table(same)["labels"].tolist() == ["next", "random"]
+
+
+def test_the_poison_rate_is_a_column_once(tmp_path: Path) -> None:
+    runs = [
+        made(tmp_path, "a", 0, 0.5, rate={"poison_rate": 0.02}),
+        made(tmp_path, "b", 0, 0.5, rate={"poison_rate": 0.05}, poisoned=50),
+        made(tmp_path, "c", 0, 0.5, rate={"class_rate": 0.1}, poisoned=90),
+    ]
+    frame = runs_table(runs)
+    assert frame["poison_rate"].tolist() == [0.02, 0.05, 0.09]
+    assert not [c for c in frame if c.startswith("data.attack")]
+    runs.append(made(tmp_path, "d", 0, 0.5, rate={"poison_rate": 0.02001}))
+    assert runs_table(runs)["data.attack.poison_rate"].tolist()[:3] == ["0.02", "0.02001", "0.05"]
 
 
 def test_the_text_has_per_cent_and_deviations(runs: list[RunDirectory]) -> None:
