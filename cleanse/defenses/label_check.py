@@ -12,7 +12,7 @@ from cleanse.encoders import EfficientNetLite, FrozenEncoder
 from cleanse.engine.plan import Planned
 from cleanse.engine.runner import Runner
 from cleanse.functional import Checked, check_labels, content_votes, expected_flags, first_of_each
-from cleanse.functional.check_labels import FOREIGN, TRAIT, TRIGGER
+from cleanse.functional.check_labels import COVERED, FOREIGN, TRAIT, TRIGGER
 from cleanse.functional.content_votes import VOTERS
 from cleanse.functional.expected_flags import ExpectedFlags
 from cleanse.verdict import UNUSABLE, Verdict
@@ -30,8 +30,10 @@ class LabelCheck(Defense):
     The encoder was trained on other images, so it has not learned the trigger. Whether an image looks like its label
     is asked of its neighbors (as in Wang et al. 2022, arXiv 2210.10272). A trigger that fills the image makes the
     poison a cluster of its own, which neighbors do not notice; it is found as the one direction in which a class falls
-    into two groups and no other class does (after SCAn, Tang et al. 2019, arXiv 1908.00686). A class is named first;
-    the rule is strict in a class that is named and lenient elsewhere. See `cleanse.functional.check_labels`.
+    into two groups and no other class does (after SCAn, Tang et al. 2019, arXiv 1908.00686). Where other classes have
+    the trigger under right labels (covers), it is found by what sets the group apart from these: it looks like other
+    classes, they look like their own. A class is named first; the rule is strict in a class that is named and lenient
+    elsewhere. See `cleanse.functional.check_labels`.
 
     Args:
         encoder: a frozen encoder with early features, such as `cleanse.encoders.EfficientNetLite` or `Timm`; None for
@@ -167,6 +169,12 @@ def evidence(checked: Checked, classes: Sequence[str]) -> list[str]:
             )
         if int(checked.sign[c]) & TRAIT:
             signs.append("images of it that look like other classes share something that those do not have")
+        if int(checked.sign[c]) & COVERED:
+            signs.append(
+                f"a group of its images looks like other classes and shares something with images that look like their "
+                f"own class, as covers do (separation {float(checked.separation[c]):.1f}; the limit is "
+                f"{float(checked.limit[c]):.1f})"
+            )
         found.append(f"Class {classes[c]!r} looks attacked: {' and '.join(signs)}.")
     if len(found) > 1:
         found.append(

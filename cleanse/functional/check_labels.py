@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from cleanse.functional.content_votes import VOTERS, Votes, content_votes
-from cleanse.functional.covered_cluster import covered_clusters, is_covered
 from cleanse.functional.count_scenes import count_scenes, likeness_of_twins
+from cleanse.functional.covered_cluster import covered_clusters, is_covered
 from cleanse.functional.foreign_cluster import foreign_cluster
 from cleanse.functional.foreign_excess import QUANTILE, foreign_excess, is_excess
 from cleanse.functional.normal_scores import normal_scores
@@ -92,9 +92,10 @@ def check_labels(
        Tang et al. 2019, arXiv 1908.00686). Above ``separate`` the class is named, its cluster flagged.
        A cluster that others share counts if it is far apart in features that are whitened without it, and if its
        images look foreign and those that share it do not (covers of an adaptive attack).
-    3. Votes again, without those images as voters. A class with more images that surely look foreign than the others
-       (beyond ``excess`` times their share, and chance) is named; so is one where such images share a trait that what
-       they look like does not explain. Flagged is what looks foreign in it, or is grouped with such images.
+    3. Votes again, without those images, and those that share their trait, as voters. A class with more images that
+       surely look foreign than the others (beyond ``excess`` times their share, and chance) is named; so is one where
+       such images share a trait that what they look like does not explain. Flagged is what looks foreign in it, or is
+       grouped with such images.
     4. Everywhere else only images are flagged whose votes are surely against their label.
 
     Step 2 is left out where it means nothing: with fewer images than early features, in a class of fewer than
@@ -161,34 +162,38 @@ def check_labels(
     if int(sign.count_nonzero()) > crowd:
         sign.zero_()
         posterior.zero_()
-    others = [c for c in judged if not sign[c]]
+    rest = [c for c in judged if not sign[c]]
     apart = separate + BEYOND + 9 / size.clamp(min=1).to(separation).sqrt()
-    for c, covered in zip(
-        others, covered_clusters(white, label, others, margin, content, apart, alike, smallest), strict=True
+    shares = torch.zeros_like(label, dtype=torch.bool)
+    covered = {}
+    for c, group in zip(
+        rest, covered_clusters(white, label, rest, margin, content, apart, alike, smallest), strict=True
     ):
-        rows = (label == c).nonzero().flatten()
-        if covered.separation and is_covered(covered, rows, content, label, k, votes, voters):
-            sign[c] += COVERED
-            separation[c], limit[c], posterior[rows] = covered.separation, apart[c], covered.posterior.to(margin)
+        if group.separation and is_covered(group, (label == c).nonzero().flatten(), content, label, k, votes, voters):
+            covered[c] = group
+    for c, group in covered.items() if len(covered) <= crowd else ():
+        sign[c] += COVERED
+        separation[c], limit[c], posterior[label == c] = group.separation, apart[c], group.posterior.to(margin)
+        shares |= group.shares
     cluster = posterior > 0.1
     if cluster.any():
         # up to `voters` images all are compared again: rounding, and copies at the same distance, decide as ever
         before = votes if len(label) > voters else None
-        prediction, confidence, margin, _ = content_votes(content, label, k, ~cluster, voters, before)
-    rest = (~cluster).nonzero().flatten()
-    plain = label[rest]
-    ratio, surely = foreign_excess(margin[rest], plain)
+        prediction, confidence, margin, _ = content_votes(content, label, k, ~(cluster | shares), voters, before)
+    left = (~cluster).nonzero().flatten()
+    plain = label[left]
+    ratio, surely = foreign_excess(margin[left], plain)
     ratio = torch.cat([ratio, ratio.new_zeros(classes - len(ratio))])
-    foreign = [rest[surely & (plain == c)] for c in range(classes)]
+    foreign = [left[surely & (plain == c)] for c in range(classes)]
     count = torch.tensor([count_scenes(content[rows], alike) for rows in foreign], device=sign.device)
     size = plain.bincount(minlength=classes)
     sign += FOREIGN * (is_excess(count, (1 - QUANTILE) * size, excess) & (count >= smallest))
     gap = margin.new_zeros(classes)
-    normal = normal_scores(margin[rest], plain)
+    normal = normal_scores(margin[left], plain)
     mean = class_means(white, label, ~cluster & (margin < 0), classes)
     for c in judged:
-        rows = rest[plain == c]
-        if not 2 * smallest <= len(rows) < len(rest):
+        rows = left[plain == c]
+        if not 2 * smallest <= len(rows) < len(left):
             continue
         value, group = shared_trait(white[rows], margin[rows], normal[plain == c], prediction[rows], mean, c)
         if value < trait or count_scenes(content[rows[group]], alike) >= smallest:
@@ -198,7 +203,7 @@ def check_labels(
     named = (sign & (FOREIGN | TRAIT)).nonzero().flatten().tolist()
     flagged = cluster | (margin > (elsewhere if named or cluster.any() else lenient))
     for c in named:
-        rows = rest[plain == c]
+        rows = left[plain == c]
         looks = margin[rows]
         group = foreign_cluster(white[rows], looks, normal[plain == c]).to(score)
         flagged[rows] |= (group > 0.5) | (looks > 0.5) | ((looks > 0) & (group > 0.01))
