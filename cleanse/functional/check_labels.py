@@ -166,15 +166,15 @@ def check_labels(
     apart = separate + BEYOND + 9 / size.clamp(min=1).to(separation).sqrt()
     shares = torch.zeros_like(label, dtype=torch.bool)
     covered = {}
-    for c, group in zip(
-        rest, covered_clusters(white, label, rest, margin, content, apart, alike, smallest), strict=True
-    ):
-        if group.separation and is_covered(group, (label == c).nonzero().flatten(), content, label, k, votes, voters):
-            covered[c] = group
-    for c, group in covered.items() if len(covered) <= crowd else ():
+    hidden = covered_clusters(white, label, rest, margin, content, apart, alike, smallest)
+    for c, there in zip(rest, hidden, strict=True):
+        rows = (label == c).nonzero().flatten()
+        if there.separation and is_covered(there, rows, content, label, k, votes, voters):
+            covered[c] = there
+    for c, there in covered.items() if len(covered) <= crowd else ():
         sign[c] += COVERED
-        separation[c], limit[c], posterior[label == c] = group.separation, apart[c], group.posterior.to(margin)
-        shares |= group.shares
+        separation[c], limit[c], posterior[label == c] = there.separation, apart[c], there.posterior.to(margin)
+        shares |= there.shares
     cluster = posterior > 0.1
     if cluster.any():
         # up to `voters` images all are compared again: rounding, and copies at the same distance, decide as ever
