@@ -1,6 +1,7 @@
 """``cleanse fit``, ``test`` and ``predict``: parse, run, and say what came out."""
 
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -71,7 +72,7 @@ def _what_now(experiment: Experiment) -> str:
     page = (experiment.directory / "report.html").is_file()
     steps = ["look at its report.html"] if page else []
     if flagged_rate(experiment.verdict) > 0 and not cannot_be_used(experiment.verdict):
-        steps.append("cleanse export DIRECTORY --out FOLDER writes the cleansed set")
+        steps.append(f"cleanse export {shlex.quote(str(experiment.directory))} --out FOLDER writes the cleansed set")
     return "The run's directory" + (f" ({'; '.join(steps)})" if steps else "") + ":"
 
 

@@ -1,5 +1,6 @@
 """Check labels on a frozen encoder's features: which class holds a trigger, and which images; nothing is trained."""
 
+import logging
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -18,10 +19,15 @@ from cleanse.functional.expected_flags import ExpectedFlags
 from cleanse.verdict import UNUSABLE, Verdict
 from cleanse.views import TrainingView
 
+log = logging.getLogger("cleanse")
+
 FALSELY_NAMED = 130
 """Of so many clean classes one is named, whatever their number (docs/results.md)."""
 MANY = 40
 """From so many classes on, a name in a clean set is likely enough to be said."""
+KNOWS = 1 / 3
+"""An encoder knows classes if so much of the way from chance to certainty, or more, of the images look like their
+label. A convention."""
 
 
 class LabelCheck(Defense):
@@ -121,6 +127,11 @@ class LabelCheck(Defense):
             raise ValueError("images are compared with those of other classes: at least two classes must have images")
 
         votes = content_votes(content, label, self.k, most=self.voters)
+        before = expected_flags(votes.margin, label, self.lenient, self.elsewhere)
+        log.info(
+            "of the clean images, about %.1f %% will be flagged if no class looks attacked, about %.1f %% if one does "
+            "(each image judged by the votes of others)", 100 * before.unnamed, 100 * before.named,
+        )  # fmt: skip
         checked = check_labels(
             content, early, label, votes, k=self.k, separate=self.separate, excess=self.excess, trait=self.trait,
             smallest=self.smallest, fewest=self.fewest, lenient=self.lenient, elsewhere=self.elsewhere,
@@ -130,6 +141,8 @@ class LabelCheck(Defense):
         verdict = self.verdict(train, given, checked.of_images(first.back))
         notes = [
             *(evidence(checked, train.classes) or ["No class looks attacked to this check."]),
+            *unsure(votes.prediction == label, len(present)),
+            *not_looked_for(label, early.shape[1], self.fewest),
             error_rate(expected, bool(checked.sign.any())),
         ]
         if len(label) > self.voters:
@@ -187,6 +200,52 @@ def evidence(checked: Checked, classes: Sequence[str]) -> list[str]:
             f"it was another picture: of {len(classes)} classes, take a name as a class to look at."
         )
     return found
+
+
+def unsure(agrees: Tensor, classes: int) -> list[str]:
+    """A sentence where most images do not look like their label: then a verdict says little.
+
+    Args:
+        agrees: (n,) bool, whether the neighbors of an image have its label.
+        classes: with images.
+
+    >>> unsure(torch.tensor([True, False, False, False]), 4)[0].split(":")[0]
+    'Only 25 % of the images look like their class to this encoder, which chance alone would make 25 %'
+    >>> unsure(torch.tensor([True, True, True, False]), 4)
+    []
+    """
+    share, chance = float(agrees.float().mean()), 1 / classes
+    if share >= chance + KNOWS * (1 - chance):
+        return []
+    return [
+        f"Only {share:.0%} of the images look like their class to this encoder, which chance alone would make "
+        f"{chance:.0%}: it does not know these classes, or most labels are wrong. This verdict says little, and that "
+        "no class looks attacked nothing: try another encoder (--model.encoder).".replace("%", " %")
+    ]
+
+
+def not_looked_for(label: Tensor, features: int, fewest: int) -> list[str]:
+    """A sentence where classes are too small, or all images too few, to look for a trigger's group in them.
+
+    Args:
+        label: (n,) int64.
+        features: early ones of an image; with fewer images, any two groups are far apart.
+        fewest: images of a class that is looked into.
+
+    >>> not_looked_for(torch.arange(300) % 2, 200, 100)
+    []
+    >>> not_looked_for(torch.tensor([0] * 150 + [1] * 50), 200, 100)[0].split(":")[0]
+    'In 1 of 2 classes no group was looked for'
+    """
+    size = label.bincount()
+    size = size[size > 0]
+    small = int((size < fewest).sum()) if len(label) >= features else len(size)
+    if not small:
+        return []
+    return [
+        f"In {small} of {len(size)} classes no group was looked for: that takes {fewest} images in the class and "
+        f"{features} in all. A trigger that fills the image (Blend, SIG) or keeps the label goes unseen there."
+    ]
 
 
 def error_rate(expected: ExpectedFlags, named: bool) -> str:

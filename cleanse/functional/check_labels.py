@@ -208,6 +208,7 @@ def check_labels(
         group = foreign_cluster(white[rows], looks, normal[plain == c]).to(score)
         flagged[rows] |= (group > 0.5) | (looks > 0.5) | ((looks > 0) & (group > 0.01))
         score[rows] = torch.maximum(score[rows], group + (looks > 0) * (1 + looks) / 2).clamp(max=2)
+    flagged &= label.bincount()[label] > 1  # nothing of its class to be compared with
     relabel = flagged & (score > 1) & (prediction != label) & (confidence >= certain)
     return Checked(sign, separation, limit, ratio, gap, score, flagged, prediction, confidence, relabel)
 

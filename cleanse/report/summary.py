@@ -181,8 +181,8 @@ def _targets(verdict: Verdict, names: Sequence[str], share: Tensor, total: Tenso
     comparable = total >= FEWEST_LABELED
     if int(comparable.sum()) < FEWEST_CLASSES:
         return [
-            f"Whether a class looks like a target is not known: that takes {FEWEST_CLASSES} classes "
-            f"of at least {FEWEST_LABELED} images."
+            f"Whether a class has more flagged images than is usual is not known: that takes {FEWEST_CLASSES} "
+            f"classes of at least {FEWEST_LABELED} images."
         ]
     if not bool(share.any()):
         return ["No image is flagged, so nothing points at a class; that is no sign that there is no attack."]

@@ -171,6 +171,34 @@ def test_two_named_classes_are_not_said_as_calmly_as_one() -> None:
     assert sentences[1].endswith("its images look like other classes 6 times as often as those of others.")
     assert sentences[2].startswith("2 classes at once")
     assert len(evidence(found._replace(sign=torch.tensor([0, 4, 0])), ["a", "b", "c"])) == 1
+    (covers,) = evidence(found._replace(sign=torch.tensor([0, 8, 0])), ["a", "b", "c"])
+    assert covers.startswith("Class 'b' looks attacked: a group of its images looks like other classes and shares")
+    assert covers.endswith("as covers do (separation 5.0; the limit is 4.4).")
+
+
+def test_what_is_expected_is_said_before_and_what_was_not_looked_for_after(
+    view: TrainingView, runner: Runner, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Labels drawn at random, 20 images a class: an encoder that knows nothing of them is no all-clear."""
+    said: list[str] = []
+
+    def record(content: torch.Tensor, early: torch.Tensor, label: torch.Tensor, votes: Any, **rest: Any) -> Checked:
+        said.extend(r.getMessage() for r in caplog.records if "of the clean images, about" in r.getMessage())
+        return checked(200, [], [], {}, label)
+
+    monkeypatch.setattr("cleanse.defenses.label_check.check_labels", record)
+    order = torch.randperm(200, generator=torch.Generator().manual_seed(0))
+    random = view.with_labels(view.label[order])
+    with caplog.at_level(logging.INFO, logger="cleanse"):
+        outcome = LabelCheck(encoder=EfficientNetLite(size=32)).cleanse(random, runner)
+    assert len(said) == 1
+    assert "will be flagged if no class looks attacked" in said[0]
+    attacked, unknown, groups, expected = outcome.notes
+    assert attacked == "No class looks attacked to this check."
+    assert unknown.startswith("Only ")
+    assert "chance alone would make 10 %" in unknown
+    assert groups.startswith("In 10 of 10 classes no group was looked for: that takes 100 images in the class")
+    assert expected.startswith("Of the clean images, about")
 
 
 @pytest.mark.parametrize(("classes", "said"), [(39, False), (40, True)])

@@ -67,6 +67,14 @@ def test_a_class_of_a_few_images_attracts_nobody_and_keeps_them(small: int) -> N
     assert small == 1 or (votes.margin[1500:] <= 0.6).float().mean() > 0.5
 
 
+def test_an_image_alone_in_its_class_is_kept() -> None:
+    """There is nothing of its class to compare it with; two that look foreign are flagged."""
+    content, early, true = scene(n=400)
+    alone, two = torch.where(torch.arange(400) == 7, 5, true), torch.where(torch.arange(400) % 300 == 7, 5, true)
+    assert not check_labels(content, early, alone).flagged[7]
+    assert check_labels(content, early, two).flagged[[7, 307]].tolist() == [True, True]
+
+
 def test_only_voters_vote() -> None:
     content, _, true = scene()
     votes = content_votes(content, true, k=5, voter=true != 3)
