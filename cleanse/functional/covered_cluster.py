@@ -60,25 +60,26 @@ def covered_clusters(
         content: (n, d) float, final features.
         limit: (C,) float, least separation that counts. A split is looked at again from `SLACK` less on.
         alike: cosine of the content of two images that are nearly the same picture, see `likeness_of_twins`.
-        smallest: different pictures that make a group.
+        smallest: different pictures that make a group, and that share it.
         candidates: splits of each class that are looked at again.
         rounds: of whitening and EM.
 
     Returns:
-        For each suspect the group of largest separation, at least ``limit``; separation 0 if there is none.
+        For each suspect the group of largest separation, at least ``limit``, that enough different pictures of other
+        classes share: without these there is nothing to compare it with. Separation 0 if there is none.
 
     Raises:
         ValueError: other shapes.
 
+    >>> from cleanse.functional.whiten_within import whiten_within
     >>> generator = torch.Generator().manual_seed(0)
-    >>> white = torch.randn(600, 20, generator=generator)
+    >>> early, content = torch.randn(600, 20, generator=generator), torch.randn(600, 50, generator=generator)
     >>> label = torch.arange(600) // 200
-    >>> trigger = (torch.arange(600) < 40) | (torch.arange(600) % 200 > 190)
-    >>> white[trigger, 0] += 12
-    >>> content = torch.randn(600, 50, generator=generator)
-    >>> (found,) = covered_clusters(white, label, [0], torch.zeros(600), content, torch.full((3,), 5.0))
+    >>> early[(torch.arange(600) < 60) | (torch.arange(600) % 200 > 190), 0] += 12
+    >>> white, margin, limit = whiten_within(early, label), torch.zeros(600), torch.full((3,), 5.0)
+    >>> (found,) = covered_clusters(white, label, [0], margin, content, limit)
     >>> int((found.posterior > 0.5).sum()), int(found.shares.sum())
-    (49, 18)
+    (69, 18)
     """
     if white.ndim != 2 or not label.shape == margin.shape == content.shape[:1] == white.shape[:1]:
         shapes = ", ".join(str(tuple(t.shape)) for t in (white, label, margin, content))
@@ -108,7 +109,8 @@ def covered_clusters(
                 closer = _closer(data, rows, side, content, least, smallest, rounds)
                 if closer is None or closer.separation <= best.separation:
                     continue
-                if count_scenes(content[rows[closer.posterior > 0.5]], alike) >= smallest:
+                who = rows[closer.posterior > 0.5], closer.shares
+                if all(count_scenes(content[images], alike) >= smallest for images in who):
                     best = closer
         found.append(best)
     return found
@@ -138,7 +140,7 @@ def is_covered(
     before = votes if len(label) > voters else None
     foreign = (content_votes(content, label, k, ~out, voters, before).margin > 0).float()
     inside, rest, covers = foreign[rows[group]].mean(), foreign[rows[~group]].mean(), foreign[found.shares].mean()
-    return float(inside) > 0.5 and float(inside - torch.maximum(rest, covers.nan_to_num())) > CONTRAST
+    return float(inside) > 0.5 and float(inside - torch.maximum(rest, covers)) > CONTRAST
 
 
 class _Data(NamedTuple):
@@ -180,7 +182,10 @@ def _closer(
         scatter = white[at] - theirs[label[at]]
         between = (theirs - mean) * (count * left / data.size.clamp(min=1)).to(white).sqrt()[:, None]
         removed = (scatter.T @ scatter + between.T @ between) / len(label)
-        factor = torch.linalg.cholesky(torch.eye(len(removed), dtype=white.dtype, device=white.device) - removed)
+        kept = torch.eye(len(removed), dtype=white.dtype, device=white.device) - removed
+        factor, failed = torch.linalg.cholesky_ex(kept)
+        if int(failed):  # without the group nothing varies in some direction
+            return None
         others = _nearest(data, rows[group], content, left, most)
         span = torch.linalg.solve_triangular(factor, (mean[others] - mean[own]).T, upper=False)
         basis = torch.linalg.qr(span).Q

@@ -75,6 +75,19 @@ def test_covered_clusters_finds_the_group_and_who_shares_it() -> None:
         assert not other.separation or not is_covered(other, theirs, content, label, 20, votes)
 
 
+def test_a_group_that_nobody_shares_has_no_controls() -> None:
+    """A series of one class that looks like nothing else (signs in fog) is a matter of `trigger_clusters`."""
+    content, early, label, _, covers = covered()
+    white = whiten_within(early[~covers], label[~covers])
+    margin = content_votes(content[~covers], label[~covers], 20).margin
+    (found,) = covered_clusters(white, label[~covers], [0], margin, content[~covers], torch.full((5,), 4.8))
+    assert found.separation == 0
+    few = ~covers | (covers.cumsum(0) <= 9)
+    white, margin = whiten_within(early[few], label[few]), content_votes(content[few], label[few], 20).margin
+    (found,) = covered_clusters(white, label[few], [0], margin, content[few], torch.full((5,), 4.8))
+    assert found.separation == 0
+
+
 def test_the_limit_decides() -> None:
     content, early, label, _, _ = covered()
     white = whiten_within(early, label)
