@@ -195,9 +195,7 @@ def _closer(
         group = split.weight[:, 0] > 0.5
         if min(int(group.sum()), int((~group).sum())) < smallest:
             return None
-        direction = torch.linalg.solve_triangular(
-            factor.T, split.direction - basis @ (basis.T @ split.direction), upper=True
-        )
+        direction = torch.linalg.solve_triangular(factor.T, split.direction, upper=True)
         out = (white @ direction)[:, 0] > split.middle[0]
         out[rows] = False
         if step and float(split.apart[0]) < least - SLACK:  # the first time, those that share it are still in

@@ -1,12 +1,22 @@
 """A trigger whose covers carry right labels, on synthetic features: what finds it, and what it is not."""
 
+import sys
+
 import pytest
 import torch
 from torch import Tensor
 
 from cleanse.functional.check_labels import COVERED, check_labels
-from cleanse.functional.content_votes import content_votes
-from cleanse.functional.covered_cluster import _class_content, _closer, _Data, covered_clusters, is_covered
+from cleanse.functional.content_votes import Votes, content_votes
+from cleanse.functional.covered_cluster import (
+    Covered,
+    _class_content,
+    _closer,
+    _Data,
+    _nearest,
+    covered_clusters,
+    is_covered,
+)
 from cleanse.functional.trigger_cluster import splits_from
 from cleanse.functional.whiten_within import whiten_within
 
@@ -86,6 +96,54 @@ def test_a_group_that_nobody_shares_has_no_controls() -> None:
     white, margin = whiten_within(early[few], label[few]), content_votes(content[few], label[few], 20).margin
     (found,) = covered_clusters(white, label[few], [0], margin, content[few], torch.full((5,), 4.8))
     assert found.separation == 0
+
+
+@pytest.mark.parametrize(
+    ("inside", "rest", "covers", "named"),
+    [(0.9, 0.1, 0.1, True), (0.9, 0.1, 0.8, False), (0.9, 0.8, 0.1, False), (0.45, 0.1, 0.1, False)],
+)
+def test_what_looks_foreign_decides(
+    inside: float, rest: float, covers: float, named: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 40 images of the group, 60 of the rest and 100 that share it, so many look like another class."""
+    foreign = torch.cat([torch.arange(n) < share * n for n, share in ((40, inside), (60, rest), (100, covers))])
+    asked: list[Tensor] = []
+
+    def votes(content: Tensor, label: Tensor, k: int, voter: Tensor, voters: int, before: Votes | None) -> Votes:
+        asked.append(voter)
+        return Votes(label, label.float(), torch.where(foreign, 0.5, -0.5), label[:, None])
+
+    monkeypatch.setattr("cleanse.functional.covered_cluster.content_votes", votes)
+    found = Covered(9.0, (torch.arange(100) < 40).float(), torch.arange(200) >= 100)
+    label, content = (torch.arange(200) >= 100).long(), torch.zeros(200, 2)
+    nobody = Votes(label, label.float(), label.float(), label[:, None])
+    assert is_covered(found, torch.arange(100), content, label, 20, nobody) is named
+    assert asked[0].equal((torch.arange(200) >= 40) & (torch.arange(200) < 100))  # who shares it has no vote
+
+
+def test_of_many_classes_those_count_that_the_group_is_nearest_to() -> None:
+    center = torch.eye(60)[:50]
+    data = _Data(torch.zeros(1, 1), torch.tensor([0, 0, 0]), torch.ones(50).long(), torch.zeros(50, 1), center)
+    near = _nearest(data, torch.arange(3), center[[41, 41, 49]], torch.ones(50).long(), 2)
+    assert near.tolist() == [41, 49]
+    few = _nearest(data, torch.arange(3), center[[41, 41, 49]], (torch.arange(50) < 4).long(), 32)
+    assert few.tolist() == [1, 2, 3]
+
+
+def test_where_half_of_the_classes_have_such_a_group_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than a third: it is a property of the data, as with clusters that are not shared."""
+    content, early, true = scene(noise=0.4)
+
+    def everywhere(white: Tensor, label: Tensor, suspects: list[int], *_: object) -> list[Covered]:
+        some = (torch.arange(300) < 30).float(), torch.zeros(1500).bool()
+        return [Covered(9.0 * (c < 2), *some) for c in suspects]
+
+    rule = sys.modules["cleanse.functional.check_labels"]  # the package has the function under this name
+    monkeypatch.setattr(rule, "covered_clusters", everywhere)
+    monkeypatch.setattr(rule, "is_covered", lambda *_: True)
+    assert not check_labels(content, early, true).sign.any()
+    monkeypatch.setattr(rule, "is_covered", lambda found, rows, *_: bool((true[rows] == 1).all()))
+    assert check_labels(content, early, true).sign.tolist() == [0, COVERED, 0, 0, 0]
 
 
 def test_the_limit_decides() -> None:
