@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from cleanse.cli.load_run import load_run, test_part
 from cleanse.cli.own_classes import add_working_directory, take_trust
 from cleanse.cli.predict import predict, take_options
+from cleanse.data import ImageFolder
 from cleanse.data.base import ImageDataModule
-from cleanse.defenses import Defense
+from cleanse.defenses import Defense, LabelCheck
 from cleanse.engine.runner import is_rank_zero
 from cleanse.experiments.augmentation_study import AugmentationStudy
 from cleanse.experiments.build import CleanseCLI, parse
@@ -46,7 +47,7 @@ def _fit(cli: CleanseCLI) -> None:
     if isinstance(cli.model, Defense):
         experiment = run_experiment(cli.setup())
         table = f"\n{experiment.table}\n{_legend(experiment)}\n" if experiment.table else ""
-        _say(f"{experiment.summary}\n{table}{_what_now(experiment)}\n{experiment.directory}")
+        _say(f"{experiment.summary}\n{table}{_what_now(experiment, _training(cli))}\n{experiment.directory}")
     elif isinstance(cli.model, AugmentationStudy):
         study = cli.model.study(cli.images(), cli.runner(), cli.config_text(), cli.settings.threads)
         _say(f"{study.table}\n{study.directory}")
@@ -67,12 +68,23 @@ def _legend(experiment: Experiment) -> str:
     return " ".join(["Per cent.", *told])
 
 
-def _what_now(experiment: Experiment) -> str:
+def _training(cli: CleanseCLI) -> str:
+    """After a check of a folder, the command that trains a classifier; empty elsewhere."""
+    if not (
+        isinstance(cli.model, LabelCheck) and cli.settings.verdict_only and isinstance(cli.datamodule, ImageFolder)
+    ):
+        return ""
+    return f"cleanse check {shlex.quote(cli.datamodule.root)} --train trains a classifier on what is kept"
+
+
+def _what_now(experiment: Experiment, training: str) -> str:
     """What one does with the run's directory, whose name follows."""
     page = (experiment.directory / "report.html").is_file()
     steps = ["look at its report.html"] if page else []
     if flagged_rate(experiment.verdict) > 0 and not cannot_be_used(experiment.verdict):
         steps.append(f"cleanse export {shlex.quote(str(experiment.directory))} --out FOLDER writes the cleansed set")
+    if training and not cannot_be_used(experiment.verdict):
+        steps.append(training)
     return "The run's directory" + (f" ({'; '.join(steps)})" if steps else "") + ":"
 
 

@@ -133,7 +133,8 @@ def test_a_folder_is_checked_end_to_end(cleanse: Callable[..., "CompletedProcess
     assert {path.name for path in run.iterdir()} >= {"verdict.csv", "summary.txt", "report.html"}
     assert not (run / "model.ckpt").exists()
     export = f"cleanse export {done.stdout.splitlines()[-1]} --out FOLDER"
-    steps = f"look at its report.html; {export} writes the cleansed set"
+    steps = f"look at its report.html; {export} writes the cleansed set; cleanse check photos --train "
+    steps += "trains a classifier on what is kept"
     assert done.stdout.splitlines()[-2] == f"The run's directory ({steps}):"
     trained = cleanse("check", "photos", "--train", "--config", "quick.yaml", "--model.epochs", "1")
     assert (tmp_path / trained.stdout.splitlines()[-1] / "model.ckpt").exists()
