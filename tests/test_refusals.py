@@ -74,5 +74,5 @@ def test_a_number_of_epochs_or_images_is_at_least_one(name: str, argument: str) 
 
 @pytest.mark.parametrize(("name", "argument", "wrong"), RATES)
 def test_a_share_is_between_0_and_1(name: str, argument: str, wrong: float) -> None:
-    with pytest.raises(ValueError, match=rf"^{argument} is .*(between 0 and |in \(0, 1\])"):
+    with pytest.raises(ValueError, match=rf"^{argument} is .*(between 0 and |above 0 and at most 1|in \(0, 1\])"):
         make(CLASSES[name], **{argument: wrong})
