@@ -89,10 +89,10 @@ def covered_clusters(
     for rows in torch.split(torch.arange(len(label), device=label.device), 4096):
         sums.index_add_(0, label[rows], white[rows])
     data = _Data(white, label, size, sums, _class_content(content, label, size))
-    found = []
+    found, nobody = [], torch.zeros_like(label, dtype=torch.bool)
     for c in suspects:
         rows, least = (label == c).nonzero().flatten(), float(limit[c])
-        best = Covered(0.0, margin.new_zeros(len(rows)), torch.zeros_like(label, dtype=torch.bool))
+        best = Covered(0.0, margin.new_zeros(len(rows)), nobody)
         splits = _splits(white[rows], margin[rows], smallest, 10)
         seen: list[Tensor] = []
         for column in splits.apart.argsort(descending=True).tolist():
