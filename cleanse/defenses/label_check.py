@@ -210,7 +210,7 @@ def unsure(agrees: Tensor, classes: int) -> list[str]:
         classes: with images.
 
     >>> unsure(torch.tensor([True, False, False, False]), 4)[0].split(":")[0]
-    'Only 25 % of the images look like their class to this encoder, which chance alone would make 25 %'
+    'Only 25% of the images look like their class to this encoder, which chance alone would make 25%'
     >>> unsure(torch.tensor([True, True, True, False]), 4)
     []
     """
@@ -220,7 +220,7 @@ def unsure(agrees: Tensor, classes: int) -> list[str]:
     return [
         f"Only {share:.0%} of the images look like their class to this encoder, which chance alone would make "
         f"{chance:.0%}: it does not know these classes, or most labels are wrong. This verdict says little, and that "
-        "no class looks attacked nothing: try another encoder (--model.encoder).".replace("%", " %")
+        "no class looks attacked nothing: try another encoder (--model.encoder)."
     ]
 
 

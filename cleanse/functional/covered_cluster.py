@@ -8,13 +8,12 @@ from torch import Tensor
 
 from cleanse.functional.content_votes import VOTERS, Votes, content_votes
 from cleanse.functional.count_scenes import count_scenes
-from cleanse.functional.trigger_cluster import _splits, splits_from
+from cleanse.functional.trigger_cluster import _splits, check_shapes, splits_from
 
 SHARED = 3.0
 """The least share of the class in the group, over the share of the other classes."""
 CONTRAST = 0.2
 """By so much of them, more images of the group look foreign than of the rest of the class and of the covers."""
-
 SLACK = 1.2
 """So much less than the limit may separate a group that is looked at again."""
 
@@ -81,9 +80,7 @@ def covered_clusters(
     >>> int((found.posterior > 0.5).sum()), int(found.shares.sum())
     (69, 18)
     """
-    if white.ndim != 2 or not label.shape == margin.shape == content.shape[:1] == white.shape[:1]:
-        shapes = ", ".join(str(tuple(t.shape)) for t in (white, label, margin, content))
-        raise ValueError(f"white is (n, p), label and margin (n,), content (n, d), not {shapes}")
+    check_shapes(white, label, margin, content)
     size = label.bincount()
     sums = white.new_zeros(len(size), white.shape[1])
     for rows in torch.split(torch.arange(len(label), device=label.device), 4096):

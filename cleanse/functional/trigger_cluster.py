@@ -59,6 +59,17 @@ def mixture(score: Tensor, weight: Tensor, iterations: int = 8) -> Tensor:
     return weight
 
 
+def check_shapes(white: Tensor, label: Tensor, margin: Tensor, content: Tensor) -> None:
+    """Refuse what is not a row for each image.
+
+    Raises:
+        ValueError: other shapes.
+    """
+    if white.ndim != 2 or not label.shape == margin.shape == content.shape[:1] == white.shape[:1]:
+        shapes = ", ".join(str(tuple(t.shape)) for t in (white, label, margin, content))
+        raise ValueError(f"white is (n, p), label and margin (n,), content (n, d), not {shapes}")
+
+
 def trigger_clusters(
     white: Tensor,
     label: Tensor,
@@ -105,9 +116,7 @@ def trigger_clusters(
     >>> int((attacked.posterior > 0.5).sum()), clean.separation < 4
     (40, True)
     """
-    if white.ndim != 2 or not label.shape == margin.shape == content.shape[:1] == white.shape[:1]:
-        shapes = ", ".join(str(tuple(t.shape)) for t in (white, label, margin, content))
-        raise ValueError(f"white is (n, p), label and margin (n,), content (n, d), not {shapes}")
+    check_shapes(white, label, margin, content)
     clusters = []
     for start in range(0, len(suspects), at_once):
         some = suspects[start : start + at_once]

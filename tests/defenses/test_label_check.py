@@ -196,7 +196,7 @@ def test_what_is_expected_is_said_before_and_what_was_not_looked_for_after(
     attacked, unknown, groups, expected = outcome.notes
     assert attacked == "No class looks attacked to this check."
     assert unknown.startswith("Only ")
-    assert "chance alone would make 10 %" in unknown
+    assert "chance alone would make 10%" in unknown
     assert groups.startswith("In 10 of 10 classes no group was looked for: that takes 100 images in the class")
     assert expected.startswith("Of the clean images, about")
 
