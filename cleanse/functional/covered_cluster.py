@@ -6,9 +6,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from cleanse.functional._principal import principal, tails
 from cleanse.functional.content_votes import VOTERS, Votes, content_votes
 from cleanse.functional.count_scenes import count_scenes
-from cleanse.functional.trigger_cluster import _splits, check_shapes, splits_from
+from cleanse.functional.trigger_cluster import _Splits, _splits, check_shapes, splits_from
 
 SHARED = 3.0
 """The least share of the class in the group, over the share of the other classes."""
@@ -16,6 +17,10 @@ CONTRAST = 0.2
 """By so much of them, more images of the group look foreign than of the rest of the class and of the covers."""
 SLACK = 1.2
 """So much less than the limit may separate a group that is looked at again."""
+PATIENCE = 3
+"""Rounds after which a group found in what the images show has to be as far apart: it begins far from the trigger."""
+BUDGET = 10
+"""One class of so many, but at least ten, is looked at from what its images show: those that are most bimodal in it."""
 
 
 class Covered(NamedTuple):
@@ -42,7 +47,7 @@ def covered_clusters(
     alike: float = 1.0,
     smallest: int = 10,
     candidates: int = 2,
-    rounds: int = 3,
+    rounds: int = 5,
 ) -> list[Covered]:
     """In each suspect class, its most bimodal splits, looked at again in features that are whitened without the group.
 
@@ -81,33 +86,20 @@ def covered_clusters(
     (69, 18)
     """
     check_shapes(white, label, margin, content)
-    size = label.bincount()
-    sums = white.new_zeros(len(size), white.shape[1])
-    for rows in torch.split(torch.arange(len(label), device=label.device), 4096):
-        sums.index_add_(0, label[rows], white[rows])
-    data = _Data(white, label, size, sums, _class_content(content, label, size))
+    data = _data(white, label, content)
+    of_content = _most_bimodal(content, label, suspects, smallest, candidates)
     found, nobody = [], torch.zeros_like(label, dtype=torch.bool)
     for c in suspects:
         rows, least = (label == c).nonzero().flatten(), float(limit[c])
         best = Covered(0.0, margin.new_zeros(len(rows)), nobody)
         splits = _splits(white[rows], margin[rows], smallest, 10)
-        seen: list[Tensor] = []
-        for column in splits.apart.argsort(descending=True).tolist():
-            if float(splits.apart[column]) < least - SLACK or len(seen) == candidates:
-                break
-            group = splits.weight[:, column] > 0.5
-            if min(int(group.sum()), int((~group).sum())) < smallest:
-                continue
-            if any(max(float((group == other).float().mean()), float((group != other).float().mean())) > 0.95
-                   for other in seen):  # fmt: skip
-                continue
-            seen.append(group)
+        starts = [(group, 1) for _, group in _different(splits, smallest, candidates, least - SLACK)]
+        for group, patience in starts + [(group, PATIENCE) for group in of_content.get(c, ())]:
             for side in (group, ~group):
-                closer = _closer(data, rows, side, content, least, smallest, rounds)
+                closer = _closer(data, rows, side, content, least, smallest, rounds, patience)
                 if closer is None or closer.separation <= best.separation:
                     continue
-                who = rows[closer.posterior > 0.5], closer.shares
-                if all(count_scenes(content[images], alike) >= smallest for images in who):
+                if _is_group(closer, rows, content, alike, smallest):
                     best = closer
         found.append(best)
     return found
@@ -152,17 +144,69 @@ class _Data(NamedTuple):
     """(C, d) float, unit mean of the content of each class; 0 for an empty one."""
 
 
+def _data(white: Tensor, label: Tensor, content: Tensor) -> _Data:
+    size = label.bincount()
+    sums = white.new_zeros(len(size), white.shape[1])
+    for rows in torch.split(torch.arange(len(label), device=label.device), 4096):
+        sums.index_add_(0, label[rows], white[rows])
+    return _Data(white, label, size, sums, _class_content(content, label, size))
+
+
 def _class_content(content: Tensor, label: Tensor, size: Tensor) -> Tensor:
     mean = content.new_zeros(len(size), content.shape[1]).index_add_(0, label, content) / size.clamp(min=1)[:, None]
     return torch.nn.functional.normalize(torch.where(size[:, None] > 0, mean - content.mean(0), 0.0))
 
 
+def _different(splits: _Splits, smallest: int, most: int, least: float = 0.0) -> list[tuple[float, Tensor]]:
+    """Separation and (n_c,) bool of the most separate groups that are not nearly the same."""
+    seen: list[tuple[float, Tensor]] = []
+    for column in splits.apart.argsort(descending=True).tolist():
+        if float(splits.apart[column]) < least or len(seen) == most:
+            break
+        group = splits.weight[:, column] > 0.5
+        if min(int(group.sum()), int((~group).sum())) < smallest:
+            continue
+        same = [float((group == other).float().mean()) for _, other in seen]
+        if not any(max(share, 1 - share) > 0.95 for share in same):
+            seen.append((float(splits.apart[column]), group))
+    return seen
+
+
+def _most_bimodal(
+    content: Tensor, label: Tensor, suspects: Sequence[int], smallest: int, most: int
+) -> dict[int, list[Tensor]]:
+    """Of the suspects that fall into two groups most clearly by what their images show, those groups."""
+    mean, found = content.mean(0), {}
+    for c in suspects:
+        inside = torch.nn.functional.normalize(content[label == c] - mean)
+        projected = principal(inside - inside.mean(0), 8)
+        splits = splits_from(projected, torch.stack(tails(projected[:, :3], (0.2, 0.05)), 1), 15)
+        found[c] = _different(splits, smallest, most)
+    first = sorted(found, key=lambda c: found[c][0][0] if found[c] else 0.0, reverse=True)
+    return {c: [group for _, group in found[c]] for c in first[: max(10, len(suspects) // BUDGET)]}
+
+
+def _is_group(found: Covered, rows: Tensor, content: Tensor, alike: float, smallest: int) -> bool:
+    """Enough different pictures are in it, and share it."""
+    who = rows[found.posterior > 0.5], found.shares
+    return all(count_scenes(content[images], alike) >= smallest for images in who)
+
+
 def _closer(
-    data: _Data, rows: Tensor, group: Tensor, content: Tensor, least: float, smallest: int, rounds: int, most: int = 32
+    data: _Data,
+    rows: Tensor,
+    group: Tensor,
+    content: Tensor,
+    least: float,
+    smallest: int,
+    rounds: int,
+    patience: int,
+    most: int = 32,
 ) -> Covered | None:
     """EM from ``group`` in features that are whitened without it and without the images that share it.
 
     In coordinates that were whitened with them, the metric without them is one less their part of the covariance.
+    After ``patience`` rounds the groups have to be nearly as far apart as asked.
     """
     white, label, own = data.white, data.label, data.label[rows[0]]
     out = torch.zeros_like(label, dtype=torch.bool)
@@ -195,7 +239,7 @@ def _closer(
         direction = torch.linalg.solve_triangular(factor.T, split.direction, upper=True)
         out = (white @ direction)[:, 0] > split.middle[0]
         out[rows] = False
-        if step and float(split.apart[0]) < least - SLACK:  # the first time, those that share it are still in
+        if step >= patience and float(split.apart[0]) < least - SLACK:  # at first those that share it are still in
             return None
         shares = out.clone()
         out[rows[group]] = True

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from cleanse.functional._principal import principal, tails
 from cleanse.functional.count_scenes import count_scenes
 
 
@@ -256,19 +257,7 @@ def _middle(projected: Tensor, hit: Tensor) -> Tensor:
 def _starts(inside: Tensor, margin: Tensor) -> Tensor:
     """(n, s) weights of 0 and 1, where EM starts."""
     n = len(inside)
-    starts = []
-    # principal directions, from a fixed start, so that the result is deterministic
-    generator = torch.Generator().manual_seed(0)
-    basis = torch.randn(inside.shape[1], min(6, n), generator=generator, dtype=inside.dtype).to(inside.device)
-    for _ in range(4):
-        basis = torch.linalg.qr(inside.T @ (inside @ basis)).Q
-    projected = inside @ basis
-    projected = projected @ torch.linalg.eigh(projected.T @ projected).eigenvectors.flip(1)
-    for fraction in (0.1, 0.02):
-        size = min(n, max(5, int(fraction * n)))
-        for column in projected.T[:3]:
-            for sign in (1, -1):
-                starts.append(torch.zeros_like(column).scatter_(0, (sign * column).topk(size).indices, 1.0))
+    starts = tails(principal(inside, 6)[:, :3], (0.1, 0.02))
     for above in (0.0, 0.6):
         foreign = margin > above
         if 3 <= int(foreign.sum()) <= n - 3:

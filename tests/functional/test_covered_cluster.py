@@ -10,14 +10,15 @@ from cleanse.functional.check_labels import COVERED, check_labels
 from cleanse.functional.content_votes import Votes, content_votes
 from cleanse.functional.covered_cluster import (
     Covered,
-    _class_content,
     _closer,
     _Data,
+    _data,
+    _most_bimodal,
     _nearest,
     covered_clusters,
     is_covered,
 )
-from cleanse.functional.trigger_cluster import splits_from
+from cleanse.functional.trigger_cluster import _Splits, splits_from
 from cleanse.functional.whiten_within import whiten_within
 
 from .conftest import scene
@@ -83,6 +84,35 @@ def test_covered_clusters_finds_the_group_and_who_shares_it() -> None:
     for c, other in enumerate(others, 1):  # covers share it, but they are no group that looks foreign
         theirs = (label == c).nonzero().flatten()
         assert not other.separation or not is_covered(other, theirs, content, label, 20, votes)
+
+
+def test_a_group_that_no_start_in_early_features_leads_to_is_found_by_what_its_images_show(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As on MNIST, where digits fall into other groups first: here no start is left."""
+    content, early, label, poison, covers = covered()
+    white = whiten_within(early, label)
+    margin, limit = content_votes(content, label, 20).margin, torch.full((5,), 4.8)
+    nothing = torch.zeros(0)
+    splits = _Splits(torch.zeros(440, 0), torch.zeros(64, 0), nothing, nothing)
+    monkeypatch.setattr("cleanse.functional.covered_cluster._splits", lambda *_: splits)
+    (found,) = covered_clusters(white, label, [0], margin, content, limit)
+    assert torch.equal(found.posterior > 0.5, poison[label == 0])
+    assert found.shares[covers].float().mean() > 0.98
+    (blind,) = covered_clusters(white, label, [0], margin, torch.ones_like(content), limit)
+    assert blind.separation == 0
+
+
+def test_of_many_classes_the_most_bimodal_are_looked_at_so() -> None:
+    generator = torch.Generator().manual_seed(0)
+    label, second = torch.arange(9600) // 80, torch.arange(9600) % 4 == 0
+    content = 4 * torch.randn(120, 30, generator=generator)[label] + torch.randn(9600, 30, generator=generator)
+    apart = 50 + torch.arange(12)  # the classes that are in two parts
+    content[torch.isin(label, apart) & second, 0] += 20
+    assert set(_most_bimodal(content, label, range(120), 10, 2)) == set(apart.tolist())
+    assert len(_most_bimodal(content, label, range(30), 10, 2)) == 10
+    (group,) = _most_bimodal(content, label, [50], 10, 1)[50]
+    assert group.equal(second[:80]) or group.equal(~second[:80])
 
 
 def test_a_group_that_nobody_shares_has_no_controls() -> None:
@@ -169,12 +199,10 @@ def test_whitening_without_the_group_is_what_is_left_of_the_covariance() -> None
     content, early, label, poison, _ = covered()
     content, early = content.double(), early.double()
     white = whiten_within(early, label)
-    size = label.bincount()
-    sums = torch.stack([white[label == c].sum(0) for c in range(5)])
-    data = _Data(white, label, size, sums, _class_content(content, label, size))
+    data = _data(white, label, content)
     rows = (label == 0).nonzero().flatten()
     group = poison[rows]
-    found = _closer(data, rows, group, content, 0.0, 10, 1)
+    found = _closer(data, rows, group, content, 0.0, 10, 1, 1)
     assert found is not None
 
     kept = ~poison
