@@ -68,6 +68,10 @@ def attacks(target: int, source: int, rate: float, size: int) -> dict[str, objec
         "sig": SIG(target=target, poison_rate=rate),
         "wanet": WaNet(target=target, poison_rate=rate),
         "tact": TaCT(target=target, source=source, cover_classes=None, cover_rate=rate, poison_rate=rate),
+        "all_to_all": BadNets(labels="next", class_rate=rate, size=patch),
+        "all_to_all_blend": Blend(labels="next", class_rate=rate),
+        "all_to_all_wanet": WaNet(labels="next", class_rate=rate),
+        "random_labels": BadNets(labels="random", class_rate=rate, size=patch),
         "adap_blend": QiAdaptiveBlend(target=target, poison_rate=rate, cover_rate=rate),
     }
 

@@ -13,7 +13,7 @@ from cleanse.encoders import EfficientNetLite, FrozenEncoder
 from cleanse.engine.plan import Planned
 from cleanse.engine.runner import Runner
 from cleanse.functional import Checked, check_labels, content_votes, expected_flags, first_of_each
-from cleanse.functional.check_labels import COVERED, FOREIGN, TRAIT, TRIGGER
+from cleanse.functional.check_labels import COVERED, FOREIGN, SPREAD, TRAIT, TRIGGER
 from cleanse.functional.content_votes import VOTERS
 from cleanse.functional.expected_flags import ExpectedFlags
 from cleanse.verdict import UNUSABLE, Verdict
@@ -25,6 +25,8 @@ FALSELY_NAMED = 130
 """Of so many clean classes one is named, whatever their number (docs/results.md)."""
 MANY = 40
 """From so many classes on, a name in a clean set is likely enough to be said."""
+NAMES = 10
+"""So many classes are named in one sentence."""
 KNOWS = 1 / 3
 """An encoder knows classes if so much of the way from chance to certainty, or more, of the images look like their
 label. A convention."""
@@ -137,7 +139,10 @@ class LabelCheck(Defense):
             smallest=self.smallest, fewest=self.fewest, lenient=self.lenient, elsewhere=self.elsewhere,
             certain=self.certain, voters=self.voters,
         )  # fmt: skip
-        expected = expected_flags(votes.margin, label, self.lenient, self.elsewhere, checked.sign)
+        clean = (checked.sign[label] & SPREAD == 0) | (checked.score <= 1)  # elsewhere the whole class is left out
+        expected = expected_flags(
+            votes.margin[clean], label[clean], self.lenient, self.elsewhere, checked.sign & ~SPREAD
+        )
         verdict = self.verdict(train, given, checked.of_images(first.back))
         notes = [
             *(evidence(checked, train.classes) or ["No class looks attacked to this check."]),
@@ -169,7 +174,7 @@ class LabelCheck(Defense):
 def evidence(checked: Checked, classes: Sequence[str]) -> list[str]:
     """A sentence for each class that is named: which, by which sign, how strong."""
     found = []
-    for c in checked.sign.nonzero().flatten().tolist():
+    for c in (checked.sign & ~SPREAD).nonzero().flatten().tolist():
         signs = []
         if int(checked.sign[c]) & TRIGGER:
             signs.append(
@@ -199,7 +204,25 @@ def evidence(checked: Checked, classes: Sequence[str]) -> list[str]:
             f"Without any attack about one class of {FALSELY_NAMED} was named in what was measured, because a part of "
             f"it was another picture: of {len(classes)} classes, take a name as a class to look at."
         )
-    return found
+    return of_several_classes(checked, classes) + found
+
+
+def of_several_classes(checked: Checked, classes: Sequence[str]) -> list[str]:
+    """A sentence if images of several classes share a trigger, each under a wrong label."""
+    spread = (checked.sign & SPREAD).nonzero().flatten().tolist()
+    if not spread:
+        return []
+    alone = [c for c in spread if int(checked.sign[c]) == SPREAD]
+    apart = (
+        f" (separation {float(checked.separation[alone[0]]):.1f}; the limit is {float(checked.limit[alone[0]]):.1f})"
+        if alone
+        else ""
+    )
+    names = ", ".join(repr(classes[c]) for c in spread[:NAMES]) + (", ..." if len(spread) > NAMES else "")
+    return [
+        f"Images of {len(spread)} classes ({names}) look attacked together: they share something, and hardly any looks "
+        f"like its label, as where an attack moves each class to another one{apart}."
+    ]
 
 
 def unsure(agrees: Tensor, classes: int) -> list[str]:

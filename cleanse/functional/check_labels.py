@@ -13,18 +13,24 @@ from cleanse.functional.foreign_cluster import foreign_cluster
 from cleanse.functional.foreign_excess import QUANTILE, foreign_excess, is_excess
 from cleanse.functional.normal_scores import normal_scores
 from cleanse.functional.shared_trait import class_means, shared_trait
+from cleanse.functional.spread_cluster import spread_cluster
 from cleanse.functional.trigger_cluster import trigger_clusters
 from cleanse.functional.whiten_within import whiten_within
 
-TRIGGER, FOREIGN, TRAIT, COVERED = 1, 2, 4, 8
+TRIGGER, FOREIGN, TRAIT, COVERED, SPREAD = 1, 2, 4, 8, 16
 """Signs, whose sum is kept: a cluster that no other class has; more images than elsewhere that look foreign; images
 that look foreign and share something that this does not explain; a cluster that looks foreign, while images of other
-classes that share it (covers) look like their own."""
+classes that share it (covers) look like their own; a part of a cluster of several classes' images that hardly ever
+look like their label."""
 
 OUTSTANDING = 1.3
 """A class's separation is at least so many times that which all but a fifth of the other classes stay below."""
 BEYOND = 0.5
 """A cluster that others share is so much further apart: natural ones reached 4.1 in a class of 250 (GTSRB)."""
+HARDLY = 0.8
+"""Of a cluster of several classes so many images look like another class than theirs: more than an encoder errs."""
+AT_MOST = 0.9
+"""The share of one class in it: above, it is that class's."""
 CROWD = 3
 """Where more than one class in CROWD has a separate cluster, clusters are a property of the data (scenes, series)."""
 
@@ -92,6 +98,7 @@ def check_labels(
        Tang et al. 2019, arXiv 1908.00686). Above ``separate`` the class is named, its cluster flagged.
        A cluster that others share counts if it is far apart in features that are whitened without it, and if its
        images look foreign and those that share it do not (covers of an adaptive attack).
+       A cluster of several classes counts if hardly any of its images looks like its label (all-to-all, untargeted).
     3. Votes again, without those images, and those that share their trait, as voters. A class with more images that
        surely look foreign than the others (beyond ``excess`` times their share, and chance) is named; so is one where
        such images share a trait that what they look like does not explain. Flagged is what looks foreign in it, or is
@@ -176,10 +183,25 @@ def check_labels(
         separation[c], limit[c], posterior[label == c] = there.separation, apart[c], there.posterior.to(margin)
         shares |= there.shares
     cluster = posterior > 0.1
+    # up to `voters` images all are compared again: rounding, and copies at the same distance, decide as ever
+    before = votes if len(label) > voters else None
     if cluster.any():
-        # up to `voters` images all are compared again: rounding, and copies at the same distance, decide as ever
-        before = votes if len(label) > voters else None
         prediction, confidence, margin, _ = content_votes(content, label, k, ~(cluster | shares), voters, before)
+    among = ~(cluster | shares)
+    far = separate + BEYOND + 9 / max(1, int(among.sum())) ** 0.5
+    spread = spread_cluster(white, label, margin, among, smallest, voters=voters) if enough else None
+    if spread is not None and spread.separation >= far:
+        group = (spread.posterior > 0.5).nonzero().flatten()
+        of_class = label[group].bincount(minlength=classes)
+        again = content_votes(content, label, k, among & (spread.posterior <= 0.1), voters, before)
+        wrong = float((again.margin[group] > 0).float().mean()) > HARDLY
+        if wrong and int(of_class.max()) <= AT_MOST * len(group) and count_scenes(content[group], alike) >= smallest:
+            prediction, confidence, margin, _ = again
+            posterior = torch.maximum(posterior, spread.posterior)
+            cluster = posterior > 0.1
+            alone = (of_class >= smallest) & (sign == 0)
+            sign += SPREAD * (of_class >= smallest)
+            separation[alone], limit[alone] = spread.separation, far
     left = (~cluster).nonzero().flatten()
     plain = label[left]
     ratio, surely = foreign_excess(margin[left], plain)
