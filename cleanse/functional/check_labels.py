@@ -201,8 +201,9 @@ def check_labels(
             prediction, confidence, margin, _ = again
             posterior = torch.maximum(posterior, spread.posterior)
             cluster = posterior > 0.1
-            alone = (of_class >= smallest) & (sign == 0)
-            sign += SPREAD * (of_class >= smallest)
+            even = len(group) / int(size.count_nonzero())  # images of each class, if all have as many
+            alone = (of_class > even / 2) & (sign == 0)
+            sign += SPREAD * (of_class > even / 2)
             separation[alone], limit[alone] = spread.separation, far
     left = (~cluster).nonzero().flatten()
     plain = label[left]

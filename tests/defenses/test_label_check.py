@@ -176,6 +176,24 @@ def test_two_named_classes_are_not_said_as_calmly_as_one() -> None:
     assert covers.endswith("as covers do (separation 5.0; the limit is 4.4).")
 
 
+def test_classes_that_are_attacked_together_are_said_in_one_sentence() -> None:
+    zero = torch.zeros(12)
+    none = (zero, zero.bool(), zero.long(), zero, zero.bool())
+    names = [f"c{i}" for i in range(12)]
+    found = Checked(torch.full((12,), 16), zero + 12.84, zero + 3.4, zero + 6, zero, *none)
+    (all_of_them,) = evidence(found, names)
+    assert all_of_them.startswith("Images of 12 classes ('c0', 'c1', ")
+    assert "'c9', ...) look attacked together" in all_of_them
+    assert all_of_them.endswith("moves each class to another one (separation 12.8; the limit is 3.4).")
+    # one of them has its own sign, too, and its own separation
+    one = found._replace(sign=torch.tensor([17, 16] + [0] * 10), separation=torch.tensor([5.0, 12.84] + [0.0] * 10))
+    together, alone = evidence(one, names)
+    assert together.startswith("Images of 2 classes ('c0', 'c1') look attacked together")
+    assert "(separation 12.8; " in together
+    assert alone.startswith("Class 'c0' looks attacked: a group of its images")
+    assert "(separation 5.0; " in alone
+
+
 def test_what_is_expected_is_said_before_and_what_was_not_looked_for_after(
     view: TrainingView, runner: Runner, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -44,12 +44,21 @@ def test_all_classes_are_named_together_and_their_poison_is_flagged(labels: str)
     assert found.relabel[poison].float().mean() > 0.5
 
 
-def test_where_a_class_has_too_few_of_them_it_is_not_named() -> None:
+def test_where_a_class_has_hardly_any_of_them_it_is_not_named() -> None:
     content, early, label, poison = spread()
-    few = ~poison | (label != 2) | ((poison & (label == 2)).cumsum(0) <= 9)
+    few = ~poison | (label != 2) | ((poison & (label == 2)).cumsum(0) <= 9)  # of 129, which is 26 a class
     found = check_labels(content[few], early[few], label[few])
     assert found.sign.tolist() == [SPREAD, SPREAD, 0, SPREAD, SPREAD]
     assert found.flagged[poison[few] & (label[few] == 2)].all()
+
+
+def test_among_many_classes_a_few_of_each_are_enough() -> None:
+    """Of 20 classes each has seven or eight of them: less than the ten that a cluster has to have in all."""
+    content, early, label, poison = spread()
+    part = torch.arange(1500) // 5 % 4
+    found = check_labels(content + 3 * torch.eye(60)[40 + part], early, label * 4 + part, fewest=50)
+    assert (found.sign & SPREAD).all()
+    assert found.flagged[poison].float().mean() > 0.95
 
 
 @pytest.mark.parametrize("strange", [0.0, 2.0])
@@ -61,12 +70,15 @@ def test_the_same_mark_on_images_under_their_own_label_names_nobody(strange: flo
     assert not (found.sign & SPREAD).any()
 
 
-def test_wrong_labels_without_a_trigger_name_nobody() -> None:
-    """Not even where they make a group: all images of class 4 that have one look like nothing else."""
-    content, early, label, poison = spread(size=0.0)
-    early += 6 * (torch.arange(1500) % 5 == 4)[:, None] * torch.eye(64)[30]
-    found = check_labels(content - 2 * poison[:, None] * torch.eye(60)[59], early, label)
-    assert not (found.sign & SPREAD).any()
+def test_shoes_with_wrong_labels_are_no_trigger() -> None:
+    """A class that looks like no other one, also in early features, and a quarter of it under the labels of others."""
+    content, early, true = scene(noise=0.8)
+    early = early + 7 * (true == 4)[:, None] * torch.eye(64)[30]
+    place = torch.arange(1500) // 5
+    label = torch.where((true == 4) & (place < 80), place % 4, true)
+    white, margin = whiten_within(early, label), content_votes(content, label, 20).margin
+    assert spread_cluster(white, label, margin, torch.ones(1500, dtype=torch.bool)).separation < 3
+    assert not (check_labels(content, early, label).sign & SPREAD).any()
 
 
 def test_copies_of_one_picture_are_no_cluster() -> None:
