@@ -10,7 +10,8 @@ def principal(centered: Tensor, count: int, steps: int = 4) -> Tensor:
     for _ in range(steps):
         basis = torch.linalg.qr(centered.T @ (centered @ basis)).Q
     projected = centered @ basis
-    return projected @ torch.linalg.eigh(projected.T @ projected).eigenvectors.flip(1)
+    axes: Tensor = torch.linalg.eigh(projected.T @ projected).eigenvectors
+    return projected @ axes.flip(1)
 
 
 def tails(projected: Tensor, fractions: tuple[float, ...]) -> list[Tensor]:
