@@ -40,8 +40,9 @@ class LabelCheck(Defense):
     poison a cluster of its own, which neighbors do not notice; it is found as the one direction in which a class falls
     into two groups and no other class does (after SCAn, Tang et al. 2019, arXiv 1908.00686). Where other classes have
     the trigger under right labels (covers), it is found by what sets the group apart from these: it looks like other
-    classes, they look like their own. A class is named first; the rule is strict in a class that is named and lenient
-    elsewhere. See `cleanse.functional.check_labels`.
+    classes, they look like their own. A trigger that moves images of all classes to wrong ones is the one direction in
+    which those that surely look foreign differ from all others. A class is named first; the rule is strict in a class
+    that is named and lenient elsewhere. See `cleanse.functional.check_labels`.
 
     Args:
         encoder: a frozen encoder with early features, such as `cleanse.encoders.EfficientNetLite` or `Timm`; None for
