@@ -140,16 +140,16 @@ class LabelCheck(Defense):
             smallest=self.smallest, fewest=self.fewest, lenient=self.lenient, elsewhere=self.elsewhere,
             certain=self.certain, voters=self.voters,
         )  # fmt: skip
+        alone, together = checked.sign & ~SPREAD, bool((checked.sign & SPREAD).any())
         clean = (checked.sign[label] & SPREAD == 0) | (checked.score <= 1)  # elsewhere the whole class is left out
-        expected = expected_flags(
-            votes.margin[clean], label[clean], self.lenient, self.elsewhere, checked.sign & ~SPREAD
-        )
+        limit = self.elsewhere if together else self.lenient
+        expected = expected_flags(votes.margin[clean], label[clean], limit, self.elsewhere, alone)
         verdict = self.verdict(train, given, checked.of_images(first.back))
         notes = [
             *(evidence(checked, train.classes) or ["No class looks attacked to this check."]),
             *unsure(votes.prediction == label, len(present)),
             *not_looked_for(label, early.shape[1], self.fewest),
-            error_rate(expected, bool(checked.sign.any())),
+            error_rate(expected, bool(alone.any()), together),
         ]
         if len(label) > self.voters:
             notes.insert(-1, f"About {self.voters:,} of {len(label):,} images, drawn in each class, have a vote.")
@@ -272,12 +272,18 @@ def not_looked_for(label: Tensor, features: int, fewest: int) -> list[str]:
     ]
 
 
-def error_rate(expected: ExpectedFlags, named: bool) -> str:
-    """A sentence that says how many clean images are flagged; the rule is another one where a class is named."""
+def error_rate(expected: ExpectedFlags, named: bool, together: bool = False) -> str:
+    """A sentence that says how many clean images are flagged; the rule is another one where a class is named.
+
+    Args:
+        expected: of the clean images, with the limit that counts where no class is named alone.
+        named: whether one is.
+        together: whether several are, by images that share a trigger.
+    """
     if named:
         case = f"{expected.named:.1%} are flagged, up to {expected.inside:.0%} of those in a named class"
     else:
-        case = f"{expected.unnamed:.1%} are flagged, as no class is named"
+        case = f"{expected.unnamed:.1%} are flagged" + ("" if together else ", as no class is named")
     return f"Of the clean images, about {case} (an estimate from the votes of neighbors alone)."
 
 

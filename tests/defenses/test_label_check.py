@@ -10,11 +10,12 @@ from shapes import Shapes
 
 from cleanse.attacks import BadNets
 from cleanse.defenses import LabelCheck
-from cleanse.defenses.label_check import evidence
+from cleanse.defenses.label_check import error_rate, evidence
 from cleanse.encoders import EfficientNetLite
 from cleanse.engine.runner import Runner
 from cleanse.experiments.evaluation import evaluate_classifier, evaluate_verdict
 from cleanse.functional import Checked
+from cleanse.functional.content_votes import Votes
 from cleanse.functional.expected_flags import ExpectedFlags
 from cleanse.networks import SmallResNet
 from cleanse.verdict import Verdict
@@ -192,6 +193,42 @@ def test_classes_that_are_attacked_together_are_said_in_one_sentence() -> None:
     assert "(separation 12.8; " in together
     assert alone.startswith("Class 'c0' looks attacked: a group of its images")
     assert "(separation 5.0; " in alone
+
+
+@pytest.mark.parametrize(
+    ("named", "together", "said"),
+    [
+        (False, False, "about 3.0% are flagged, as no class is named (an"),
+        (False, True, "about 3.0% are flagged (an"),
+        (True, False, "about 4.0% are flagged, up to 50% of those in a named class (an"),
+        (True, True, "about 4.0% are flagged, up to 50% of those in a named class (an"),
+    ],
+)
+def test_how_many_clean_images_are_flagged_is_said_for_the_rule_that_counted(
+    named: bool, together: bool, said: str
+) -> None:
+    assert said in error_rate(ExpectedFlags(0.03, 0.04, 0.5), named, together)
+
+
+def test_where_classes_are_attacked_together_the_estimate_is_of_the_other_images(
+    view: TrainingView, runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of all that look foreign those in the cluster are poison, and the limit is that of a set with a named class."""
+    margin = torch.full((200,), -0.5)
+    margin[:60], margin[60:80], margin[80:90] = 0.9, 0.7, 0.85
+
+    def judge(content: torch.Tensor, early: torch.Tensor, label: torch.Tensor, *_: Any, **__: Any) -> Checked:
+        found = checked(200, [], [], {}, label)
+        return found._replace(sign=found.sign + 16, score=torch.where(torch.arange(200) < 60, 1.9, 0.0))
+
+    monkeypatch.setattr("cleanse.defenses.label_check.check_labels", judge)
+    votes = Votes(view.label, margin.abs(), margin, torch.zeros(200, 1).long())
+    monkeypatch.setattr("cleanse.defenses.label_check.content_votes", lambda *_, **__: votes)
+    mixed = view.with_labels(torch.arange(200) % 10)
+    notes = LabelCheck(encoder=EfficientNetLite(size=32)).cleanse(mixed, runner).notes
+    assert notes[0].startswith("Images of 10 classes")
+    (said,) = [note for note in notes if note.startswith("Of the clean images")]
+    assert "about 7.1% are flagged (an" in said  # 10 of 140, and 9 of 126 without the class with most
 
 
 def test_what_is_expected_is_said_before_and_what_was_not_looked_for_after(
