@@ -40,8 +40,8 @@ def spread_cluster(
 
     Where a trigger moves images of every class to a wrong one (Gu et al. 2017, arXiv 1708.06733: label y to y + 1),
     each class has it, and no class has a group that others do not share. But natural images that surely look foreign
-    differ from the others in all directions, and those differ in one. What classes differ in (the images
-    that look like them) is taken out, so that shoes with wrong labels are no such group.
+    differ from the others in all directions, and those differ in one. What classes differ in (the
+    images that look like them) is taken out, so that shoes with wrong labels are no such group.
 
     Args:
         white: (n, p) float, whitened within classes.
